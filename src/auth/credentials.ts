@@ -1,0 +1,38 @@
+/**
+ * The contract of whatever can resolve a trigger's `authenticationRef`; an implementation must never answer for an object
+ * other than the one named, nor with another namespace's secrets.
+ */
+
+/** The trigger as KEDA names it: the object and the trigger's own metadata. KEDA sends neither index nor `authenticationRef`. */
+export interface TriggerReference {
+  readonly namespace: string;
+  readonly name: string;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** Authentication parameters (TriggerAuthentication `parameter` → value), and a name for exactly this set of values. */
+export interface Credentials {
+  readonly parameters: Readonly<Record<string, string>>;
+  /** Changes whenever a parameter's value does. */
+  readonly version: string;
+}
+
+export interface CredentialSource {
+  /** Whether parameters may come from here: if not, a missing key is already a fault of the metadata. */
+  readonly available: boolean;
+  /** Answers from memory where it can. Rejects with a {@link TriggerError}. */
+  resolve(reference: TriggerReference, signal: AbortSignal): Promise<Credentials>;
+  /** Told that a broker refused the credentials: the next `resolve` reads them anew. */
+  refused(reference: TriggerReference): void;
+  close(): Promise<void>;
+}
+
+const NONE: Credentials = { parameters: {}, version: 'none' };
+
+/** The source for a scaler without a cluster: a trigger has what its metadata says and nothing else. */
+export const noCredentialSource: CredentialSource = {
+  available: false,
+  resolve: () => Promise.resolve(NONE),
+  refused: () => undefined,
+  close: () => Promise.resolve(),
+};

@@ -1,0 +1,275 @@
+/**
+ * Every failure this program can tell of, as one closed table; nothing outside may invent a code, a gRPC status or a retry rule.
+ *
+ * The class of an error is its blast radius: what else is in doubt because of it.
+ */
+
+/** What an operator sees of a failure, and what the program does about it. */
+interface ErrorRow {
+  /** What is in doubt: one trigger, one queue, everything on one broker, or this process. */
+  readonly radius: 'trigger' | 'queue' | 'broker' | 'process';
+  /** Name of the gRPC status that KEDA gets. */
+  readonly grpc:
+    | 'INVALID_ARGUMENT'
+    | 'NOT_FOUND'
+    | 'FAILED_PRECONDITION'
+    | 'PERMISSION_DENIED'
+    | 'UNAVAILABLE'
+    | 'RESOURCE_EXHAUSTED'
+    | 'CANCELLED'
+    | 'INTERNAL';
+  /** Whether the same question may be answered if asked again with nothing changed by a person. */
+  readonly retry: boolean;
+  /** Whether the last known reading may stand in for a while: not where the failure is itself a certain answer. */
+  readonly hold: boolean;
+  readonly meaning: string;
+  readonly remedy: string;
+}
+
+export const ERRORS = {
+  INVALID_TRIGGER: {
+    radius: 'trigger',
+    grpc: 'INVALID_ARGUMENT',
+    retry: false,
+    hold: false,
+    meaning: 'The trigger’s metadata or authentication parameters break a rule.',
+    remedy: 'Mend every key that the message lists.',
+  },
+  OBJECT_NOT_FOUND: {
+    radius: 'trigger',
+    grpc: 'NOT_FOUND',
+    retry: false,
+    hold: false,
+    meaning: 'No ScaledObject or ScaledJob of that name exists in that namespace.',
+    remedy: 'Create it, or mend the name that the caller sends.',
+  },
+  TRIGGER_UNMATCHED: {
+    radius: 'trigger',
+    grpc: 'FAILED_PRECONDITION',
+    retry: true,
+    hold: false,
+    meaning: 'The object exists, but none of its triggers, or more than one with different authentication, has this metadata.',
+    remedy: 'Make the triggers of the object differ in metadata; after an edit wait for KEDA to read it again.',
+  },
+  AUTHENTICATION_UNRESOLVED: {
+    radius: 'trigger',
+    grpc: 'FAILED_PRECONDITION',
+    retry: true,
+    hold: true,
+    meaning: 'A TriggerAuthentication, or a secret, key, variable or file that it names, could not be read.',
+    remedy: 'Create what the message names, or let this scaler read it.',
+  },
+  NOT_ALLOWED: {
+    radius: 'trigger',
+    grpc: 'PERMISSION_DENIED',
+    retry: false,
+    hold: false,
+    meaning: 'The trigger asks for credentials that its namespace may not use.',
+    remedy: 'Use authentication of the same namespace.',
+  },
+  QUEUE_MISSING: {
+    radius: 'queue',
+    grpc: 'UNAVAILABLE',
+    retry: true,
+    hold: false,
+    meaning: 'The broker says for certain that the queue does not exist.',
+    remedy: 'Create the queue or mend its name; a queue that comes and goes wants `onMissingQueue: zero`.',
+  },
+  QUEUE_DOWN: {
+    radius: 'queue',
+    grpc: 'UNAVAILABLE',
+    retry: true,
+    hold: true,
+    meaning: 'The queue exists, but the node that holds it is down, stopping or not answering.',
+    remedy: 'Wait for the node, or see to it.',
+  },
+  QUEUE_LOCKED: {
+    radius: 'queue',
+    grpc: 'UNAVAILABLE',
+    retry: true,
+    hold: false,
+    meaning: 'The queue is exclusive to another connection.',
+    remedy: 'Scale on a queue that is not exclusive, or read it through the management API.',
+  },
+  QUEUE_WRONG_TYPE: {
+    radius: 'queue',
+    grpc: 'UNAVAILABLE',
+    retry: true,
+    hold: false,
+    meaning: 'What the name stands for has another type than the trigger asks for.',
+    remedy: 'Mend the name, or use the scaler for that type.',
+  },
+  FIELD_MISSING: {
+    radius: 'queue',
+    grpc: 'UNAVAILABLE',
+    retry: true,
+    hold: true,
+    meaning: 'The broker answered, but without the figure that the trigger needs.',
+    remedy: 'Wait until the broker has sampled the queue; if it lasts, enable the source that the message names.',
+  },
+  ZERO_UNCONFIRMED: {
+    radius: 'queue',
+    grpc: 'UNAVAILABLE',
+    retry: true,
+    hold: true,
+    meaning: 'A reader says zero in a situation in which that reader is known to say zero falsely.',
+    remedy: 'Wait: it is confirmed by a second reader or by time.',
+  },
+  VALUE_IMPLAUSIBLE: {
+    radius: 'queue',
+    grpc: 'UNAVAILABLE',
+    retry: true,
+    hold: true,
+    meaning: 'The broker gave a figure that cannot be true, such as a negative length or a rate of millions.',
+    remedy: 'Wait; if it lasts, see to the broker’s statistics.',
+  },
+  BROKER_UNREACHABLE: {
+    radius: 'broker',
+    grpc: 'UNAVAILABLE',
+    retry: true,
+    hold: true,
+    meaning: 'No endpoint of the broker takes a connection, or the connection broke.',
+    remedy: 'Check address, port, network policy and that the broker runs.',
+  },
+  BROKER_TIMEOUT: {
+    radius: 'broker',
+    grpc: 'UNAVAILABLE',
+    retry: true,
+    hold: true,
+    meaning: 'The broker did not answer in time.',
+    remedy: 'See to the broker’s load; a larger `timeout` helps only where it is merely slow.',
+  },
+  BROKER_REFUSED: {
+    radius: 'broker',
+    grpc: 'UNAVAILABLE',
+    retry: true,
+    hold: true,
+    meaning: 'The broker refuses the credentials.',
+    remedy: 'Mend user name and password; a rotated secret is read again by itself.',
+  },
+  BROKER_FORBIDDEN: {
+    radius: 'broker',
+    grpc: 'UNAVAILABLE',
+    retry: true,
+    hold: true,
+    meaning: 'The credentials are good, but may not do what reading needs.',
+    remedy: 'Grant the permission that the message names.',
+  },
+  TLS_FAILED: {
+    radius: 'broker',
+    grpc: 'UNAVAILABLE',
+    retry: true,
+    hold: true,
+    meaning:
+      'No TLS session could be agreed: a plain port, an unknown authority, another host’s certificate, or one out of date.',
+    remedy: 'Match scheme and port, or give the authority’s certificate.',
+  },
+  BROKER_BUSY: {
+    radius: 'broker',
+    grpc: 'UNAVAILABLE',
+    retry: true,
+    hold: true,
+    meaning: 'The broker says that it cannot serve now: loading, out of memory, no quorum, cluster down.',
+    remedy: 'Wait, or see to the broker.',
+  },
+  BROKER_REPLY_INVALID: {
+    radius: 'broker',
+    grpc: 'UNAVAILABLE',
+    retry: true,
+    hold: true,
+    meaning: 'What answered does not speak the expected protocol, or answered nonsense.',
+    remedy: 'Check that address and port are the broker’s, and what stands between.',
+  },
+  OVERLOADED: {
+    radius: 'process',
+    grpc: 'RESOURCE_EXHAUSTED',
+    retry: true,
+    hold: false,
+    meaning: 'This scaler has more calls than it can answer.',
+    remedy: 'Add a replica or raise its CPU limit.',
+  },
+  SHUTTING_DOWN: {
+    radius: 'process',
+    grpc: 'UNAVAILABLE',
+    retry: true,
+    hold: false,
+    meaning: 'This scaler is ending.',
+    remedy: 'Nothing: the next call goes to another replica.',
+  },
+  CALL_CANCELLED: {
+    radius: 'process',
+    grpc: 'CANCELLED',
+    retry: true,
+    hold: true,
+    meaning: 'The caller went away before the answer.',
+    remedy: 'Nothing.',
+  },
+  INTERNAL: {
+    radius: 'process',
+    grpc: 'INTERNAL',
+    retry: true,
+    hold: true,
+    meaning: 'A defect of this scaler.',
+    remedy: 'Report it with the log line.',
+  },
+} as const satisfies Record<string, ErrorRow>;
+
+export type ErrorCode = keyof typeof ERRORS;
+type CodeWithin<Radius extends ErrorRow['radius']> = {
+  [Code in ErrorCode]: (typeof ERRORS)[Code]['radius'] extends Radius ? Code : never;
+}[ErrorCode];
+
+/** Base of all errors of this program. Its message is fit to be shown: it never holds a secret. */
+export abstract class QueueScalerError<Code extends ErrorCode = ErrorCode> extends Error {
+  readonly code: Code;
+
+  constructor(code: Code, message: string, options?: { readonly cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+    this.name = new.target.name;
+  }
+
+  get row(): ErrorRow {
+    return ERRORS[this.code];
+  }
+}
+
+/** One fault of one key, as the user must hear it. */
+export interface Fault {
+  readonly key: string;
+  /** What is wrong, what came and what is allowed; never the value of a secret key. */
+  readonly message: string;
+}
+
+/** One trigger cannot be served; nobody else is concerned. */
+export class TriggerError extends QueueScalerError<CodeWithin<'trigger'>> {
+  readonly faults: readonly Fault[];
+
+  constructor(
+    code: CodeWithin<'trigger'>,
+    message: string,
+    options?: { readonly cause?: unknown; readonly faults?: readonly Fault[] },
+  ) {
+    super(code, message, options);
+    this.faults = options?.faults ?? [];
+  }
+}
+
+/** One queue cannot be read; other queues of the same broker can. */
+export class QueueError extends QueueScalerError<CodeWithin<'queue'>> {}
+
+/** Nothing on this broker can be read now; other brokers can. */
+export class BrokerError extends QueueScalerError<CodeWithin<'broker'>> {}
+
+/** This process cannot answer; the brokers have nothing to do with it. */
+export class ProcessError extends QueueScalerError<CodeWithin<'process'>> {}
+
+/** Makes any thrown thing one of ours; what is not ours is a defect, so its text (which may hold anything) stays in `cause`. */
+export function toQueueScalerError(thrown: unknown): QueueScalerError {
+  if (isQueueScalerError(thrown)) return thrown;
+  return new ProcessError('INTERNAL', 'unexpected failure inside the scaler', { cause: thrown });
+}
+
+function isQueueScalerError(thrown: unknown): thrown is QueueScalerError {
+  return thrown instanceof QueueScalerError;
+}

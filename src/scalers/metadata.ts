@@ -1,0 +1,192 @@
+/**
+ * Reads a trigger's keys by a table: where each may stand, what type it has, what it is when absent. It must find all faults
+ * of a trigger at once and must never repeat the value of a secret key.
+ */
+import type { z } from 'zod';
+import type { Fault } from '../errors.ts';
+
+/** Where a key's value may stand: in the trigger's metadata, there as `<key>FromEnv` (value already resolved), or in its authentication. */
+export type Place = 'metadata' | 'environment' | 'authentication';
+
+/** One key of a trigger. The tables of the reference documentation are made from these. */
+export interface Key<Value = unknown> {
+  readonly schema: z.ZodType<Value, string>;
+  /** Places in the order of precedence. */
+  readonly places: readonly Place[];
+  readonly required: boolean;
+  /** The value when the key is absent, as the user would write it. */
+  readonly default?: string;
+  /** One or two sentences for the user. */
+  readonly doc: string;
+  readonly secret: boolean;
+  readonly deprecated?: string;
+  /** Other spellings, tried after the key's own name at each place. */
+  readonly aliases: readonly string[];
+}
+
+export type KeyTable = Readonly<Record<string, Key>>;
+
+/** The parsed values of a table; a key that is neither required nor has a default may be undefined. */
+export type Values<Table extends KeyTable> = {
+  readonly [Name in keyof Table]: Table[Name] extends { readonly required: true } | { readonly default: string }
+    ? z.output<Table[Name]['schema']>
+    : z.output<Table[Name]['schema']> | undefined;
+};
+
+type KeyOptions = Partial<Omit<Key, 'schema' | 'doc'>>;
+
+/** Declares a key; without options it is optional, not secret, and stands in metadata only. */
+export function key<Value, const Options extends KeyOptions = object>(
+  doc: string,
+  schema: z.ZodType<Value, string>,
+  options?: Options,
+) {
+  return { schema, doc, places: ['metadata'], required: false, secret: false, aliases: [], ...options } as unknown as Omit<
+    Key<Value>,
+    'required' | 'default'
+  > & { readonly required: Options extends { required: true } ? true : false } & (Options extends { default: string }
+      ? { readonly default: string }
+      : object);
+}
+
+/** Keys that KEDA itself reads from an external trigger's metadata and forwards along with ours. */
+export const KEDA_KEYS: readonly string[] = [
+  'scalerAddress',
+  'enableTLS',
+  'unsafeSsl',
+  'caCert',
+  'tlsClientCert',
+  'tlsClientKey',
+];
+
+/** The key that names the scaler; read by the registry. */
+export const SCALER_KEY = 'scaler';
+
+const ENVIRONMENT_SUFFIX = 'FromEnv';
+const MAX_SHOWN = 60;
+
+export interface Parsed<Table extends KeyTable> {
+  /** All values that could be read. Complete, and of the type {@link Values}, only if `faults` is empty and nothing is awaited. */
+  readonly values: Partial<Values<Table>>;
+  readonly faults: readonly Fault[];
+  /** Keys that are absent so far and may still come from authentication. */
+  readonly awaited: ReadonlySet<string>;
+}
+
+/**
+ * Reads `metadata` and `authentication` by the table. With `authentication` undefined it is not known yet: a required key that may
+ * stand there is then awaited, not missing.
+ */
+export function readKeys<Table extends KeyTable>(
+  table: Table,
+  metadata: Readonly<Record<string, string>>,
+  authentication: Readonly<Record<string, string>> | undefined,
+): Parsed<Table> {
+  const faults: Fault[] = unknownKeys(table, metadata);
+  const values: Record<string, unknown> = {};
+  const awaited = new Set<string>();
+
+  for (const [name, key] of Object.entries(table)) {
+    const found = lookUp(name, key, metadata, authentication);
+    if (found === undefined) {
+      if (key.places.includes('authentication') && authentication === undefined) awaited.add(name);
+      else if (key.required) faults.push({ key: name, message: `is required ${inPlaces(name, key)}` });
+      if (key.default !== undefined) values[name] = key.schema.parse(key.default);
+      continue;
+    }
+    const result = key.schema.safeParse(found);
+    if (result.success) values[name] = result.data;
+    else {
+      const got = key.secret ? '' : `, not ${show(found)}`;
+      faults.push({ key: name, message: `${result.error.issues[0]?.message ?? 'is not valid'}${got}` });
+    }
+  }
+  return { values: values as Partial<Values<Table>>, faults, awaited };
+}
+
+function lookUp(
+  name: string,
+  key: Key,
+  metadata: Readonly<Record<string, string>>,
+  authentication: Readonly<Record<string, string>> | undefined,
+): string | undefined {
+  for (const place of key.places) {
+    for (const spelling of [name, ...key.aliases]) {
+      const source = place === 'authentication' ? authentication : metadata;
+      const raw = own(source, place === 'environment' ? `${spelling}${ENVIRONMENT_SUFFIX}` : spelling)?.trim();
+      if (raw !== undefined && raw !== '') return raw;
+    }
+  }
+  return undefined;
+}
+
+function own(record: Readonly<Record<string, string>> | undefined, name: string): string | undefined {
+  return record !== undefined && Object.hasOwn(record, name) ? record[name] : undefined;
+}
+
+/** The names under which a key may stand in metadata. */
+export function metadataNames(table: KeyTable): string[] {
+  return Object.entries(table).flatMap(([name, key]) =>
+    [name, ...key.aliases].flatMap((spelling) => [
+      ...(key.places.includes('metadata') ? [spelling] : []),
+      ...(key.places.includes('environment') ? [`${spelling}${ENVIRONMENT_SUFFIX}`] : []),
+    ]),
+  );
+}
+
+function unknownKeys(table: KeyTable, metadata: Readonly<Record<string, string>>): Fault[] {
+  const names = metadataNames(table);
+  const known = new Set([...names, ...KEDA_KEYS, SCALER_KEY]);
+  return Object.keys(metadata)
+    .filter((name) => !known.has(name))
+    .map((name) => {
+      const inAuthentication = Object.hasOwn(table, name) && table[name]?.places.includes('authentication') === true;
+      if (inAuthentication) return { key: name, message: 'is not read from metadata; give it in a TriggerAuthentication' };
+      const nearest = nearestName(name, [...names, SCALER_KEY]);
+      return {
+        key: name.slice(0, MAX_SHOWN),
+        message: `is not a key of this scaler${nearest === undefined ? '' : `; did you mean ${nearest}?`}`,
+      };
+    });
+}
+
+function inPlaces(name: string, key: Key): string {
+  const places = key.places.map((place) =>
+    place === 'metadata'
+      ? 'in metadata'
+      : place === 'environment'
+        ? `as ${name}${ENVIRONMENT_SUFFIX}`
+        : 'in a TriggerAuthentication',
+  );
+  return places.join(' or ');
+}
+
+function show(value: string): string {
+  return JSON.stringify(value.length > MAX_SHOWN ? `${value.slice(0, MAX_SHOWN)}…` : value);
+}
+
+/** The candidate that a person most likely meant: the fewest edits, at most a third of the word's length. */
+export function nearestName(word: string, candidates: readonly string[]): string | undefined {
+  if (word.length > MAX_SHOWN) return undefined;
+  let best: string | undefined;
+  let least = Math.max(2, Math.floor(word.length / 3)) + 1;
+  for (const candidate of candidates) {
+    const edits = editDistance(word.toLowerCase(), candidate.toLowerCase());
+    if (edits < least) [best, least] = [candidate, edits];
+  }
+  return best;
+}
+
+/** Levenshtein's distance, https://en.wikipedia.org/wiki/Levenshtein_distance, two rows at a time. */
+function editDistance(left: string, right: string): number {
+  let previous = Array.from({ length: right.length + 1 }, (_, column) => column);
+  for (let row = 1; row <= left.length; row++) {
+    const current = [row];
+    for (let column = 1; column <= right.length; column++) {
+      const substitution = (previous[column - 1] ?? 0) + (left[row - 1] === right[column - 1] ? 0 : 1);
+      current.push(Math.min(substitution, (previous[column] ?? 0) + 1, (current[column - 1] ?? 0) + 1));
+    }
+    previous = current;
+  }
+  return previous[right.length] ?? 0;
+}

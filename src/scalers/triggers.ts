@@ -1,0 +1,196 @@
+/**
+ * The triggers that KEDA has asked about: each parsed once, bound to its credentials, read through its broker's sampler and
+ * decided. It must answer `spec` without any I/O and must never let one trigger's fault reach another.
+ */
+import { LRUCache } from 'lru-cache';
+import type { CredentialSource, TriggerReference } from '../auth/credentials.ts';
+import { fingerprint } from '../auth/secret.ts';
+import { toQueueScalerError, TriggerError, type QueueScalerError } from '../errors.ts';
+import type { Known, Reading } from './reading.ts';
+import { scalerOf } from './registry.ts';
+import { invalidTrigger, type Bound, type Decision, type MetricSpec, type Scaler } from './scaler.ts';
+import type { Samplers } from './samplers.ts';
+
+/** More metadata than this is refused unread: a trigger has a few hundred bytes. */
+export const MAX_METADATA_BYTES = 262_144;
+/** Triggers remembered as parsed; one that was dropped is simply parsed again. */
+const MAX_TRIGGERS = 50_000;
+
+/** A reading with what it means for one trigger. */
+export interface Sample {
+  readonly reading: Known;
+  readonly decision: Decision;
+}
+
+/** What a watched trigger is told. */
+export interface TriggerWatcher {
+  sample(sample: Sample): void;
+  /** The state has become unknown; told for every unknown reading. */
+  trouble(error: QueueScalerError): void;
+}
+
+export interface Trigger {
+  readonly reference: TriggerReference;
+  readonly scaler: Scaler;
+  /** From metadata alone. */
+  readonly spec: MetricSpec;
+  /** Rejects with a {@link QueueScalerError} where the state is unknown; ends with the signal at the latest. */
+  read(signal: AbortSignal): Promise<Sample>;
+  /** Tells the watcher every sample until the signal aborts. Credentials that cannot be had are told as trouble and tried again. */
+  watch(watcher: TriggerWatcher, signal: AbortSignal): void;
+}
+
+export interface Triggers {
+  /** Throws a {@link TriggerError} that lists every fault of the metadata. */
+  find(reference: TriggerReference): Trigger;
+  /** The triggers remembered, latest used first. */
+  all(): readonly Trigger[];
+}
+
+/** How long a watch waits before it asks for credentials again. */
+const REBIND_MS = 5_000;
+
+export function createTriggers(credentials: CredentialSource, samplers: Samplers): Triggers {
+  const triggers = new LRUCache<string, { readonly trigger: Trigger } | { readonly error: TriggerError }>({ max: MAX_TRIGGERS });
+
+  function parse(reference: TriggerReference): Trigger {
+    const scaler = scalerOf(reference.metadata);
+    const spec = scaler.spec(reference.metadata, credentials.available ? 'later' : 'none');
+    return createTrigger(reference, scaler, spec, credentials, samplers);
+  }
+
+  return {
+    find(reference) {
+      refuseOversized(reference);
+      const sorted = Object.entries(reference.metadata).sort(([left], [right]) => (left < right ? -1 : 1));
+      const key = fingerprint(reference.namespace, reference.name, ...sorted.flat());
+      let found = triggers.get(key);
+      if (found === undefined) {
+        try {
+          found = { trigger: parse(reference) };
+        } catch (thrown) {
+          if (!(thrown instanceof TriggerError)) throw thrown;
+          found = { error: thrown };
+        }
+        triggers.set(key, found);
+      }
+      if ('error' in found) throw found.error;
+      return found.trigger;
+    },
+    all: () => [...triggers.values()].flatMap((found) => ('trigger' in found ? [found.trigger] : [])),
+  };
+}
+
+function refuseOversized({ metadata }: TriggerReference): void {
+  let bytes = 0;
+  let largest = { key: '', bytes: 0 };
+  for (const [key, value] of Object.entries(metadata)) {
+    const size = Buffer.byteLength(key) + Buffer.byteLength(value);
+    bytes += size;
+    if (size > largest.bytes) largest = { key, bytes: size };
+  }
+  if (bytes <= MAX_METADATA_BYTES) return;
+  const message = `has ${largest.bytes} bytes of the metadata's ${bytes}; at most ${MAX_METADATA_BYTES} are allowed in all`;
+  throw invalidTrigger(metadata['scaler']?.slice(0, 60) ?? '(none)', [{ key: largest.key.slice(0, 60), message }]);
+}
+
+function createTrigger(
+  reference: TriggerReference,
+  scaler: Scaler,
+  spec: MetricSpec,
+  credentials: CredentialSource,
+  samplers: Samplers,
+): Trigger {
+  let bound: { readonly version: string; readonly bound: Bound } | undefined;
+
+  async function bind(signal: AbortSignal): Promise<Bound> {
+    const { parameters, version } = await credentials.resolve(reference, signal);
+    if (bound?.version !== version) bound = { version, bound: scaler.bind(reference.metadata, parameters) };
+    return bound.bound;
+  }
+
+  function decided(reading: Known, current: Bound): Sample {
+    return { reading, decision: current.decide(reading) };
+  }
+
+  return {
+    reference,
+    scaler,
+    spec,
+
+    async read(signal) {
+      let current = await bind(signal);
+      let reading = await samplers.of(current).read(current.question, signal);
+      if (credentials.available && isRefusal(reading)) {
+        // The secret may have been rotated: where it was, the new one is asked with at once.
+        credentials.refused(reference);
+        const renewed = await bind(signal);
+        if (renewed !== current) {
+          current = renewed;
+          reading = await samplers.of(current).read(current.question, signal);
+        }
+      }
+      if (!reading.known) throw reading.error;
+      return decided(reading, current);
+    },
+
+    watch(watcher, signal) {
+      let sleeping = true;
+      let unwatch: (() => void) | undefined;
+      let watched: Bound | undefined;
+      let timer: NodeJS.Timeout | undefined;
+
+      const hear = (reading: Reading, current: Bound): void => {
+        if (signal.aborted || current !== watched) return;
+        if (!reading.known) {
+          if (credentials.available && isRefusal(reading)) credentials.refused(reference);
+          watcher.trouble(reading.error);
+          return;
+        }
+        try {
+          const sample = decided(reading, current);
+          sleeping = !sample.decision.active;
+          watcher.sample(sample);
+        } catch (thrown) {
+          watcher.trouble(toQueueScalerError(thrown));
+        }
+      };
+
+      const follow = async (): Promise<void> => {
+        try {
+          const current = await bind(signal);
+          if (signal.aborted) return;
+          if (current !== watched) {
+            unwatch?.();
+            watched = current;
+            unwatch = samplers.of(current).watch(current.question, {
+              sleeping: () => sleeping,
+              report: (reading) => {
+                hear(reading, current);
+              },
+            });
+          }
+        } catch (thrown) {
+          if (!signal.aborted) watcher.trouble(toQueueScalerError(thrown));
+        }
+        // Only credentials from elsewhere can change under a watch.
+        if (credentials.available && !signal.aborted) timer = setTimeout(() => void follow(), REBIND_MS);
+      };
+
+      signal.addEventListener(
+        'abort',
+        () => {
+          clearTimeout(timer);
+          unwatch?.();
+        },
+        { once: true },
+      );
+      void follow();
+    },
+  };
+}
+
+function isRefusal(reading: Reading): boolean {
+  const error = reading.known ? reading.since : reading.error;
+  return error?.code === 'BROKER_REFUSED';
+}
