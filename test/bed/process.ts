@@ -1,0 +1,86 @@
+/**
+ * Child processes that end with whoever started them: also when the test runner is killed, nothing of theirs stays behind.
+ * Only processes launched here are ever signalled, by their id.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+
+/** `setpriv` becomes the program itself, so the process id is the program's; the kernel kills it when its parent ends. */
+const SETPRIV = '/usr/bin/setpriv';
+/** Linux counts CPU time in ticks of 10 ms: `getconf CLK_TCK` is 100 on every architecture that Node runs on. */
+const TICK_MS = 10;
+const MAX_OUTPUT_CHARACTERS = 100_000;
+
+export interface LaunchedProcess {
+  readonly pid: number;
+  /** What it wrote to stdout and stderr: the latest 100 000 characters. */
+  output(): string;
+  alive(): boolean;
+  /** Resolves when it has ended, with how. */
+  readonly ended: Promise<string>;
+  signal(name: NodeJS.Signals): void;
+  /** User and system CPU time so far, in ms, in steps of 10. */
+  cpuMs(): number;
+  /** SIGTERM, and SIGKILL after the grace time; resolves when it has ended. */
+  stop(graceMs?: number): Promise<void>;
+  /** SIGKILL; resolves when it has ended. */
+  kill(): Promise<void>;
+}
+
+export function launch(
+  command: string,
+  args: readonly string[],
+  options: { readonly cwd?: string; readonly env?: NodeJS.ProcessEnv } = {},
+): LaunchedProcess {
+  const [program, ...programArgs] = existsSync(SETPRIV) ? [SETPRIV, '--pdeathsig', 'KILL', command, ...args] : [command, ...args];
+  const child = spawn(program, programArgs, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
+  const { pid } = child;
+  let output = '';
+  const keep = (chunk: Buffer): void => {
+    output = (output + chunk.toString()).slice(-MAX_OUTPUT_CHARACTERS);
+  };
+  child.stdout.on('data', keep);
+  child.stderr.on('data', keep);
+  const ended = new Promise<string>((resolve) => {
+    child.once('error', (error) => {
+      resolve(error.message);
+    });
+    child.once('exit', (code, signal) => {
+      resolve(signal ?? `exit code ${code ?? 'unknown'}`);
+    });
+  });
+  if (pid === undefined) throw new Error(`cannot start ${command}: is it installed?`);
+  const alive = (): boolean => child.exitCode === null && child.signalCode === null;
+  const signal = (name: NodeJS.Signals): void => {
+    if (alive()) child.kill(name);
+  };
+  return {
+    pid,
+    output: () => output,
+    alive,
+    ended,
+    signal,
+    cpuMs: () => cpuMsOf(pid),
+    async stop(graceMs = 5_000) {
+      signal('SIGCONT');
+      signal('SIGTERM');
+      const timer = setTimeout(() => {
+        signal('SIGKILL');
+      }, graceMs);
+      await ended;
+      clearTimeout(timer);
+    },
+    async kill() {
+      signal('SIGKILL');
+      await ended;
+    },
+  };
+}
+
+/** User and system CPU time of a process, in ms: fields 14 and 15 of `/proc/<pid>/stat`, proc(5). */
+export function cpuMsOf(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  // The second field is the program's name in brackets and may itself hold spaces.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * TICK_MS;
+}
