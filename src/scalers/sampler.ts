@@ -96,10 +96,14 @@ export function createSampler(broker: BrokerIdentity, open: () => Conversation<Q
 
   /** The latest reading, or the last known one in its place while that is allowed. */
   function served(entry: Entry): Reading | undefined {
-    const { latest, lastKnown } = entry;
-    if (latest === undefined || latest.known || lastKnown === undefined || !latest.error.row.hold) return latest;
-    const young = performance.now() - lastKnown.at <= entry.question.staleAfterMs;
-    return young ? { ...lastKnown, since: latest.error } : latest;
+    const { latest } = entry;
+    return latest === undefined || latest.known ? latest : (standIn(entry, latest.error) ?? latest);
+  }
+
+  /** The last known reading, marked with what has failed since, while it is young and the failure is not itself an answer. */
+  function standIn({ lastKnown, question }: Entry, since: QueueScalerError): Known | undefined {
+    if (lastKnown === undefined || !since.row.hold) return undefined;
+    return performance.now() - lastKnown.at < question.staleAfterMs ? { ...lastKnown, since } : undefined;
   }
 
   function ask(entry: Entry): Promise<void> {
@@ -127,6 +131,7 @@ export function createSampler(broker: BrokerIdentity, open: () => Conversation<Q
       waiting.clear();
     };
     try {
+      signal.throwIfAborted();
       conversation ??= open();
       const swept = conversation.sweep(
         [...asked.values()].map((entry) => entry.question),
@@ -170,9 +175,7 @@ export function createSampler(broker: BrokerIdentity, open: () => Conversation<Q
           'BROKER_TIMEOUT',
           `${broker.label} has not answered for ${question.subject} within ${Math.round(performance.now() - startedAt)} ms`,
         );
-        const { lastKnown } = entry;
-        const young = lastKnown !== undefined && performance.now() - lastKnown.at <= question.staleAfterMs;
-        return young ? { ...lastKnown, since: error } : unknown(error);
+        return standIn(entry, error) ?? unknown(error);
       }
       return served(entry) ?? unknown(new ProcessError('INTERNAL', 'a question ended without an answer'));
     },

@@ -50,11 +50,12 @@ export interface Triggers {
 /** How long a watch waits before it asks for credentials again. */
 const REBIND_MS = 5_000;
 
-export function createTriggers(credentials: CredentialSource, samplers: Samplers): Triggers {
+/** `scalerNamed` finds the scaler that metadata names; the registry's unless a test has its own. */
+export function createTriggers(credentials: CredentialSource, samplers: Samplers, scalerNamed = scalerOf): Triggers {
   const triggers = new LRUCache<string, { readonly trigger: Trigger } | { readonly error: TriggerError }>({ max: MAX_TRIGGERS });
 
   function parse(reference: TriggerReference): Trigger {
-    const scaler = scalerOf(reference.metadata);
+    const scaler = scalerNamed(reference.metadata);
     const spec = scaler.spec(reference.metadata, credentials.available ? 'later' : 'none');
     return createTrigger(reference, scaler, spec, credentials, samplers);
   }
