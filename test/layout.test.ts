@@ -48,7 +48,6 @@ describe('the layout of the sources', () => {
 
   test('gRPC handlers know no broker’s client, and scalers know no gRPC', () => {
     const clients = /from '(?:amqplib|ioredis|undici)/;
-    const grpc = /from '@grpc\//;
     expect(sources.filter((name) => name.startsWith('src/server/') && clients.test(read(name)))).toEqual([]);
     expect(sources.filter((name) => name.startsWith('src/scalers/') && read(name).includes("from '@grpc/"))).toEqual([]);
   });
