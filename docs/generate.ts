@@ -1,0 +1,71 @@
+/**
+ * Writes the reference tables of the documentation from the code: `npm run docs`. Between the marks `<!-- table:NAME -->` and
+ * `<!-- /table -->` of a page stands what this makes; a test compares, so that pages and code cannot drift apart.
+ */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { format, resolveConfig } from 'prettier';
+import { ERRORS } from '../src/errors.ts';
+import type { Key } from '../src/scalers/metadata.ts';
+import { SCALERS } from '../src/scalers/registry.ts';
+
+const MARK = /(<!-- table:(\S+) -->\n)[\s\S]*?(<!-- \/table -->)/g;
+
+/** A Markdown table; cells must not hold line breaks. */
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]): string => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+}
+
+function errors(): string {
+  const rows = Object.entries(ERRORS).map(([code, row]) => [
+    `\`${code}\``,
+    row.radius,
+    `\`${row.grpc}\``,
+    row.hold ? 'yes' : 'no',
+    row.meaning,
+    row.remedy,
+  ]);
+  return table(['code', 'concerns', 'gRPC status', 'last known reading may stand in', 'meaning', 'what to do'], rows);
+}
+
+function places(name: string, key: Key): string {
+  const words = { metadata: 'metadata', environment: `\`${name}FromEnv\``, authentication: 'TriggerAuthentication' };
+  return key.places.map((place) => words[place]).join(', ');
+}
+
+function keys(type: string): string {
+  const scaler = SCALERS.find((candidate) => candidate.type === type);
+  if (scaler === undefined) throw new Error(`no scaler is called ${type}`);
+  const rows = Object.entries(scaler.keys).map(([name, key]) => [
+    [name, ...key.aliases].map((spelling) => `\`${spelling}\``).join(', '),
+    places(name, key),
+    key.required ? 'required' : key.default === undefined ? '–' : `\`${key.default}\``,
+    key.deprecated === undefined ? key.doc : `${key.doc} **Deprecated:** ${key.deprecated}`,
+  ]);
+  return table(['key', 'where', 'default', 'meaning'], rows);
+}
+
+function make(name: string): string {
+  const [kind, of] = name.split(':');
+  if (kind === 'errors') return errors();
+  if (kind === 'keys' && of !== undefined) return keys(of);
+  throw new Error(`no table is called ${name}`);
+}
+
+/** The page with its tables as the code has them now. */
+export async function withTables(page: string): Promise<string> {
+  const filled = page.replaceAll(MARK, (_, open: string, name: string, close: string) => `${open}\n${make(name)}\n\n${close}`);
+  return format(filled, { ...(await resolveConfig(import.meta.filename)), parser: 'markdown' });
+}
+
+/** All pages, by path. */
+export function pages(): string[] {
+  return readdirSync(import.meta.dirname, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => join(import.meta.dirname, name));
+}
+
+if (process.argv[1] === import.meta.filename) {
+  for (const page of pages()) writeFileSync(page, await withTables(readFileSync(page, 'utf8')));
+}
