@@ -3,12 +3,10 @@
  * Only processes launched here are ever signalled, by their id.
  */
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 
 /** `setpriv` becomes the program itself, so the process id is the program's; the kernel kills it when its parent ends. */
 const SETPRIV = '/usr/bin/setpriv';
-/** Linux counts CPU time in ticks of 10 ms: `getconf CLK_TCK` is 100 on every architecture that Node runs on. */
-const TICK_MS = 10;
 const MAX_OUTPUT_CHARACTERS = 100_000;
 
 export interface LaunchedProcess {
@@ -19,7 +17,7 @@ export interface LaunchedProcess {
   /** Resolves when it has ended, with how. */
   readonly ended: Promise<string>;
   signal(name: NodeJS.Signals): void;
-  /** User and system CPU time so far, in ms, in steps of 10. */
+  /** User and system CPU time of its living threads so far, in ms. */
   cpuMs(): number;
   /** SIGTERM, and SIGKILL after the grace time; resolves when it has ended. */
   stop(graceMs?: number): Promise<void>;
@@ -77,10 +75,20 @@ export function launch(
   };
 }
 
-/** User and system CPU time of a process, in ms: fields 14 and 15 of `/proc/<pid>/stat`, proc(5). */
+/** CPU time of a process and all its living threads, in ms: the scheduler's nanoseconds in `/proc/<pid>/task/<tid>/schedstat`. */
 export function cpuMsOf(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  // The second field is the program's name in brackets and may itself hold spaces.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) * TICK_MS;
+  let nanoseconds = 0;
+  for (const thread of readdirSync(`/proc/${pid}/task`)) {
+    try {
+      nanoseconds += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ', 1)[0]);
+    } catch {
+      // The thread ended between the listing and the reading.
+    }
+  }
+  return nanoseconds / 1e6;
+}
+
+/** Whether a process of that id exists. */
+export function processExists(pid: number): boolean {
+  return existsSync(`/proc/${pid}`);
 }

@@ -32,7 +32,7 @@ export interface RedisServer {
   start(): Promise<void>;
   /** One command on a connection of its own. */
   call(command: string, ...args: readonly (string | number)[]): Promise<unknown>;
-  /** CPU time of the process in ms, in steps of 10. */
+  /** CPU time of the process in ms. */
   cpuMs(): number;
   output(): string;
   close(): Promise<void>;

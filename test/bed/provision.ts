@@ -1,0 +1,52 @@
+/**
+ * Sees to it that the brokers' programs are on this machine before tests, benchmarks or the demo need them. It installs only
+ * where it may (root on a system with apt-get), says so, and never starts or touches a service.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+/** Debian's package of each broker and a file that it brings. */
+const PACKAGES = { 'rabbitmq-server': '/usr/lib/rabbitmq/bin/rabbitmq-server', 'redis-server': '/usr/bin/redis-server' };
+/** Debian's way to say that installing a package must start no service: a script that answers 101. */
+const SERVICE_POLICY = '/usr/sbin/policy-rc.d';
+const APT_DEADLINE_MS = 600_000;
+
+/** Installs what is missing. Throws, saying what to do, where it cannot. Two at once wait for each other. */
+export function provision(say: (line: string) => void): void {
+  const missing = Object.entries(PACKAGES).flatMap(([name, file]) => (existsSync(file) ? [] : [name]));
+  if (missing.length === 0) return;
+  const command = `apt-get install -y --no-install-recommends ${missing.join(' ')}`;
+  if (process.getuid?.() !== 0 || !existsSync('/usr/bin/apt-get')) {
+    throw new Error(`${missing.join(' and ')} must be installed first; on Debian as root: apt-get update && ${command}`);
+  }
+  say(`installing ${missing.join(' and ')} with apt-get`);
+  const policy = !existsSync(SERVICE_POLICY);
+  if (policy) writeFileSync(SERVICE_POLICY, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  try {
+    apt('update');
+    apt('install', '-y', '--no-install-recommends', ...missing);
+  } finally {
+    if (policy) rmSync(SERVICE_POLICY, { force: true });
+  }
+}
+
+function apt(...args: string[]): void {
+  const { status, stdout, stderr, error } = spawnSync('apt-get', ['-qq', '-o', 'DPkg::Lock::Timeout=300', ...args], {
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+    encoding: 'utf8',
+    timeout: APT_DEADLINE_MS,
+  });
+  if (status !== 0) throw new Error(`apt-get ${args.join(' ')} failed: ${stdout}${stderr}`, { cause: error });
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  try {
+    provision((line) => {
+      process.stderr.write(`${line}\n`);
+    });
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    process.exit(1);
+  }
+}
