@@ -7,7 +7,7 @@ import type { CredentialSource, TriggerReference } from '../auth/credentials.ts'
 import { fingerprint } from '../auth/secret.ts';
 import { toQueueScalerError, TriggerError, type QueueScalerError } from '../errors.ts';
 import type { Known, Reading } from './reading.ts';
-import { scalerOf } from './registry.ts';
+import { SCALERS, scalerOf } from './registry.ts';
 import { invalidTrigger, type Bound, type Decision, type MetricSpec, type Scaler } from './scaler.ts';
 import type { Samplers } from './samplers.ts';
 
@@ -50,12 +50,16 @@ export interface Triggers {
 /** How long a watch waits before it asks for credentials again. */
 const REBIND_MS = 5_000;
 
-/** `scalerNamed` finds the scaler that metadata names; the registry's unless a test has its own. */
-export function createTriggers(credentials: CredentialSource, samplers: Samplers, scalerNamed = scalerOf): Triggers {
+/** `scalers` are the registry’s unless a test has its own. */
+export function createTriggers(
+  credentials: CredentialSource,
+  samplers: Samplers,
+  scalers: readonly Scaler[] = SCALERS,
+): Triggers {
   const triggers = new LRUCache<string, { readonly trigger: Trigger } | { readonly error: TriggerError }>({ max: MAX_TRIGGERS });
 
   function parse(reference: TriggerReference): Trigger {
-    const scaler = scalerNamed(reference.metadata);
+    const scaler = scalerOf(reference.metadata, scalers);
     const spec = scaler.spec(reference.metadata, credentials.available ? 'later' : 'none');
     return createTrigger(reference, scaler, spec, credentials, samplers);
   }

@@ -49,7 +49,7 @@ function world(source: CredentialSource = noCredentialSource) {
     }),
   });
   const samplers = createSamplers(noEvents);
-  return { answers, watchers, asked, samplers, triggers: createTriggers(source, samplers, () => scaler) };
+  return { answers, watchers, asked, samplers, triggers: createTriggers(source, samplers, [scaler]) };
 }
 
 function refusal(): Reading {

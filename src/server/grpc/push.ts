@@ -1,0 +1,119 @@
+/**
+ * Decides when a stream tells KEDA its state: at once when work appears, sparingly after that. KEDA drops a `true` that comes
+ * before its own status is written, so it must be said again; but each one costs it a write of the object's status and delays the
+ * scale to zero, so it must never be said often.
+ */
+import type { Trigger } from '../../scalers/triggers.ts';
+
+/** A stream that stays active is told so again after this time at the earliest. */
+export const REPEAT_AFTER_MS = 30_000;
+/** Repeats of all streams together are at least this far apart: KEDA may write 20 times a second for everything it does. */
+const REPEAT_GAP_MS = 1_000;
+/** Two `true` of one stream, whatever happened between them, are at least this far apart, so that a flapping queue costs little. */
+export const TRUE_GAP_MS = 2_000;
+
+/** What one stream has to say next. Pure: times are in ms of one clock. */
+export interface PushState {
+  /** What KEDA was told last. */
+  readonly told: boolean | undefined;
+  /** When `true` was told last. */
+  readonly trueAt: number;
+}
+
+export type Advice = { readonly send: true } | { readonly send: false; readonly againInMs?: number };
+
+export const UNTOLD: PushState = { told: undefined, trueAt: -Infinity };
+
+/** Whether the state must be told now, or if it stays so, later. */
+export function advise({ told, trueAt }: PushState, active: boolean, now: number): Advice {
+  if (active === told) return { send: false };
+  const sinceTrue = now - trueAt;
+  if (active && sinceTrue < TRUE_GAP_MS) return { send: false, againInMs: TRUE_GAP_MS - sinceTrue };
+  return { send: true };
+}
+
+interface Follower {
+  /** When `true` was told last, in ms of `performance.now()`. */
+  trueAt: number;
+  repeat(now: number): void;
+}
+
+export interface Push {
+  /** Tells the trigger's state by `tell` until the signal aborts; then resolves. Unknown states are not told. */
+  follow(trigger: Trigger, tell: (active: boolean) => void, signal: AbortSignal): Promise<void>;
+  close(): void;
+}
+
+/** @param woke is told how long ago the broker answered when a `true` goes out because work appeared, in ms. */
+export function createPush(woke: (ms: number) => void = () => undefined): Push {
+  // In the order in which they were last told, so that only the first is ever looked at.
+  const active = new Set<Follower>();
+  const repeating = setInterval(() => {
+    const now = performance.now();
+    const [oldest] = active;
+    if (oldest !== undefined && now - oldest.trueAt >= REPEAT_AFTER_MS) oldest.repeat(now);
+  }, REPEAT_GAP_MS);
+  repeating.unref();
+
+  return {
+    follow: (trigger, tell, signal) =>
+      new Promise((resolve) => {
+        let state = UNTOLD;
+        let latest: boolean | undefined;
+        let deferred: NodeJS.Timeout | undefined;
+
+        const say = (value: boolean, now: number): void => {
+          state = { told: value, trueAt: value ? now : state.trueAt };
+          active.delete(follower);
+          if (value) {
+            follower.trueAt = now;
+            active.add(follower);
+          }
+          tell(value);
+        };
+        const follower: Follower = {
+          trueAt: -Infinity,
+          repeat: (now) => {
+            say(true, now);
+          },
+        };
+        const consider = (): void => {
+          deferred = undefined;
+          if (latest === undefined || signal.aborted) return;
+          const now = performance.now();
+          const advice = advise(state, latest, now);
+          if (advice.send) say(latest, now);
+          else if (advice.againInMs !== undefined) deferred = setTimeout(consider, advice.againInMs);
+        };
+        const end = (): void => {
+          clearTimeout(deferred);
+          active.delete(follower);
+          resolve();
+        };
+
+        if (signal.aborted) {
+          end();
+          return;
+        }
+        signal.addEventListener('abort', end, { once: true });
+        trigger.watch(
+          {
+            sample: ({ decision, reading }) => {
+              const edge = decision.active && latest === false;
+              latest = decision.active;
+              clearTimeout(deferred);
+              consider();
+              if (edge) woke(performance.now() - reading.at);
+            },
+            // KEDA has no word for "unknown" here: the stream stays as it is, and polling tells the error.
+            trouble: () => undefined,
+          },
+          signal,
+        );
+      }),
+    close: () => {
+      clearInterval(repeating);
+      active.clear();
+    },
+  };
+}

@@ -1,0 +1,117 @@
+/**
+ * A scaler whose broker is a map in this process, for tests of the server alone: what brokers really do is tested with real ones.
+ */
+import { BrokerError, type QueueScalerError } from '../../src/errors.ts';
+import { fingerprint, Secret } from '../../src/auth/secret.ts';
+import { key } from '../../src/scalers/metadata.ts';
+import { unknown, type Reading } from '../../src/scalers/reading.ts';
+import { defineScaler, type Question, type Scaler, type Watcher } from '../../src/scalers/scaler.ts';
+import { decimal, text } from '../../src/scalers/values.ts';
+
+export interface MemoryBroker {
+  readonly scaler: Scaler;
+  /** Sets a queue's depth and tells whoever watches it. */
+  set(queue: string, depth: number): void;
+  /** Makes every answer an unknown with this error; undefined mends it. */
+  fail(error: QueueScalerError | undefined): void;
+  /** Makes every answer wait until this is called with false. */
+  hang(hanging: boolean): void;
+  /** Conversations opened so far. */
+  readonly opened: number;
+  /** Sweeps made so far. */
+  readonly sweeps: number;
+  readonly watched: number;
+}
+
+export function createMemoryBroker(): MemoryBroker {
+  const depths = new Map<string, number>();
+  const watchers = new Map<string, Set<Watcher>>();
+  let failure: QueueScalerError | undefined;
+  let hanging: Promise<void> | undefined;
+  let release: () => void = () => undefined;
+  let opened = 0;
+  let sweeps = 0;
+
+  const answer = (queue: string): Reading => {
+    if (failure !== undefined) return unknown(failure);
+    const ready = depths.get(queue) ?? 0;
+    return { known: true, at: performance.now(), reader: 'memory', measures: { ready }, queues: [] };
+  };
+
+  const scaler = defineScaler({
+    type: 'memory',
+    doc: 'Reads a queue in memory.',
+    keys: {
+      queueName: key('Name of the queue.', text(), { required: true }),
+      host: key('URL of the broker.', text(), { secret: true, places: ['metadata', 'environment', 'authentication'] }),
+      value: key('Target a replica.', decimal({ above: 0 }), { default: '20' }),
+      activationValue: key('Active above this.', decimal({ min: 0 }), { default: '0' }),
+    },
+    rules({ host }, fault) {
+      if (host !== undefined && !URL.canParse(host)) fault('host', 'must be a URL');
+    },
+    spec: ({ queueName, value }) => ({ name: `memory-${queueName}`, target: value }),
+    bind: ({ queueName, host, activationValue }) => ({
+      broker: { key: fingerprint('memory', host === undefined ? undefined : new Secret(host)), label: 'memory://' },
+      question: { key: queueName, subject: `queue ${queueName}`, staleAfterMs: 0 } satisfies Question,
+      decide(reading) {
+        const value = reading.measures.ready ?? 0;
+        return { value, active: value > activationValue, because: [`${value} ready`] };
+      },
+      open: () => {
+        opened++;
+        return {
+          async sweep(questions, report) {
+            sweeps++;
+            await hanging;
+            for (const { key: queue } of questions) report(queue, answer(queue));
+          },
+          watch({ key: queue }, watcher) {
+            const set = watchers.get(queue) ?? new Set();
+            watchers.set(queue, set.add(watcher));
+            queueMicrotask(() => {
+              if (set.has(watcher)) watcher.report(answer(queue));
+            });
+            return () => void set.delete(watcher);
+          },
+          close: () => Promise.resolve(),
+        };
+      },
+    }),
+  });
+
+  const tellAll = (): void => {
+    for (const [queue, set] of watchers) for (const watcher of set) watcher.report(answer(queue));
+  };
+
+  return {
+    scaler,
+    set(queue, depth) {
+      depths.set(queue, depth);
+      for (const watcher of watchers.get(queue) ?? []) watcher.report(answer(queue));
+    },
+    fail(error) {
+      failure = error;
+      tellAll();
+    },
+    hang(on) {
+      release();
+      hanging = on
+        ? new Promise((resolve) => {
+            release = resolve;
+          })
+        : undefined;
+    },
+    get opened() {
+      return opened;
+    },
+    get sweeps() {
+      return sweeps;
+    },
+    get watched() {
+      return [...watchers.values()].reduce((sum, set) => sum + set.size, 0);
+    },
+  };
+}
+
+export const UNREACHABLE = new BrokerError('BROKER_UNREACHABLE', 'memory:// takes no connection');
