@@ -1,0 +1,22 @@
+/**
+ * The contract of whatever can look Kubernetes objects up by name; it must never answer with another object than the one named, and
+ * must tell "does not exist" from "could not be asked".
+ */
+import type { Kind, ObjectOf } from './objects.ts';
+
+export interface ReadOptions {
+  readonly signal: AbortSignal;
+  /** The oldest answer from memory that will do, in ms; without it, the reader's own bound holds. */
+  readonly maxAgeMs?: number;
+}
+
+export interface ObjectReader {
+  /**
+   * The object of that name, or undefined where there is certainly none. `namespace` is ignored for kinds that have none. Rejects
+   * with a `TriggerError` where the object could not be asked for or breaks its schema.
+   */
+  get<K extends Kind>(kind: K, namespace: string, name: string, options: ReadOptions): Promise<ObjectOf<K> | undefined>;
+  /** A token of that service account, for at least some minutes; absent where no API server can give one. */
+  serviceAccountToken?(namespace: string, name: string, signal: AbortSignal): Promise<string>;
+  close(): Promise<void>;
+}

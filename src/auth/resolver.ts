@@ -1,0 +1,236 @@
+/**
+ * Resolves a trigger's `authenticationRef` from Kubernetes objects, wherever these are read from. It must never hand out credentials
+ * on a caller's word: the object must exist, the trigger must be one of its own, and what the caller claims of its environment true.
+ */
+import { LRUCache } from 'lru-cache';
+import { TriggerError } from '../errors.ts';
+import { readParameters } from './authenticationSources.ts';
+import type { Credentials, CredentialSource, TriggerReference } from './credentials.ts';
+import { containerOf, environmentOf, type Environment, type ReadValues } from './environment.ts';
+import { requireHostsAllowed, requireNamespaceAllowed } from './foreignCredentials.ts';
+import type { ObjectReader, ReadOptions } from './objectReader.ts';
+import { secretValues, type PodSpec, type ScaledJob, type ScaledObject, type Trigger } from './objects.ts';
+import { fingerprint } from './secret.ts';
+import { candidatesAmong, describeMismatch, type Candidate } from './triggerMatch.ts';
+
+/** KEDA's own default for the namespace that ClusterTriggerAuthentications read from. */
+export const DEFAULT_CLUSTER_OBJECT_NAMESPACE = 'keda';
+
+export interface ResolverOptions {
+  readonly reader: ObjectReader;
+  /** Where a ClusterTriggerAuthentication's Secrets and ConfigMaps are: KEDA's `KEDA_CLUSTER_OBJECT_NAMESPACE`. */
+  readonly clusterObjectNamespace?: string;
+  /** KEDA's `KEDA_RESTRICT_SECRET_ACCESS`: Secrets are read from that namespace alone, whoever asks. */
+  readonly restrictSecretAccess?: boolean;
+  /** The folder in which a ClusterTriggerAuthentication's `filePath` lies; without it there are no such files. */
+  readonly filePathRoot?: string;
+}
+
+/** A refusal that is forgotten costs no more than an older secret. */
+const MAX_REFUSED = 50_000;
+const NO_PARAMETERS: Credentials = { parameters: {}, version: 'none' };
+
+export function createResolver({
+  reader,
+  clusterObjectNamespace = DEFAULT_CLUSTER_OBJECT_NAMESPACE,
+  restrictSecretAccess = false,
+  filePathRoot,
+}: ResolverOptions): CredentialSource {
+  /** References whose credentials a broker has refused since they were last resolved. */
+  const refused = new LRUCache<string, true>({ max: MAX_REFUSED });
+
+  /** The scaled object or job, and the pod template of what it scales. */
+  async function ownersOf({ namespace, name }: TriggerReference, options: ReadOptions): Promise<Owner[]> {
+    const [scaledObject, scaledJob] = await Promise.all([
+      reader.get('ScaledObject', namespace, name, options),
+      reader.get('ScaledJob', namespace, name, options),
+    ]);
+    const owners: Owner[] = [];
+    if (scaledObject !== undefined) owners.push(ownerOfObject(scaledObject, namespace, options));
+    if (scaledJob !== undefined) owners.push(ownerOfJob(scaledJob, namespace));
+    return owners;
+  }
+
+  function ownerOfObject({ metadata, spec }: ScaledObject, namespace: string, options: ReadOptions): Owner {
+    const { kind = 'Deployment', name, envSourceContainerName } = spec.scaleTargetRef;
+    const target = `${kind} ${namespace}/${name}`;
+    const label = `ScaledObject ${namespace}/${metadata.name}`;
+    return {
+      label,
+      target,
+      triggers: spec.triggers,
+      envSourceContainerName,
+      async pod() {
+        if (kind !== 'Deployment' && kind !== 'StatefulSet') {
+          throw unresolved(`${label}: variables are read from a Deployment or StatefulSet, and its scale target is ${target}`);
+        }
+        const workload = await reader.get(kind, namespace, name, options);
+        if (workload === undefined) throw unresolved(`${label}: its scale target ${target} does not exist`);
+        return workload.spec.template.spec;
+      },
+    };
+  }
+
+  function ownerOfJob({ metadata, spec }: ScaledJob, namespace: string): Owner {
+    const label = `ScaledJob ${namespace}/${metadata.name}`;
+    const { template } = spec.jobTargetRef;
+    return {
+      label,
+      target: label,
+      triggers: spec.triggers,
+      envSourceContainerName: spec.envSourceContainerName,
+      pod: () => Promise.resolve(template.spec),
+    };
+  }
+
+  async function environmentFor(
+    owner: Owner,
+    container: string | undefined,
+    namespace: string,
+    options: ReadOptions,
+  ): Promise<Environment> {
+    const found = containerOf(await owner.pod(), container, owner.target);
+    if (found === undefined) throw unresolved(`${owner.target} has no container to take variables from`);
+    const read: ReadValues = async (kind, name) => {
+      if (kind === 'ConfigMap') return (await reader.get('ConfigMap', namespace, name, options))?.data ?? undefined;
+      // As in KEDA: what may not be read is as if it were not set.
+      if (restrictSecretAccess && namespace !== clusterObjectNamespace) return 'withheld';
+      const secret = await reader.get('Secret', namespace, name, options);
+      return secret && secretValues(secret);
+    };
+    return environmentOf(found, owner.target, read);
+  }
+
+  /** The one trigger meant; several with the same authentication are as good as one. */
+  async function triggerOf(reference: TriggerReference, options: ReadOptions): Promise<Match | undefined> {
+    const { namespace, name, metadata } = reference;
+    const owners = await ownersOf(reference, options);
+    if (owners.length === 0) {
+      throw new TriggerError('OBJECT_NOT_FOUND', `no ScaledObject or ScaledJob ${namespace}/${name} exists`);
+    }
+    const candidates = owners.flatMap((owner) =>
+      candidatesAmong(owner.triggers, metadata).map((candidate) => ({ ...candidate, owner })),
+    );
+    if (candidates.length === 0) {
+      const mismatches = owners.map((owner) => `${owner.label}: ${describeMismatch(owner.triggers, metadata)}`);
+      throw unmatched(`the metadata sent is of no trigger of ${mismatches.join('; ')}`);
+    }
+    // Without credentials of ours there is nothing that a false claim could gain.
+    if (candidates.every(({ trigger }) => trigger.authenticationRef === undefined)) return undefined;
+
+    const falsehoods: string[] = [];
+    const matches: Match[] = [];
+    for (const candidate of candidates) {
+      const falsehood = await falseClaimOf(candidate, candidate.owner, namespace, options);
+      if (falsehood === undefined) matches.push(candidate);
+      else falsehoods.push(falsehood);
+    }
+    const [first] = matches;
+    if (first === undefined) throw unmatched(falsehoods.join('; '));
+    if (new Set(matches.map(({ trigger }) => authenticationKey(trigger))).size > 1) {
+      const indexes = matches.map(({ index }) => index).join(' and ');
+      throw unmatched(
+        `triggers ${indexes} of ${first.owner.label} have the same metadata but different authentication; make their metadata differ`,
+      );
+    }
+    return first;
+  }
+
+  async function falseClaimOf(
+    { claims }: Candidate,
+    owner: Owner,
+    namespace: string,
+    options: ReadOptions,
+  ): Promise<string | undefined> {
+    if (claims.length === 0) return undefined;
+    const environment = await environmentFor(owner, owner.envSourceContainerName, namespace, options);
+    for (const { key, variable, value } of claims) {
+      if ((await environment.get(variable)) !== value) {
+        return `${key} of ${owner.label} is not what variable ${variable} of ${owner.target} holds now`;
+      }
+    }
+    return undefined;
+  }
+
+  async function parametersOf({ trigger, owner }: Match, reference: TriggerReference, options: ReadOptions) {
+    const { authenticationRef } = trigger;
+    if (authenticationRef === undefined) return new Map<never, never>();
+    const { namespace } = reference;
+    const cluster = authenticationRef.kind === 'ClusterTriggerAuthentication';
+    const kind = cluster ? 'ClusterTriggerAuthentication' : 'TriggerAuthentication';
+    const label = cluster ? `${kind} ${authenticationRef.name}` : `${kind} ${namespace}/${authenticationRef.name}`;
+    const authentication = await reader.get(kind, namespace, authenticationRef.name, options);
+    if (authentication === undefined) throw unresolved(`${label}, which ${owner.label} names, does not exist`);
+
+    const origin = { label, annotations: cluster ? (authentication.metadata.annotations ?? {}) : {} };
+    requireNamespaceAllowed(origin, namespace);
+    const sourceNamespace = cluster ? clusterObjectNamespace : namespace;
+    const parameters = await readParameters(authentication.spec, {
+      label,
+      namespace: sourceNamespace,
+      secretNamespace: restrictSecretAccess ? clusterObjectNamespace : sourceNamespace,
+      triggerNamespace: namespace,
+      filePathRoot: cluster ? filePathRoot : undefined,
+      reader,
+      environment: (container) => environmentFor(owner, container, namespace, options),
+      options,
+    });
+    requireHostsAllowed(origin, parameters, reference.metadata);
+    return parameters;
+  }
+
+  return {
+    available: true,
+
+    async resolve(reference, signal) {
+      const key = referenceKey(reference);
+      const options: ReadOptions = refused.delete(key) ? { signal, maxAgeMs: 0 } : { signal };
+      const match = await triggerOf(reference, options);
+      if (match === undefined) return NO_PARAMETERS;
+      const parameters = await parametersOf(match, reference, options);
+      const entries = [...parameters].map(([name, { value }]) => [name, value] as const).sort(([a], [b]) => (a < b ? -1 : 1));
+      return { parameters: Object.fromEntries(entries), version: fingerprint(...entries.flat()) };
+    },
+
+    refused(reference) {
+      refused.set(referenceKey(reference), true);
+    },
+
+    close: () => reader.close(),
+  };
+}
+
+interface Owner {
+  /** As errors name it: `ScaledObject shop/orders`. */
+  readonly label: string;
+  /** What holds the pod template, as errors name it. */
+  readonly target: string;
+  readonly triggers: readonly Trigger[];
+  readonly envSourceContainerName: string | undefined;
+  pod(): Promise<PodSpec>;
+}
+
+type Match = Candidate & { readonly owner: Owner };
+
+function authenticationKey({ authenticationRef }: Trigger): string {
+  if (authenticationRef === undefined) return '';
+  return `${authenticationRef.kind === 'ClusterTriggerAuthentication' ? 'cluster' : 'namespace'}/${authenticationRef.name}`;
+}
+
+function referenceKey({ namespace, name, metadata }: TriggerReference): string {
+  return fingerprint(
+    namespace,
+    name,
+    ...Object.entries(metadata)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .flat(),
+  );
+}
+
+function unresolved(message: string): TriggerError {
+  return new TriggerError('AUTHENTICATION_UNRESOLVED', message);
+}
+
+function unmatched(message: string): TriggerError {
+  return new TriggerError('TRIGGER_UNMATCHED', message);
+}
