@@ -69,24 +69,29 @@ export interface Parsed<Table extends KeyTable> {
   /** All values that could be read. Complete, and of the type {@link Values}, only if `faults` is empty and nothing is awaited. */
   readonly values: Partial<Values<Table>>;
   readonly faults: readonly Fault[];
-  /** Keys that are absent so far and may still come from authentication. */
+  /** Keys that are absent so far and may still get a value. */
   readonly awaited: ReadonlySet<string>;
 }
 
 /**
  * Reads `metadata` and `authentication` by the table. With `authentication` undefined it is not known yet: a required key that may
- * stand there is then awaited, not missing.
+ * stand there is then awaited, not missing. Keys in `pending` are awaited too: they will have a value that nobody knows yet.
  */
 export function readKeys<Table extends KeyTable>(
   table: Table,
   metadata: Readonly<Record<string, string>>,
   authentication: Readonly<Record<string, string>> | undefined,
+  pending: ReadonlySet<string> = new Set(),
 ): Parsed<Table> {
   const faults: Fault[] = unknownKeys(table, metadata);
   const values: Record<string, unknown> = {};
   const awaited = new Set<string>();
 
   for (const [name, key] of Object.entries(table)) {
+    if (pending.has(name)) {
+      awaited.add(name);
+      continue;
+    }
     const found = lookUp(name, key, metadata, authentication);
     if (found === undefined) {
       if (key.places.includes('authentication') && authentication === undefined) awaited.add(name);

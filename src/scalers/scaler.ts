@@ -104,19 +104,36 @@ export interface Scaler {
   readonly keys: KeyTable;
   /** Metric name and target from metadata alone. Throws a {@link TriggerError} that lists every fault. */
   spec(metadata: Readonly<Record<string, string>>, authentication: 'none' | 'later'): MetricSpec;
+  /**
+   * Every fault there is, where the keys in `pending` will have values that are not known yet, such as those of variables, and
+   * where with `authentication` undefined all keys that may stand there are left open.
+   */
+  faults(
+    metadata: Readonly<Record<string, string>>,
+    authentication: Readonly<Record<string, string>> | undefined,
+    pending: ReadonlySet<string>,
+  ): readonly Fault[];
   /** Throws a {@link TriggerError} that lists every fault. */
   bind(metadata: Readonly<Record<string, string>>, authentication: Readonly<Record<string, string>>): Bound;
 }
 
 export function defineScaler<const Table extends KeyTable, Q extends Question>(definition: ScalerDefinition<Table, Q>): Scaler {
+  function parse(
+    metadata: Readonly<Record<string, string>>,
+    authentication: Readonly<Record<string, string>> | undefined,
+    pending?: ReadonlySet<string>,
+  ): { readonly values: Partial<Values<Table>>; readonly faults: readonly Fault[] } {
+    const { values, faults, awaited } = readKeys(definition.keys, metadata, authentication, pending);
+    const all: Fault[] = [...faults];
+    definition.rules(values, (key, message) => all.push({ key, message }), awaited);
+    return { values, faults: all };
+  }
   function read(
     metadata: Readonly<Record<string, string>>,
     authentication: Readonly<Record<string, string>> | undefined,
   ): Values<Table> {
-    const { values, faults, awaited } = readKeys(definition.keys, metadata, authentication);
-    const all: Fault[] = [...faults];
-    definition.rules(values, (key, message) => all.push({ key, message }), awaited);
-    if (all.length > 0) throw invalidTrigger(definition.type, all);
+    const { values, faults } = parse(metadata, authentication);
+    if (faults.length > 0) throw invalidTrigger(definition.type, faults);
     return values as Values<Table>;
   }
   return {
@@ -124,6 +141,7 @@ export function defineScaler<const Table extends KeyTable, Q extends Question>(d
     doc: definition.doc,
     keys: definition.keys,
     spec: (metadata, authentication) => definition.spec(read(metadata, authentication === 'none' ? {} : undefined)),
+    faults: (metadata, authentication, pending) => parse(metadata, authentication, pending).faults,
     // A conversation only ever gets questions of its own broker key, which every scaler prefixes with its family.
     bind: (metadata, authentication) => definition.bind(read(metadata, authentication)),
   };

@@ -67,6 +67,18 @@ describe('reading the keys of a trigger', () => {
     ]);
   });
 
+  test('awaits a key whose value is pending, and says nothing of what stands there', () => {
+    const { faults, awaited, values } = readKeys(
+      table,
+      { queueName: 'q', value: 'ORDERS_TARGET' },
+      {},
+      new Set(['value', 'host']),
+    );
+    expect(faults).toEqual([]);
+    expect([...awaited].sort()).toEqual(['host', 'value']);
+    expect(values.value).toBeUndefined();
+  });
+
   test('never repeats the value of a secret key, whatever it is', () => {
     const secretTable = { host: key('h', decimal(), { secret: true }) };
     fc.assert(
