@@ -1,10 +1,12 @@
 /**
  * The scalers there are, by the name in `metadata.scaler`; adding one is one line here.
  */
+import { redis } from './redis/lists.ts';
+import { redisStreams } from './redis/streams.ts';
 import { invalidTrigger, type Scaler } from './scaler.ts';
 import { nearestName, SCALER_KEY } from './metadata.ts';
 
-export const SCALERS: readonly Scaler[] = [];
+export const SCALERS: readonly Scaler[] = [redis, redisStreams];
 
 /** Finds the scaler that the metadata names, among those given. Throws a {@link TriggerError} that lists the names there are. */
 export function scalerOf(metadata: Readonly<Record<string, string>>, scalers: readonly Scaler[] = SCALERS): Scaler {

@@ -1,0 +1,37 @@
+/**
+ * Makes the conversation with a deployment, with the topology of its kind.
+ */
+import type { SamplerEvents } from '../events.ts';
+import type { BoundTo } from '../scaler.ts';
+import { identityOf, type Deployment } from './connectionKeys.ts';
+import { createConversation } from './conversation.ts';
+import type { NodeListener } from './node.ts';
+import type { RedisQuestion } from './questions.ts';
+import { standalone } from './topology/standalone.ts';
+import type { Topology } from './topology/topology.ts';
+
+export function bindTo(
+  deployment: Deployment,
+  question: RedisQuestion,
+  decide: BoundTo<RedisQuestion>['decide'],
+): BoundTo<RedisQuestion> {
+  const broker = identityOf(deployment);
+  return {
+    broker,
+    question,
+    decide,
+    open: (events: SamplerEvents) => createConversation(broker, events, (listener) => connect(deployment, listener)),
+  };
+}
+
+function connect(deployment: Deployment, listener: NodeListener): Topology {
+  const { addresses, access } = deployment;
+  const [first] = addresses;
+  if (first === undefined) throw new Error('a deployment without addresses passed the rules');
+  switch (deployment.kind) {
+    case 'standalone':
+    case 'sentinel':
+    case 'cluster':
+      return standalone(first, access, listener);
+  }
+}

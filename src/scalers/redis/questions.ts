@@ -1,0 +1,61 @@
+/**
+ * What a Redis trigger asks, and the single readings ("parts") that make up the answer. Triggers that ask for the same key share its part.
+ */
+import { fingerprint } from '../../auth/secret.ts';
+import type { Question } from '../scaler.ts';
+import type { NamePattern } from './names.ts';
+
+export type Operation = 'sum' | 'max';
+
+/** The lengths of lists, sets, sorted sets or hashes. */
+export interface KeysQuestion extends Question {
+  readonly kind: 'keys';
+  readonly names: readonly NamePattern[];
+  /** Where the workers keep what they are working on. */
+  readonly processing: readonly NamePattern[];
+  readonly operation: Operation;
+  /** Whether it is an error that none of the names has ever been seen to exist. */
+  readonly requireMatch: boolean;
+}
+
+export type StreamMode = 'length' | 'pending' | 'lag';
+
+export interface StreamQuestion extends Question {
+  readonly kind: 'stream';
+  readonly stream: string;
+  readonly group: string | undefined;
+  readonly mode: StreamMode;
+  readonly requireMatch: boolean;
+}
+
+export type RedisQuestion = KeysQuestion | StreamQuestion;
+
+export function keysQuestion(
+  fields: Pick<KeysQuestion, 'names' | 'processing' | 'operation' | 'requireMatch' | 'staleAfterMs'>,
+): KeysQuestion {
+  const texts = (patterns: readonly NamePattern[]): string => JSON.stringify(patterns.map(({ text, glob }) => [text, glob]));
+  return {
+    ...fields,
+    kind: 'keys',
+    key: fingerprint(
+      'keys',
+      texts(fields.names),
+      texts(fields.processing),
+      fields.operation,
+      fields.requireMatch,
+      fields.staleAfterMs,
+    ),
+    subject: fields.names.map(({ text }) => text).join(','),
+  };
+}
+
+export function streamQuestion(
+  fields: Pick<StreamQuestion, 'stream' | 'group' | 'mode' | 'requireMatch' | 'staleAfterMs'>,
+): StreamQuestion {
+  return {
+    ...fields,
+    kind: 'stream',
+    key: fingerprint('stream', fields.stream, fields.group, fields.mode, fields.requireMatch, fields.staleAfterMs),
+    subject: fields.group === undefined ? fields.stream : `${fields.stream} (group ${fields.group})`,
+  };
+}

@@ -1,0 +1,112 @@
+/**
+ * The triggers on Redis streams: `redis-streams`, `redis-sentinel-streams`, `redis-cluster-streams`.
+ */
+import { QueueError } from '../../errors.ts';
+import { key, type KeyTable, type Values } from '../metadata.ts';
+import { metricName } from '../naming.ts';
+import type { Known } from '../reading.ts';
+import { defineScaler, type Decision, type Scaler } from '../scaler.ts';
+import { flag, text, whole } from '../values.ts';
+import {
+  CONNECTION_KEYS,
+  connectionRules,
+  deploymentOf,
+  NAT_KEYS,
+  SENTINEL_KEYS,
+  type DeploymentKind,
+} from './connectionKeys.ts';
+import { bindTo } from './deployment.ts';
+import { streamQuestion, type StreamMode } from './questions.ts';
+
+const STREAM_KEYS = {
+  stream: key('Key of the stream.', text(), { required: true }),
+  consumerGroup: key('The group whose work is counted; without it the stream’s length is.', text()),
+  streamLength: key('Target without a group: entries in the stream per replica.', whole({ min: 1 }), { default: '5' }),
+  pendingEntriesCount: key('Target with a group: entries delivered and not acknowledged per replica.', whole({ min: 1 }), {
+    default: '5',
+  }),
+  lagCount: key(
+    'Target with a group, in place of pendingEntriesCount: entries not yet delivered or not yet acknowledged per replica. 0 means: not given.',
+    whole({ min: 0 }),
+    { default: '0' },
+  ),
+  activationLagCount: key('The trigger is active above this number, whichever of the three is counted.', whole({ min: 0 }), {
+    default: '0',
+  }),
+  requireMatch: key('Whether it is an error that the stream has never been seen.', flag(), { default: 'false' }),
+};
+
+type StreamValues = Values<typeof STREAM_KEYS>;
+
+function modeOf({ consumerGroup, lagCount }: StreamValues): StreamMode {
+  return consumerGroup === undefined ? 'length' : lagCount > 0 ? 'lag' : 'pending';
+}
+
+function defineStreams(type: string, kind: DeploymentKind, doc: string, connection: KeyTable): Scaler {
+  const keys: typeof STREAM_KEYS & typeof CONNECTION_KEYS = { ...STREAM_KEYS, ...CONNECTION_KEYS, ...connection };
+  return defineScaler({
+    type,
+    doc,
+    keys,
+    rules: connectionRules,
+    spec: (values) => ({
+      name: metricName('redis-streams', values.stream),
+      target: { length: values.streamLength, pending: values.pendingEntriesCount, lag: values.lagCount }[modeOf(values)],
+    }),
+    bind: (values) => {
+      const mode = modeOf(values);
+      const { stream, consumerGroup, requireMatch, activationLagCount, staleAfter } = values;
+      const question = streamQuestion({ stream, group: consumerGroup, mode, requireMatch, staleAfterMs: staleAfter });
+      return bindTo(deploymentOf(kind, values), question, (reading) => decideStream(reading, mode, activationLagCount));
+    },
+  });
+}
+
+/** Active above the threshold; and in a group always while a consumer holds an entry, as it must not be stopped then. */
+export function decideStream({ measures }: Known, mode: StreamMode, activationLagCount: number): Decision {
+  if (mode === 'length') {
+    const { length } = measures;
+    if (length === undefined) throw new QueueError('FIELD_MISSING', 'the reading holds no length');
+    return {
+      value: length,
+      active: length > activationLagCount,
+      because: [`${length} entries`, compared(length, activationLagCount)],
+    };
+  }
+  const { pending, lag } = measures;
+  if (pending === undefined || lag === undefined)
+    throw new QueueError('FIELD_MISSING', 'the reading holds no pending entries or no lag');
+  const work = pending + lag;
+  const active = pending > 0 || work > activationLagCount;
+  const because = [
+    `${lag} unread + ${pending} pending = ${work}`,
+    pending > 0 ? `active: ${pending} pending` : compared(work, activationLagCount),
+  ];
+  return mode === 'lag'
+    ? { value: work, active, because }
+    : // Entries that nobody has read are not pending; without a worker nobody ever reads them.
+      { value: pending, active, because: [...because, `value: ${pending} pending`] };
+}
+
+function compared(value: number, activation: number): string {
+  return value > activation
+    ? `active: ${value} > activationLagCount ${activation}`
+    : `inactive: ${value} <= activationLagCount ${activation}`;
+}
+
+export const redisStreams = defineStreams(
+  'redis-streams',
+  'standalone',
+  'Length, pending entries or lag of a stream on one Redis server.',
+  {},
+);
+export const redisSentinelStreams = defineStreams(
+  'redis-sentinel-streams',
+  'sentinel',
+  'The same on the primary that Redis Sentinel names.',
+  {
+    ...SENTINEL_KEYS,
+    ...NAT_KEYS,
+  },
+);
+export const redisClusterStreams = defineStreams('redis-cluster-streams', 'cluster', 'The same in a Redis Cluster.', NAT_KEYS);

@@ -1,0 +1,26 @@
+/**
+ * One server at one address, whoever is behind it. If it was a primary and is one no longer, the address is looked up anew.
+ */
+import { BrokerError } from '../../../errors.ts';
+import { createNode, type NodeListener } from '../node.ts';
+import type { Address } from '../wire/address.ts';
+import type { Access } from '../wire/session.ts';
+import type { Topology, View } from './topology.ts';
+
+export function standalone(address: Address, access: Access, listener: NodeListener): Topology {
+  const node = createNode(address, access, listener);
+  const viewNow = (): View => ({ at: performance.now(), nodeOf: () => node, nodes: [node], moving: () => false });
+  return {
+    view: () => Promise.resolve(viewNow()),
+    viewSince: () => Promise.resolve(viewNow()),
+    nodeAt: () => undefined,
+    primary: 'once',
+    follow: (on) => {
+      node.follow(on);
+    },
+    unserved: (key) => new BrokerError('BROKER_BUSY', `${node.where} does not serve ${key}`),
+    close: () => {
+      node.close();
+    },
+  };
+}

@@ -1,0 +1,189 @@
+/**
+ * One TCP or TLS connection to one Redis server: commands go out in batches, replies come back in order. A connection that is
+ * late once is of no more use and ends; nothing is ever queued for a server that is not there.
+ *
+ * Our own rather than a client library's: on a connection of protocol version 3 the invalidation messages of key tracking come in
+ * order with the replies, which a library that hides its connections cannot promise, and stray bytes must never end the process.
+ */
+import { connect as connectTcp, isIP, type Socket } from 'node:net';
+import { connect as connectTls, type ConnectionOptions } from 'node:tls';
+import { BrokerError } from '../../../errors.ts';
+import type { Secret } from '../../../auth/secret.ts';
+import { addressText, type Address } from './address.ts';
+import { closedUnheard, connectionError } from './failures.ts';
+import { createDecoder, encode, type Command, type Reply } from './resp.ts';
+
+export interface TlsSettings {
+  /** PEM of the authorities to trust instead of the system's. */
+  readonly ca?: string;
+  readonly certificate?: string;
+  readonly key?: Secret;
+  readonly keyPassword?: Secret;
+  readonly verify: boolean;
+}
+
+export interface Connection {
+  readonly where: string;
+  /**
+   * The replies to the commands, in order; error replies are values. Rejects with a {@link BrokerError} when the connection ends
+   * first, or when the deadline passes, which ends the connection: its later replies could not be told apart.
+   */
+  request(commands: readonly Command[], timeoutMs: number): Promise<readonly Reply[]>;
+  /** Resolves with the reason when the connection has ended. */
+  readonly ended: Promise<BrokerError>;
+  isOpen(): boolean;
+  close(): void;
+}
+
+interface Request {
+  readonly replies: Reply[];
+  readonly count: number;
+  readonly resolve: (replies: readonly Reply[]) => void;
+  readonly reject: (error: BrokerError) => void;
+  timer: NodeJS.Timeout | undefined;
+}
+
+/** Opens a connection. Rejects with a {@link BrokerError}. `onPush` hears what the server says unasked. */
+export function openConnection(
+  address: Address,
+  tls: TlsSettings | undefined,
+  timeoutMs: number,
+  onPush: (push: readonly Reply[]) => void,
+): Promise<Connection> {
+  const where = addressText(address);
+  return new Promise((resolve, reject) => {
+    let stage: 'connecting' | 'handshake' | 'open' = 'connecting';
+    let heard = false;
+    let failure: BrokerError | undefined;
+    let requests: Request[] = [];
+    let settleEnd: (reason: BrokerError) => void = () => undefined;
+    const ended = new Promise<BrokerError>((settle) => {
+      settleEnd = settle;
+    });
+
+    let socket: Socket;
+    try {
+      socket =
+        tls === undefined ? connectTcp({ ...address, noDelay: true }) : connectTls({ ...address, ...tlsOptions(address, tls) });
+    } catch (thrown) {
+      // Node reads certificates and keys before it connects.
+      reject(new BrokerError('TLS_FAILED', `the TLS certificate or key for ${where} cannot be used`, { cause: thrown }));
+      return;
+    }
+
+    const fail = (error: BrokerError): void => {
+      failure ??= error;
+      socket.destroy();
+    };
+    const opening = setTimeout(() => {
+      fail(
+        tls !== undefined && stage === 'handshake'
+          ? new BrokerError(
+              'TLS_FAILED',
+              `${where} took no part in a TLS handshake for ${timeoutMs} ms; is it a port without TLS?`,
+            )
+          : new BrokerError('BROKER_UNREACHABLE', `${where} took no connection within ${timeoutMs} ms`),
+      );
+    }, timeoutMs);
+
+    const decoder = createDecoder((reply) => {
+      const [request] = requests;
+      if (request === undefined) {
+        fail(new BrokerError('BROKER_REPLY_INVALID', `${where} sent a reply that nobody asked for`));
+        return;
+      }
+      request.replies.push(reply);
+      if (request.replies.length < request.count) return;
+      requests.shift();
+      clearTimeout(request.timer);
+      request.resolve(request.replies);
+    }, onPush);
+
+    const connection: Connection = {
+      where,
+      ended,
+      isOpen: () => failure === undefined && !socket.destroyed,
+      request(commands, deadlineMs) {
+        return new Promise((resolveRequest, rejectRequest) => {
+          if (failure !== undefined || socket.destroyed) {
+            rejectRequest(failure ?? new BrokerError('BROKER_UNREACHABLE', `the connection to ${where} has ended`));
+            return;
+          }
+          if (commands.length === 0) {
+            resolveRequest([]);
+            return;
+          }
+          const request: Request = {
+            replies: [],
+            count: commands.length,
+            resolve: resolveRequest,
+            reject: rejectRequest,
+            timer: undefined,
+          };
+          request.timer = setTimeout(() => {
+            fail(new BrokerError('BROKER_TIMEOUT', `${where} has not answered within ${deadlineMs} ms`));
+          }, deadlineMs);
+          requests.push(request);
+          socket.write(encode(commands));
+        });
+      },
+      close() {
+        fail(new BrokerError('BROKER_UNREACHABLE', `the connection to ${where} was closed by us`));
+      },
+    };
+
+    const open = (): void => {
+      stage = 'open';
+      clearTimeout(opening);
+      resolve(connection);
+    };
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, 10_000);
+    socket.once('connect', () => {
+      stage = 'handshake';
+      if (tls === undefined) open();
+    });
+    if (tls !== undefined) socket.once('secureConnect', open);
+    socket.on('data', (chunk: Buffer) => {
+      heard = true;
+      if (failure !== undefined) return;
+      try {
+        decoder.write(chunk);
+      } catch (thrown) {
+        fail(connectionError(thrown, where, stage, tls !== undefined));
+      }
+    });
+    socket.on('error', (error) => {
+      failure ??=
+        stage === 'open' && !heard && 'code' in error && error.code === 'ECONNRESET'
+          ? closedUnheard(where, false)
+          : connectionError(error, where, stage, tls !== undefined);
+    });
+    socket.on('close', () => {
+      clearTimeout(opening);
+      failure ??= heard
+        ? new BrokerError('BROKER_UNREACHABLE', `${where} closed the connection`)
+        : closedUnheard(where, tls !== undefined && stage === 'handshake');
+      const unanswered = requests;
+      requests = [];
+      for (const request of unanswered) {
+        clearTimeout(request.timer);
+        request.reject(failure);
+      }
+      reject(failure);
+      settleEnd(failure);
+    });
+  });
+}
+
+function tlsOptions({ host }: Address, tls: TlsSettings): ConnectionOptions {
+  return {
+    // The name in the certificate may be an address, but the TLS extension for names takes none.
+    ...(isIP(host) === 0 ? { servername: host } : {}),
+    rejectUnauthorized: tls.verify,
+    ...(tls.ca === undefined ? {} : { ca: tls.ca }),
+    ...(tls.certificate === undefined ? {} : { cert: tls.certificate }),
+    ...(tls.key === undefined ? {} : { key: tls.key.reveal() }),
+    ...(tls.keyPassword === undefined ? {} : { passphrase: tls.keyPassword.reveal() }),
+  };
+}

@@ -1,0 +1,78 @@
+/**
+ * Names what went wrong between us and a Redis server in the words of the closed error table; the server's and the system's own
+ * words go along, scrubbed, and no secret ever does.
+ */
+import { scrub, type Secret } from '../../../auth/secret.ts';
+import { BrokerError, QueueError, type QueueScalerError } from '../../../errors.ts';
+import { ProtocolError, type ErrorReply, type Reply } from './resp.ts';
+
+const MAX_SHOWN = 200;
+
+/** Error codes that say: not now. Sentinel and cluster add theirs to the server's own. */
+const BUSY = new Set([
+  'LOADING',
+  'BUSY',
+  'CLUSTERDOWN',
+  'MASTERDOWN',
+  'TRYAGAIN',
+  'OOM',
+  'READONLY',
+  'NOREPLICAS',
+  'MISCONF',
+  'NOGOODSLAVE',
+]);
+const REFUSED = new Set(['NOAUTH', 'WRONGPASS']);
+
+/** The error that an error reply stands for. `where` names the server, `subject` the key or command that was asked. */
+export function replyError(reply: ErrorReply, where: string, subject: string, secrets: readonly Secret[] = []): QueueScalerError {
+  // Servers before version 6 and proxies echo the arguments of a command they don't know.
+  const said = `${where} answers for ${subject}: ${shown(reply.text, secrets)}`;
+  const { code, text } = reply;
+  if (REFUSED.has(code) || /without any password|no password is set|invalid password/i.test(text))
+    return new BrokerError('BROKER_REFUSED', said);
+  if (code === 'NOPERM') return new BrokerError('BROKER_FORBIDDEN', said);
+  if (BUSY.has(code)) return new BrokerError('BROKER_BUSY', said);
+  if (code === 'WRONGTYPE') return new QueueError('QUEUE_WRONG_TYPE', said);
+  return new BrokerError('BROKER_REPLY_INVALID', said);
+}
+
+/** The error of a reply that has another shape than the command's documentation promises. */
+export function replyInvalid(reply: Reply, where: string, subject: string): BrokerError {
+  const shape = Array.isArray(reply) ? 'a list' : reply === null ? 'nil' : `a ${typeof reply}`;
+  return new BrokerError('BROKER_REPLY_INVALID', `${where} answers ${shape} for ${subject}, which is no reply to that command`);
+}
+
+/** The error of a connection that could not be made or that ended by itself. */
+export function connectionError(
+  thrown: unknown,
+  where: string,
+  stage: 'connecting' | 'handshake' | 'open',
+  tls: boolean,
+): BrokerError {
+  const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+  if (error instanceof BrokerError) return error;
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+  const detail = shown(error.message === '' ? (code ?? 'no reason given') : error.message);
+  const options = { cause: error };
+  if (error instanceof ProtocolError) {
+    return new BrokerError('BROKER_REPLY_INVALID', `${where} does not speak the Redis protocol: ${detail}`, options);
+  }
+  if (tls && stage === 'handshake') {
+    return new BrokerError('TLS_FAILED', `no TLS session with ${where}: ${detail}; is it a port without TLS?`, options);
+  }
+  return new BrokerError('BROKER_UNREACHABLE', `${where} cannot be reached: ${detail}`, options);
+}
+
+/** The error of a TCP connection that the other side closed before it said anything. */
+export function closedUnheard(where: string, tls: boolean): BrokerError {
+  return tls
+    ? new BrokerError('TLS_FAILED', `${where} closed the connection during the TLS handshake; is it a port without TLS?`)
+    : new BrokerError(
+        'BROKER_UNREACHABLE',
+        `${where} closed the connection without a word; if the port speaks TLS, use rediss:// or tls: enable`,
+      );
+}
+
+function shown(text: string, secrets: readonly Secret[] = []): string {
+  return scrub(text.slice(0, MAX_SHOWN), secrets);
+}

@@ -1,0 +1,105 @@
+/**
+ * A connection that has introduced itself to its server: authenticated, in its database, tracking the keys it reads where that is
+ * wanted and allowed. It must never read from another database than the one asked for.
+ */
+import type { Secret } from '../../../auth/secret.ts';
+import { BrokerError } from '../../../errors.ts';
+import type { Address } from './address.ts';
+import { openConnection, type Connection, type TlsSettings } from './connection.ts';
+import { replyError, replyInvalid } from './failures.ts';
+import { ErrorReply, type Command, type Reply } from './resp.ts';
+
+/** Below the two seconds that an answer to KEDA may take, so that the reason is told rather than the lateness. */
+export const CONNECT_TIMEOUT_MS = 1_500;
+export const REQUEST_TIMEOUT_MS = 1_500;
+/** As `CLIENT LIST` shows us to the people who run the server. */
+export const CLIENT_NAME = 'keda-queue-scaler';
+
+export interface Access {
+  readonly username: string | undefined;
+  readonly password: Secret | undefined;
+  readonly tls: TlsSettings | undefined;
+  readonly database: number;
+}
+
+export interface Session extends Connection {
+  /** Keys read on this session are watched by the server: their next change is told to `onInvalidated`. */
+  readonly tracking: boolean;
+  /** Why not, where it was asked for and refused. */
+  readonly trackingRefused: BrokerError | undefined;
+}
+
+/** Keys that have changed, or null: any may have. */
+export type Invalidated = (keys: readonly string[] | null) => void;
+
+/** Opens and introduces a connection. Rejects with a {@link BrokerError}, which never shows a secret. */
+export async function openSession(
+  address: Address,
+  access: Access,
+  track: boolean,
+  onInvalidated: Invalidated,
+): Promise<Session> {
+  const connection = await openConnection(address, access.tls, CONNECT_TIMEOUT_MS, (push) => {
+    if (push[0] !== 'invalidate') return;
+    const keys = push[1];
+    onInvalidated(Array.isArray(keys) && keys.every((key) => typeof key === 'string') ? keys : null);
+  });
+  try {
+    const version3 = await login(connection, access);
+    const commands: Command[] = [];
+    if (access.database !== 0) commands.push(['SELECT', access.database]);
+    const wantsTracking = track && version3;
+    if (wantsTracking) commands.push(['CLIENT', 'TRACKING', 'ON']);
+    const replies = await connection.request(commands, REQUEST_TIMEOUT_MS);
+    if (access.database !== 0) expectOk(replies[0], connection.where, `SELECT ${access.database}`);
+    const last = replies.at(-1);
+    const refusal = !track
+      ? undefined
+      : !version3
+        ? new BrokerError(
+            'BROKER_REPLY_INVALID',
+            `${connection.where} speaks protocol version 2 only, which has no tracking on one connection`,
+          )
+        : last instanceof ErrorReply
+          ? asBrokerError(last, connection.where, 'CLIENT TRACKING')
+          : undefined;
+    return Object.assign(connection, { tracking: wantsTracking && last === 'OK', trackingRefused: refusal });
+  } catch (thrown) {
+    connection.close();
+    throw thrown;
+  }
+}
+
+/** Whether the server took protocol version 3. */
+async function login(connection: Connection, { username, password }: Access): Promise<boolean> {
+  const secrets = password === undefined ? [] : [password];
+  const credentials = password === undefined ? [] : ['AUTH', username ?? 'default', password.reveal()];
+  const [hello] = await connection.request([['HELLO', 3, ...credentials, 'SETNAME', CLIENT_NAME]], REQUEST_TIMEOUT_MS);
+  if (!(hello instanceof ErrorReply)) {
+    if (Array.isArray(hello)) return true;
+    throw replyInvalid(hello ?? null, connection.where, 'HELLO');
+  }
+  // Servers before version 6 and some proxies know no HELLO; all know AUTH.
+  if (hello.code !== 'NOPROTO' && !/unknown command|not supported|unsupported/i.test(hello.text)) {
+    throw asBrokerError(hello, connection.where, 'HELLO', secrets);
+  }
+  if (password === undefined) return false;
+  const secret = password.reveal();
+  const [auth] = await connection.request(
+    [username === undefined ? ['AUTH', secret] : ['AUTH', username, secret]],
+    REQUEST_TIMEOUT_MS,
+  );
+  expectOk(auth, connection.where, 'AUTH', secrets);
+  return false;
+}
+
+function expectOk(reply: Reply | undefined, where: string, subject: string, secrets: readonly Secret[] = []): void {
+  if (reply === 'OK') return;
+  if (reply instanceof ErrorReply) throw asBrokerError(reply, where, subject, secrets);
+  throw replyInvalid(reply ?? null, where, subject);
+}
+
+function asBrokerError(reply: ErrorReply, where: string, subject: string, secrets: readonly Secret[] = []): BrokerError {
+  const error = replyError(reply, where, subject, secrets);
+  return error instanceof BrokerError ? error : new BrokerError('BROKER_REPLY_INVALID', error.message);
+}
