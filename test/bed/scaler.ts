@@ -74,9 +74,9 @@ export async function startScalerProcess(
   args: readonly string[] = [],
   env: Readonly<Record<string, string>> = {},
 ): Promise<ScalerProcess> {
-  const addresses = ['--grpc-address', '127.0.0.1:0', '--http-address', '127.0.0.1:0'];
-  const child = spawn(process.execPath, ['--import', 'tsx', MAIN, 'serve', ...addresses, ...args], {
-    env: { ...process.env, ...env },
+  const addresses = { QUEUE_SCALER_GRPC_ADDRESS: '127.0.0.1:0', QUEUE_SCALER_HTTP_ADDRESS: '127.0.0.1:0' };
+  const child = spawn(process.execPath, ['--import', 'tsx', MAIN, 'serve', ...args], {
+    env: { ...process.env, ...addresses, ...env },
     stdio: ['ignore', 'inherit', 'pipe'],
   });
   const log: string[] = [];

@@ -138,7 +138,7 @@ function answer<Request, Response>(
  * Gives `work` a `send` that never buffers more than one message: while a write is under way only the latest waits, so that a
  * reader who is slow, or never reads, gets the present state and not the past.
  */
-function latestOnly<Request, Response>(
+async function latestOnly<Request, Response>(
   call: ServerWritableStream<Request, Response>,
   work: (send: (response: Response) => void) => Promise<void>,
 ): Promise<void> {
@@ -158,5 +158,5 @@ function latestOnly<Request, Response>(
       if (next !== undefined) send(next.response);
     });
   };
-  return work(send);
+  await work(send);
 }

@@ -85,6 +85,9 @@ export function createPush(woke: (ms: number) => void = () => undefined): Push {
           if (advice.send) say(latest, now);
           else if (advice.againInMs !== undefined) deferred = setTimeout(consider, advice.againInMs);
         };
+        const repeatWhileActive = (): void => {
+          if (latest === true && state.told === true) active.add(follower);
+        };
         const end = (): void => {
           clearTimeout(deferred);
           active.delete(follower);
@@ -99,14 +102,18 @@ export function createPush(woke: (ms: number) => void = () => undefined): Push {
         trigger.watch(
           {
             sample: ({ decision, reading }) => {
-              const edge = decision.active && latest === false;
+              const edge = decision.active && state.told === false;
               latest = decision.active;
               clearTimeout(deferred);
               consider();
-              if (edge) woke(performance.now() - reading.at);
+              if (!edge) repeatWhileActive();
+              else if (state.told === true) woke(performance.now() - reading.at);
             },
-            // KEDA has no word for "unknown" here: the stream stays as it is, and polling tells the error.
-            trouble: () => undefined,
+            // KEDA has no word for "unknown" here: nothing is told, nothing repeated, and polling tells the error.
+            trouble: () => {
+              latest = undefined;
+              active.delete(follower);
+            },
           },
           signal,
         );

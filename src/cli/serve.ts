@@ -1,0 +1,43 @@
+/**
+ * `queue-scaler serve`: the scaler as KEDA's server, until SIGTERM. Its log is its only output.
+ */
+import { Command } from 'commander';
+import { noCredentialSource } from '../auth/credentials.ts';
+import { createLogger } from '../logger.ts';
+import { startServer } from '../server/server.ts';
+import { declareFlags, readSettings, SERVE_SETTINGS } from '../settings.ts';
+import { VERSION } from '../version.ts';
+
+export function serveCommand(): Command {
+  const command = new Command('serve').description('serve KEDA by gRPC');
+  return declareFlags(command, SERVE_SETTINGS).action(async (flags: Record<string, string>) => {
+    await serve(flags);
+  });
+}
+
+/** Resolves when the server has ended after a signal. */
+async function serve(flags: Readonly<Record<string, string>>): Promise<void> {
+  const settings = readSettings(SERVE_SETTINGS, flags, process.env);
+  const logger = createLogger(settings.logLevel);
+  // Before the start, so that a signal during it is not lost.
+  const stopped = firstSignal();
+  const server = await startServer({
+    grpcAddress: settings.grpcAddress,
+    httpAddress: settings.httpAddress,
+    credentials: noCredentialSource,
+    logger,
+    shutdownGraceMs: settings.shutdownGrace,
+  });
+  logger.info({ grpc: server.grpcAddress, http: server.httpAddress, version: VERSION, pid: process.pid }, 'serving');
+  const signal = await stopped;
+  logger.info({ signal }, 'ending');
+  await server.close();
+  logger.info('ended');
+}
+
+/** A second signal is the system's business again, and ends the process at once. */
+function firstSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, resolve);
+  });
+}

@@ -1,0 +1,125 @@
+/**
+ * Every setting of the process in one table, from which flags, environment variables and the reference documentation are made. All
+ * bad values are told at once, and no setting may take a name that Kubernetes itself puts into a pod's environment.
+ */
+import type { Command } from 'commander';
+import type { z } from 'zod';
+import { duration, oneOf, text } from './scalers/values.ts';
+import { LOG_LEVELS } from './logger.ts';
+import { parseAddress } from './server/address.ts';
+
+export interface Setting<Value = unknown> {
+  readonly schema: z.ZodType<Value, string>;
+  /** As the user would write it; without one the setting is off unless given. */
+  readonly default?: string;
+  /** What stands for the value in the help text. */
+  readonly placeholder: string;
+  /** One or two sentences. */
+  readonly doc: string;
+}
+
+export type SettingTable = Readonly<Record<string, Setting>>;
+
+export type Settings<Table extends SettingTable> = {
+  readonly [Name in keyof Table]: Table[Name] extends { readonly default: string }
+    ? z.output<Table[Name]['schema']>
+    : z.output<Table[Name]['schema']> | undefined;
+};
+
+/** `HOST:PORT` in one of the forms that can be listened on. */
+function address() {
+  return text().refine((word) => parseAddress(word) !== undefined, 'must be an address such as 0.0.0.0:6000 or [::1]:6000');
+}
+
+export const SERVE_SETTINGS = {
+  grpcAddress: {
+    schema: address(),
+    default: '0.0.0.0:6000',
+    placeholder: 'host:port',
+    doc: 'Where KEDA reaches the scaler by gRPC. Port 0 takes a free one.',
+  },
+  httpAddress: {
+    schema: address(),
+    default: '0.0.0.0:8080',
+    placeholder: 'host:port',
+    doc: 'Where /metrics, /livez and /readyz are served. Port 0 takes a free one.',
+  },
+  kubernetes: {
+    schema: oneOf(['auto', 'off']),
+    default: 'auto',
+    placeholder: 'auto|off',
+    doc: 'Whether credentials are looked up in Kubernetes: auto does so inside a cluster and where KUBECONFIG is set.',
+  },
+  shutdownGrace: {
+    schema: duration({ minMs: 100, maxMs: 300_000 }),
+    default: '5s',
+    placeholder: 'duration',
+    doc: 'Longest time from SIGTERM to the end. Less than the pod’s terminationGracePeriodSeconds.',
+  },
+  logLevel: {
+    schema: oneOf(LOG_LEVELS),
+    default: 'info',
+    placeholder: LOG_LEVELS.join('|'),
+    doc: 'The least level that is logged.',
+  },
+} as const satisfies SettingTable;
+
+const ENV_PREFIX = 'QUEUE_SCALER_';
+
+/** `grpcAddress` → `--grpc-address`. */
+export function flagOf(name: string): string {
+  return `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+/** `grpcAddress` → `QUEUE_SCALER_GRPC_ADDRESS`. */
+export function envOf(name: string): string {
+  return `${ENV_PREFIX}${name.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
+}
+
+/** Arguments or environment are wrong; the message has a line for each fault. */
+export class UsageError extends Error {
+  constructor(faults: readonly string[]) {
+    super(faults.join('\n'));
+    this.name = 'UsageError';
+  }
+}
+
+/** Declares the table's flags on a command. */
+export function declareFlags(command: Command, table: SettingTable): Command {
+  for (const [name, setting] of Object.entries(table)) {
+    const fallback = setting.default === undefined ? '' : ` Default: ${setting.default}.`;
+    command.option(`${flagOf(name)} <${setting.placeholder}>`, `${setting.doc}${fallback} [${envOf(name)}]`);
+  }
+  return command;
+}
+
+/**
+ * Reads the values: a flag's, or its environment variable's (an empty one counts as absent), or the default. Throws a
+ * {@link UsageError} that lists every fault.
+ */
+export function readSettings<Table extends SettingTable>(
+  table: Table,
+  flags: Readonly<Record<string, string | undefined>>,
+  env: Readonly<Record<string, string | undefined>>,
+): Settings<Table> {
+  const faults: string[] = [];
+  const values: Record<string, unknown> = {};
+  for (const [name, setting] of Object.entries(table)) {
+    const flag = flags[name];
+    const variable = env[envOf(name)] === '' ? undefined : env[envOf(name)];
+    const word = flag ?? variable ?? setting.default;
+    if (word === undefined) continue;
+    const result = setting.schema.safeParse(word.trim());
+    if (result.success) values[name] = result.data;
+    else {
+      const source = flag === undefined ? envOf(name) : flagOf(name);
+      faults.push(
+        `${source} ${result.error.issues[0]?.message ?? 'is not valid'}, not ${JSON.stringify(word.slice(0, MAX_SHOWN))}`,
+      );
+    }
+  }
+  if (faults.length > 0) throw new UsageError(faults);
+  return values as Settings<Table>;
+}
+
+const MAX_SHOWN = 60;
