@@ -2,6 +2,7 @@
  * What `local` tells while it runs, one object an event; this is the format of `--json`, so a field may be added but not change.
  */
 import type { MetricTargetType } from './hpa/metrics.ts';
+import type { PodEvent } from './workers/pod.ts';
 
 /** A workload's replicas. */
 export interface Replicas {
@@ -46,24 +47,21 @@ export type LoopEvent =
       readonly reason: string;
     } & Replicas)
   /** The wanted number of replicas changed. */
-  | ({ readonly event: 'scale'; readonly by: Scaler; readonly from: number; readonly desired: number; readonly reason: string } & Replicas)
+  | ({
+      readonly event: 'scale';
+      readonly by: Scaler;
+      readonly from: number;
+      readonly desired: number;
+      readonly reason: string;
+    } & Replicas)
   /** Something that a person must know, such as a field of a manifest that has no effect here. */
   | { readonly event: 'notice'; readonly level: 'info' | 'warning' | 'error'; readonly message: string };
 
 /** Who changes a replica count. */
 export type Scaler = 'keda' | 'hpa';
 
-export type WorkerEvent = {
-  readonly event: 'worker';
-  readonly pod: string;
-  readonly pid?: number;
-  readonly reason: string;
-} & (
-  | { readonly state: 'started' | 'stopping' | 'killed' }
-  | { readonly state: 'stopped' | 'exited'; readonly exitCode: number | null; readonly signal: string | null }
-  | { readonly state: 'waiting'; readonly restartMs: number }
-) &
-  Replicas;
+/** What happens to one replica: see `PodEvent`. */
+export type WorkerEvent = { readonly event: 'worker'; readonly pod: string } & PodEvent & Replicas;
 
 /** When, and which ScaledObject (`namespace/name`; absent where it concerns all). */
 interface Stamp {
@@ -77,7 +75,7 @@ export type LocalEvent = Stamp &
     | LoopEvent
     | WorkerEvent
     /** The first event: the scaler serves there. */
-    | { readonly event: 'serving'; readonly grpc: string; readonly objects: readonly string[] }
+    | { readonly event: 'serving'; readonly grpc: string; readonly http?: string; readonly objects: readonly string[] }
     /** The last event of a run that ended in order. */
     | { readonly event: 'end'; readonly reason: string }
   );

@@ -70,5 +70,8 @@ function replicasFor(metric: ExternalMetric, counts: ReplicaCounts, tolerance: T
   if (targetType === 'Value' && counts.existing === 0) return { because: `${name}: no replica exists to compare with` };
   const exact = targetType === 'Value' ? ratio * counts.ready : result.value / target;
   const replicas = Math.min(MAX_REPLICAS, Math.ceil(exact));
-  return { replicas, because: `${name} is ${result.value} for a target of ${target} ${targetType === 'Value' ? 'in all' : 'each'}` };
+  return {
+    replicas,
+    because: `${name} is ${result.value} for a target of ${target} ${targetType === 'Value' ? 'in all' : 'each'}`,
+  };
 }

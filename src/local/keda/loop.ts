@@ -118,7 +118,8 @@ export async function runLoop(options: LoopOptions, signal: AbortSignal): Promis
   async function query(metric: LoopMetric): Promise<MetricReport> {
     for (const trigger of triggers) {
       const specs = await trigger.metrics(signal);
-      if (!specs.ok) return { metric: metric.name, target: metric.target, targetType: metric.trigger.targetType, error: specs.error };
+      if (!specs.ok)
+        return { metric: metric.name, target: metric.target, targetType: metric.trigger.targetType, error: specs.error };
     }
     const cached = metric.trigger.useCachedMetrics ? polled.get(metric.name) : undefined;
     return report(metric, cached ?? (await metric.trigger.read(metric.name, signal)));
@@ -153,7 +154,11 @@ export async function runLoop(options: LoopOptions, signal: AbortSignal): Promis
           push(trigger, active, hpaMetrics);
         },
         ended: (reason, retryMs) => {
-          tell({ event: 'notice', level: 'info', message: `StreamIsActive of trigger ${trigger.index}: ${reason}; again in ${retryMs} ms` });
+          tell({
+            event: 'notice',
+            level: 'info',
+            message: `StreamIsActive of trigger ${trigger.index}: ${reason}; again in ${retryMs} ms`,
+          });
         },
       },
       signal,
@@ -197,5 +202,10 @@ async function reconcile(
 }
 
 function toExternalMetric({ metric, target, targetType, value, error }: MetricReport): ExternalMetric {
-  return { name: metric, target, targetType: targetType satisfies MetricTargetType, result: value === undefined ? { error: error ?? '' } : { value } };
+  return {
+    name: metric,
+    target,
+    targetType: targetType satisfies MetricTargetType,
+    result: value === undefined ? { error: error ?? '' } : { value },
+  };
 }

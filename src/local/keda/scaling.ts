@@ -77,7 +77,5 @@ export function scalingAction(
 
 /** Ms until scaling to rest is due. Whoever was never active waits for the initial period only. */
 function cooldownLeft({ cooldownMs, initialCooldownMs }: ScalingBounds, state: ScalingState, now: number): number {
-  return state.lastActiveAt === undefined
-    ? state.createdAt + initialCooldownMs - now
-    : state.lastActiveAt + cooldownMs - now;
+  return state.lastActiveAt === undefined ? state.createdAt + initialCooldownMs - now : state.lastActiveAt + cooldownMs - now;
 }

@@ -68,7 +68,9 @@ export function createTriggerClient({ client, reference, ...options }: TriggerCl
   const prefix = `s${options.index}-`;
 
   async function metrics(signal: AbortSignal): Promise<Answer<readonly TriggerMetric[]>> {
-    const answer = await unary<GetMetricSpecResponse>('GetMetricSpec', signal, (call, done) => client.getMetricSpec(reference, NONE, call, done));
+    const answer = await unary<GetMetricSpecResponse>('GetMetricSpec', signal, (call, done) =>
+      client.getMetricSpec(reference, NONE, call, done),
+    );
     if (!answer.ok) return answer;
     const { metricSpecs } = answer.value;
     if (metricSpecs.length === 0) return { ok: false, error: 'GetMetricSpec: got empty metric spec', status: status.UNKNOWN };
@@ -82,9 +84,13 @@ export function createTriggerClient({ client, reference, ...options }: TriggerCl
 
   async function read(metric: string, signal: AbortSignal): Promise<Answer<MetricReading>> {
     const request = { scaledObjectRef: reference, metricName: metric.slice(prefix.length) };
-    const values = await unary<GetMetricsResponse>('GetMetrics', signal, (call, done) => client.getMetrics(request, NONE, call, done));
+    const values = await unary<GetMetricsResponse>('GetMetrics', signal, (call, done) =>
+      client.getMetrics(request, NONE, call, done),
+    );
     if (!values.ok) return values;
-    const activity = await unary<IsActiveResponse>('IsActive', signal, (call, done) => client.isActive(reference, NONE, call, done));
+    const activity = await unary<IsActiveResponse>('IsActive', signal, (call, done) =>
+      client.isActive(reference, NONE, call, done),
+    );
     if (!activity.ok) return activity;
     // The HPA adds up all values that a query returns, whatever their names.
     const value = values.value.metricValues.reduce((sum, each) => sum + quantity(each), 0);
@@ -148,10 +154,7 @@ async function twice<T>(ask: () => Promise<Answer<T>>, signal: AbortSignal): Pro
 function unary<Reply>(
   name: string,
   signal: AbortSignal,
-  start: (
-    options: { readonly deadline: number },
-    done: (error: ServiceError | null, reply: Reply) => void,
-  ) => { cancel(): void },
+  start: (options: { readonly deadline: number }, done: (error: ServiceError | null, reply: Reply) => void) => { cancel(): void },
 ): Promise<Answer<Reply>> {
   return new Promise((resolve) => {
     const call = start({ deadline: Date.now() + CALL_TIMEOUT_MS }, (error, reply) => {

@@ -40,7 +40,10 @@ for group in $groups; do kill -KILL -"$group" 2>/dev/null; done
 /** `graceSeconds` is the longest that a worker may take to end. */
 export function createLifeline(graceSeconds: number): Lifeline {
   // In a session of its own, so that a Ctrl-C in the terminal does not reach it.
-  const guard = spawn('/bin/sh', ['-c', GUARD, 'guard', String(graceSeconds)], { detached: true, stdio: ['pipe', 'ignore', 'ignore'] });
+  const guard = spawn('/bin/sh', ['-c', GUARD, 'guard', String(graceSeconds)], {
+    detached: true,
+    stdio: ['pipe', 'ignore', 'ignore'],
+  });
   const gone = new Promise<void>((resolve) => {
     guard.once('exit', () => {
       resolve();
