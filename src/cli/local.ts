@@ -78,7 +78,11 @@ async function local(files: readonly string[], flags: Flags): Promise<number> {
     const end = await run({
       manifests,
       plan,
-      logger: createLogger('warn', { write: (line) => void output.aside(line.trimEnd()) }),
+      logger: createLogger('warn', {
+        write(line) {
+          output.aside(line.trimEnd());
+        },
+      }),
       tell: (event) => {
         output.event(event);
       },

@@ -3,38 +3,15 @@
  * worker. It must find all faults at once, and must never pass over a setting in silence.
  */
 import type { ReadValues } from '../auth/environment.ts';
-import { containerOf, environmentOf } from '../auth/environment.ts';
 import type { Manifest, ManifestFault, Manifests } from '../auth/files.ts';
-import { secretValues, type Behavior, type ScaledObject, type Trigger } from '../auth/objects.ts';
+import { secretValues, type ScaledObject } from '../auth/objects.ts';
 import { QueueScalerError } from '../errors.ts';
-import { completeRules, DEFAULT_SCALE_DOWN, DEFAULT_SCALE_UP, type ScalingRules } from './hpa/behavior.ts';
-import type { MetricTargetType } from './hpa/metrics.ts';
-import type { Fallback } from './keda/fallback.ts';
+import { checkTrigger, forwardedTriggers, type PlannedTrigger } from './forwardedTriggers.ts';
 import type { LoopSpec } from './keda/loop.ts';
-import {
-  DEFAULT_COOLDOWN_SECONDS,
-  DEFAULT_MAX_REPLICAS,
-  DEFAULT_MIN_REPLICAS,
-  DEFAULT_POLLING_INTERVAL_SECONDS,
-} from './keda/scaling.ts';
+import { loopSpec, type Blame, type HpaSettings } from './loopSettings.ts';
 import { podTemplates } from './podTemplate.ts';
 import { unhonouredFields } from './unhonoured.ts';
 import type { PodTemplate } from './workers/pod.ts';
-
-/** What the command line sets for all ScaledObjects, as kube-controller-manager's flags do. */
-export interface HpaSettings {
-  readonly syncPeriodMs: number;
-  readonly tolerance: number;
-}
-
-export interface PlannedTrigger {
-  readonly index: number;
-  readonly type: 'external' | 'external-push';
-  readonly targetType: MetricTargetType;
-  readonly useCachedMetrics: boolean;
-  /** As KEDA forwards it: `…FromEnv` keys hold the variable's value, or are gone where there is none. */
-  readonly metadata: Readonly<Record<string, string>>;
-}
 
 export interface Workload {
   readonly namespace: string;
@@ -63,8 +40,6 @@ export interface Plan {
 }
 
 type ScaledObjectManifest = Manifest<'ScaledObject'>;
-type Blame = (path: readonly PropertyKey[], message: string) => void;
-
 export async function planRun(manifests: Manifests, settings: HpaSettings): Promise<Plan> {
   const faults = [...manifests.faults];
   const notices: Notice[] = [];
@@ -172,112 +147,6 @@ function targetOf(
   const target = manifests.of('Deployment').find((each) => each.namespace === namespace && each.name === name);
   if (target === undefined) blame(['spec', 'scaleTargetRef'], `Deployment ${namespace}/${name} is in none of the files`);
   return target;
-}
-
-function loopSpec({ spec }: ScaledObject, { syncPeriodMs, tolerance }: HpaSettings, blame: Blame): LoopSpec {
-  const minReplicas = spec.minReplicaCount ?? DEFAULT_MIN_REPLICAS;
-  const maxReplicas = spec.maxReplicaCount ?? DEFAULT_MAX_REPLICAS;
-  if (minReplicas > maxReplicas) blame(['spec', 'minReplicaCount'], `is ${minReplicas}, above maxReplicaCount ${maxReplicas}`);
-  const idle = spec.idleReplicaCount;
-  if (idle !== undefined && idle >= minReplicas)
-    blame(['spec', 'idleReplicaCount'], `is ${idle}, not below minReplicaCount ${minReplicas}`);
-  if (spec.advanced?.scalingModifiers !== undefined) {
-    blame(['spec', 'advanced', 'scalingModifiers'], 'is not supported here: formulas over metrics are evaluated by KEDA only');
-  }
-  const fallback = fallbackOf(spec.fallback, blame);
-  const behavior = spec.advanced?.horizontalPodAutoscalerConfig?.behavior;
-  return {
-    pollingIntervalMs: (spec.pollingInterval ?? DEFAULT_POLLING_INTERVAL_SECONDS) * 1000,
-    hpaSyncPeriodMs: syncPeriodMs,
-    bounds: {
-      minReplicas,
-      ...(idle === undefined ? {} : { idleReplicas: idle }),
-      cooldownMs: (spec.cooldownPeriod ?? DEFAULT_COOLDOWN_SECONDS) * 1000,
-      initialCooldownMs: (spec.initialCooldownPeriod ?? 0) * 1000,
-      ...(fallback === undefined ? {} : { fallbackReplicas: fallback.replicas }),
-    },
-    ...(fallback === undefined ? {} : { fallback }),
-    hpa: {
-      minReplicas: Math.max(1, minReplicas),
-      maxReplicas,
-      scaleUp: rulesOf('scaleUp', behavior, { ...DEFAULT_SCALE_UP, tolerance }, blame),
-      scaleDown: rulesOf('scaleDown', behavior, { ...DEFAULT_SCALE_DOWN, tolerance }, blame),
-    },
-  };
-}
-
-function fallbackOf(written: ScaledObject['spec']['fallback'], blame: Blame): Fallback | undefined {
-  if (written === undefined) return undefined;
-  const { failureThreshold, replicas, behavior = '' } = written;
-  if (behavior === 'scalingModifiers') {
-    blame(['spec', 'fallback', 'behavior'], 'scalingModifiers is not supported here');
-    return undefined;
-  }
-  return { failureThreshold, replicas, behavior: behavior === '' ? 'static' : behavior };
-}
-
-function rulesOf(
-  direction: 'scaleUp' | 'scaleDown',
-  behavior: Behavior | undefined,
-  defaults: ScalingRules,
-  blame: Blame,
-): ScalingRules {
-  const path = ['spec', 'advanced', 'horizontalPodAutoscalerConfig', 'behavior', direction];
-  const written = behavior?.[direction];
-  if (written?.policies?.length === 0) blame([...path, 'policies'], 'must have at least one policy');
-  const tolerance = written?.tolerance === undefined ? undefined : fraction(String(written.tolerance));
-  if (Number.isNaN(tolerance)) blame([...path, 'tolerance'], 'must be a fraction such as 0.05 or 50m');
-  return completeRules({ ...written, tolerance }, defaults);
-}
-
-/** A Kubernetes quantity of at least zero, in units or thousandths; NaN if it is none. */
-function fraction(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)(m?)$/.exec(text);
-  return match === null ? NaN : Number(match[1]) / (match[2] === 'm' ? 1000 : 1);
-}
-
-function checkTrigger({ type, metadata, metricType }: Trigger, index: number, blame: Blame): void {
-  const path = ['spec', 'triggers', index];
-  if (type !== 'external' && type !== 'external-push') {
-    blame(
-      [...path, 'type'],
-      `is ${type}, which KEDA itself would serve: only external and external-push triggers can be run here`,
-    );
-    return;
-  }
-  if ((metadata['scalerAddress'] ?? '').trim() === '') {
-    blame([...path, 'metadata'], 'has no scalerAddress, without which KEDA refuses the trigger (here it is not connected to)');
-  }
-  if (metricType === 'Utilization') {
-    blame([...path, 'metricType'], 'is Utilization, which external metrics cannot have: AverageValue or Value');
-  }
-}
-
-async function forwardedTriggers(
-  { spec }: ScaledObject,
-  { object, namespace, name }: Manifest<'Deployment'>,
-  read: ReadValues,
-): Promise<readonly PlannedTrigger[]> {
-  const target = `Deployment ${namespace}/${name}`;
-  const container = containerOf(object.spec.template.spec, spec.scaleTargetRef.envSourceContainerName, target);
-  const environment = container === undefined ? undefined : environmentOf(container, target, read);
-  return Promise.all(
-    spec.triggers.map(async ({ type, metadata, metricType, useCachedMetrics }, index): Promise<PlannedTrigger> => {
-      const entries = await Promise.all(
-        Object.entries(metadata).map(async ([key, value]) => {
-          const forwarded = key.endsWith('FromEnv') ? ((await environment?.get(value)) ?? '') : value;
-          return key.endsWith('FromEnv') && forwarded === '' ? [] : [[key, forwarded] as const];
-        }),
-      );
-      return {
-        index,
-        type: type === 'external-push' ? type : 'external',
-        targetType: metricType === 'Value' ? 'Value' : 'AverageValue',
-        useCachedMetrics: useCachedMetrics === true,
-        metadata: Object.fromEntries(entries.flat()),
-      };
-    }),
-  );
 }
 
 function valuesReader({ reader }: Manifests, namespace: string): ReadValues {

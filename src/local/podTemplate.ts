@@ -36,11 +36,12 @@ export interface PodTemplates {
   readonly unset: readonly string[];
 }
 
-/** Rejects with a `TriggerError` where a variable's source is missing, and throws {@link NoCommand} where there is nothing to run. */
+/** A fault where there is nothing to run; rejects with a `TriggerError` where a variable's source is missing. */
 export async function podTemplates(
-  { object, namespace, name, positionOf }: Manifest<'Deployment'>,
+  deployment: Manifest<'Deployment'>,
   read: ReadValues,
 ): Promise<PodTemplates | { readonly fault: string }> {
+  const { object, namespace, name } = deployment;
   const pod = object.spec.template.spec;
   const container = pod.containers[0];
   if (container === undefined) return { fault: 'has no container' };
@@ -60,7 +61,7 @@ export async function podTemplates(
   const variables = await environmentOf({ ...container, env }, `Deployment ${namespace}/${name}`, read).all();
   const words = await expandAll([...container.command, ...(container.args ?? [])], variables);
   const graceMs = (pod.terminationGracePeriodSeconds ?? DEFAULT_GRACE_SECONDS) * 1000;
-  const cwd = resolve(dirname(positionOf([]).file), container.workingDir ?? '.');
+  const cwd = resolve(dirname(deployment.positionOf([]).file), container.workingDir ?? '.');
   const inherited = Object.fromEntries(
     INHERITED.flatMap((key) => (process.env[key] === undefined ? [] : [[key, process.env[key]]])),
   );
@@ -71,8 +72,8 @@ export async function podTemplates(
     template(podName) {
       const own = (text: string): string => text.replaceAll(POD_NAME, podName);
       const [program = '', ...args] = words.map(own);
-      const set = Object.entries(variables).map(([key, value]) => [key, own(value)]);
-      return { command: [program, ...args], cwd, graceMs, env: { ...inherited, HOSTNAME: podName, ...Object.fromEntries(set) } };
+      const set = Object.fromEntries(Object.entries(variables).map(([key, value]) => [key, own(value)]));
+      return { command: [program, ...args], cwd, graceMs, env: { ...inherited, HOSTNAME: podName, ...set } };
     },
   };
 }

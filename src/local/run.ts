@@ -6,6 +6,7 @@ import { credentials } from '@grpc/grpc-js';
 import type { Manifests } from '../auth/files.ts';
 import { createResolver } from '../auth/resolver.ts';
 import type { Logger } from '../logger.ts';
+import type { Scaler } from '../scalers/scaler.ts';
 import { ExternalScalerClient } from '../server/grpc/gen/externalscaler.ts';
 import { startServer } from '../server/server.ts';
 import type { LocalEvent, LoopEvent, Replicas } from './events.ts';
@@ -31,6 +32,8 @@ export interface RunOptions {
     readonly stream: 'stdout' | 'stderr';
     readonly line: string;
   }): void;
+  /** The scalers there are, if not all. */
+  readonly scalers?: readonly Scaler[];
   /** Serves metrics and status there, if set: `HOST:PORT`. */
   readonly httpAddress?: string;
   /** End once all ScaledObjects have been active and are at rest again. */
@@ -58,6 +61,7 @@ export async function run(options: RunOptions): Promise<RunEnd> {
     ...(options.httpAddress === undefined ? {} : { httpAddress: options.httpAddress }),
     credentials: createResolver({ reader: manifests.reader }),
     logger,
+    ...(options.scalers === undefined ? {} : { scalers: options.scalers }),
   });
   const client = new ExternalScalerClient(server.grpcAddress, credentials.createInsecure());
   const graceSeconds = Math.ceil(Math.max(0, ...plan.workloads.map(({ graceMs }) => graceMs)) / 1000);
@@ -136,18 +140,18 @@ function restOf({ loop }: Workload): number {
 function startWorkload(
   workload: Workload,
   lifeline: Lifeline,
-  { tell, workerOutput }: RunOptions,
+  options: RunOptions,
   stamp: (object: string) => { time: string; object?: string },
   idle: IdleWatch,
 ): Running {
   const object = `${workload.namespace}/${workload.name}`;
   const replicas = createReplicaSet(workload.deployment, workload.template, lifeline, {
     pod(pod, event) {
-      tell({ ...stamp(object), event: 'worker', pod, ...event, ...countsOf(replicas) });
+      options.tell({ ...stamp(object), event: 'worker', pod, ...event, ...countsOf(replicas) });
       idle.changed(object, replicas, restOf(workload));
     },
     output(pod, stream, line) {
-      workerOutput({ object, pod, stream, line });
+      options.workerOutput({ object, pod, stream, line });
     },
   });
   replicas.scale(workload.initialReplicas);

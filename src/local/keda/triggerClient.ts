@@ -108,7 +108,8 @@ export function createTriggerClient({ client, reference, ...options }: TriggerCl
         signal.removeEventListener('abort', cancel);
         resolve(error);
       };
-      signal.addEventListener('abort', cancel, { once: true });
+      if (signal.aborted) cancel();
+      else signal.addEventListener('abort', cancel, { once: true });
       stream.on('data', ({ result }: { result: boolean }) => {
         if (!signal.aborted) listener.active(result);
       });
@@ -125,7 +126,7 @@ export function createTriggerClient({ client, reference, ...options }: TriggerCl
     read: (metric, signal) => twice(() => read(metric, signal), signal),
     async stream(listener, signal) {
       let retryMs = RECONNECT_FIRST_MS;
-      while (!signal.aborted) {
+      for (;;) {
         const error = await streamOnce(listener, signal);
         if (signal.aborted) return;
         // As in KEDA, a long healthy stream that breaks does not make the next wait short again: only an orderly end does.
