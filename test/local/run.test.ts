@@ -100,7 +100,7 @@ afterEach(async () => {
 
 async function planOf(
   text: string,
-): Promise<{ plan: Plan; start(options?: { untilIdle?: boolean; durationMs?: number }): Promise<RunEnd> }> {
+): Promise<{ plan: Plan; readonly start: (options?: { untilIdle?: boolean; durationMs?: number }) => Promise<RunEnd> }> {
   const file = join(folder, 'all.yaml');
   await writeFile(file, text);
   const read = await readManifests([file]);
@@ -268,7 +268,7 @@ describe('a plan', () => {
   });
 
   test('tells what has no effect on this machine', async () => {
-    const spec = `${QUICK.replace('advanced:', 'advanced:\n    restoreToOriginalReplicaCount: true')}`;
+    const spec = QUICK.replace('advanced:', 'advanced:\n    restoreToOriginalReplicaCount: true');
     const deployment = `          image: shop/worker:1\n          livenessProbe: { exec: { command: [true] } }\n      initContainers: [{ name: first, image: x }]`;
     const { plan } = await planOf(manifests({ spec, deployment }));
     expect(plan.notices.map(({ message }) => message)).toEqual([

@@ -6,9 +6,6 @@ import { recentEvents, scaleDownLimit, scaleUpLimit, type ScaleEvent, type Scali
 import { proposeReplicas, type ExternalMetric, type ReplicaCounts } from './metrics.ts';
 import { remember, stabilize, type Recommendation } from './stabilization.ts';
 
-/** `--horizontal-pod-autoscaler-sync-period` of kube-controller-manager. */
-export const DEFAULT_SYNC_PERIOD_MS = 15_000;
-
 export interface HpaSpec {
   /** At least one: only KEDA scales to and from zero. */
   readonly minReplicas: number;
