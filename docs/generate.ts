@@ -5,6 +5,7 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { format, resolveConfig } from 'prettier';
+import { RULES } from '../src/cli/check/finding.ts';
 import { ERRORS } from '../src/errors.ts';
 import type { Key } from '../src/scalers/metadata.ts';
 import { SCALERS } from '../src/scalers/registry.ts';
@@ -46,9 +47,15 @@ function keys(type: string): string {
   return table(['key', 'where', 'default', 'meaning'], rows);
 }
 
+function rules(): string {
+  const rows = Object.entries(RULES).map(([rule, { severity, doc }]) => [`\`${rule}\``, severity, doc]);
+  return table(['rule', 'severity', 'meaning'], rows);
+}
+
 function make(name: string): string {
   const [kind, of] = name.split(':');
   if (kind === 'errors') return errors();
+  if (kind === 'rules') return rules();
   if (kind === 'keys' && of !== undefined) return keys(of);
   throw new Error(`no table is called ${name}`);
 }

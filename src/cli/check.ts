@@ -1,0 +1,69 @@
+/**
+ * `queue-scaler check FILE…`: the faults of manifests, before KEDA meets them. Asks no cluster and no broker.
+ */
+import { Command, Option } from 'commander';
+import { checkFiles, type CheckResult } from './check/check.ts';
+import { asGithub } from './check/output/github.ts';
+import { asJson } from './check/output/json.ts';
+import { asSarif } from './check/output/sarif.ts';
+import { asText } from './check/output/text.ts';
+import { processIo, type Io } from './io.ts';
+import { readYamlFiles } from './yaml/files.ts';
+
+export const FORMATS = ['text', 'json', 'github', 'sarif'] as const;
+export type Format = (typeof FORMATS)[number];
+
+export interface CheckOptions {
+  readonly format?: Format;
+  /** Warnings fail too. */
+  readonly strict?: boolean;
+  /** Leaves notes out. */
+  readonly quiet?: boolean;
+}
+
+/** Nothing that will not work was found. */
+export const EXIT_CLEAN = 0;
+export const EXIT_FAULTS = 1;
+/** There was nothing to check. */
+export const EXIT_NOTHING = 2;
+
+/** Resolves with the exit code. */
+export async function check(paths: readonly string[], options: CheckOptions, io: Io): Promise<number> {
+  const found = checkFiles(await readYamlFiles(paths, io.stdin));
+  const result =
+    options.quiet === true ? { ...found, findings: found.findings.filter(({ severity }) => severity !== 'note') } : found;
+  io.stdout.write(print(result, options.format ?? 'text', io.colour));
+  const { findings, objects } = result;
+  if (findings.some(({ severity }) => severity === 'error' || (severity === 'warning' && options.strict === true)))
+    return EXIT_FAULTS;
+  if (objects > 0) return EXIT_CLEAN;
+  io.stderr.write('no ScaledObject, ScaledJob or TriggerAuthentication is in the files\n');
+  return EXIT_NOTHING;
+}
+
+function print(result: CheckResult, format: Format, colour: boolean): string {
+  switch (format) {
+    case 'text':
+      return asText(result, colour);
+    case 'json':
+      return asJson(result);
+    case 'github':
+      return asGithub(result);
+    case 'sarif':
+      return asSarif(result);
+  }
+}
+
+export function checkCommand(): Command {
+  return new Command('check')
+    .description('find the faults of ScaledObjects, ScaledJobs and TriggerAuthentications')
+    .argument('<file...>', 'manifests, folders of manifests, or - for the standard input')
+    .addOption(new Option('--format <format>', 'how findings are printed').choices(FORMATS).default('text'))
+    .option('--json', 'short for --format json')
+    .option('--strict', 'warnings fail too')
+    .option('--quiet', 'leave notes out')
+    .addHelpText('after', '\nExit code: 0 no error, 1 errors (with --strict also warnings), 2 nothing to check.')
+    .action(async (paths: string[], options: CheckOptions & { json?: boolean }) => {
+      process.exitCode = await check(paths, options.json === true ? { ...options, format: 'json' } : options, processIo());
+    });
+}

@@ -1,0 +1,242 @@
+/**
+ * TriggerAuthentications: their own faults, and what one of them gives a trigger. A parameter's value is used to look for faults and
+ * is never told.
+ */
+import { nearestName } from '../../scalers/metadata.ts';
+import { isRecord, textOf, type Path, type YamlObject } from '../yaml/objects.ts';
+import { reportOn, type Finding, type Report } from './finding.ts';
+import { containerOf, ELSEWHERE, podOf, recordsOf, type Inventory, type Lookup } from './inventory.ts';
+import type { Site } from './site.ts';
+import { didYouMean } from './structure.ts';
+
+/** What an authentication gives, parameter by parameter. */
+export interface Given {
+  readonly object: YamlObject;
+  readonly parameters: ReadonlyMap<string, { readonly path: Path; readonly lookup: Lookup }>;
+  /** It has sources whose parameters cannot be told from the file. */
+  readonly open: boolean;
+}
+
+/** Where KEDA looks for what a ClusterTriggerAuthentication names, unless it is set otherwise. */
+const CLUSTER_OBJECT_NAMESPACE = 'keda';
+
+/** Faults of an authentication by itself. */
+export function checkAuthentication(object: YamlObject, inventory: Inventory, findings: Finding[]): void {
+  const report = reportOn(object, findings);
+  const spec = object.data['spec'];
+  if (!isRecord(spec)) return;
+  const seen = new Map<string, string>();
+  for (const { parameter, path } of parametersIn(spec)) {
+    const earlier = seen.get(parameter);
+    if (earlier !== undefined)
+      report('duplicate-parameter', path, `${parameter} is given twice, first by ${earlier}; ${String(path[1])} wins`);
+    seen.set(parameter, String(path[1]));
+  }
+  for (const [field, kind] of [
+    ['secretTargetRef', 'Secret'],
+    ['configMapTargetRef', 'ConfigMap'],
+  ] as const) {
+    for (const [index, source] of recordsOf(spec[field]).entries())
+      checkReference(source, kind, ['spec', field, index], object, inventory, report);
+  }
+  if (typeof spec['filePath'] === 'string' && object.kind === 'TriggerAuthentication')
+    report('authentication-unsupported', ['spec', 'filePath'], 'filePath is for a ClusterTriggerAuthentication only', {
+      part: 'key',
+    });
+  for (const source of ['azureKeyVault', 'gcpSecretManager', 'awsSecretManager']) {
+    if (spec[source] === undefined || !isForUs(object, inventory)) continue;
+    report('authentication-unsupported', ['spec', source], `${source} is not read by this scaler`, {
+      part: 'key',
+      fix: 'let the External Secrets operator copy it into a Secret, and use secretTargetRef',
+    });
+  }
+  const identity = spec['podIdentity'];
+  const provider = isRecord(identity) ? textOf(identity['provider']) : '';
+  if (provider !== '' && provider !== 'none' && isForUs(object, inventory)) {
+    report(
+      'authentication-unsupported',
+      ['spec', 'podIdentity', 'provider'],
+      `podIdentity ${provider} is not supported by this scaler`,
+      {
+        fix: 'give user name and password by secretTargetRef',
+      },
+    );
+  }
+}
+
+/** Whether one of the files' external triggers uses it; KEDA's own scalers read more sources than this program. */
+function isForUs(authentication: YamlObject, inventory: Inventory): boolean {
+  return inventory.objects.some((object) => {
+    const spec = object.data['spec'];
+    return recordsOf(isRecord(spec) ? spec['triggers'] : undefined).some((trigger) => {
+      const reference = trigger['authenticationRef'];
+      return String(trigger['type']).startsWith('external') && isRecord(reference) && reference['name'] === authentication.name;
+    });
+  });
+}
+
+function checkReference(
+  source: Record<string, unknown>,
+  kind: 'Secret' | 'ConfigMap',
+  path: Path,
+  object: YamlObject,
+  inventory: Inventory,
+  report: Report,
+): void {
+  const namespace = object.namespace === '' ? CLUSTER_OBJECT_NAMESPACE : object.namespace;
+  const name = String(source['name']);
+  const key = String(source['key']);
+  const found = inventory.value(kind, namespace, name, key);
+  if (found.state === 'absent') {
+    const nearest = nearestName(key, found.names) ?? found.names[0];
+    report(
+      'reference-missing',
+      [...path, 'key'],
+      `${found.owner} has no key ${key}; it has ${found.names.join(', ') || 'none'}`,
+      { fix: nearest },
+    );
+  } else if (found.state === 'known' && /\s$/.test(found.value) && !found.value.includes('-----')) {
+    report('secret-line-end', path, `key ${key} of ${kind} ${namespace}/${name} ends in a line break or a space`, {
+      fix: `make it with: printf %s VALUE | base64`,
+    });
+  } else if (found.state === 'elsewhere') {
+    const elsewhere = inventory.objects.find((each) => each.kind === kind && each.name === name);
+    if (elsewhere !== undefined && elsewhere.namespace !== namespace) {
+      report(
+        'reference-missing',
+        [...path, 'name'],
+        `${kind} ${name} is in namespace ${elsewhere.namespace}, but is looked for in ${namespace}`,
+      );
+      return;
+    }
+    const nearest = nearestName(name, inventory.names(kind, namespace));
+    if (nearest !== undefined)
+      report('reference-missing', [...path, 'name'], `no ${kind} ${namespace}/${name} is in the files${didYouMean(nearest)}`, {
+        fix: nearest,
+        severity: 'warning',
+      });
+  }
+}
+
+function* parametersIn(
+  spec: Record<string, unknown>,
+): Generator<{ parameter: string; path: Path; source: Record<string, unknown> }> {
+  for (const field of ['env', 'configMapTargetRef', 'secretTargetRef', 'boundServiceAccountToken']) {
+    for (const [index, source] of recordsOf(spec[field]).entries()) {
+      if (typeof source['parameter'] === 'string')
+        yield { parameter: source['parameter'], path: ['spec', field, index, 'parameter'], source };
+    }
+  }
+  const vault = spec['hashiCorpVault'];
+  if (isRecord(vault)) {
+    for (const [index, source] of recordsOf(vault['secrets']).entries()) {
+      if (typeof source['parameter'] === 'string')
+        yield { parameter: source['parameter'], path: ['spec', 'hashiCorpVault', 'secrets', index, 'parameter'], source };
+    }
+  }
+}
+
+/** What the trigger's authentication gives it. `none`: it has no authentication; `elsewhere`: it is not in the files. */
+export function authenticationOf(site: Site): Given | 'none' | 'elsewhere' {
+  const { authentication, object, inventory, report, path } = site;
+  if (authentication === undefined) return 'none';
+  const { name, kind } = authentication;
+  const namespace = kind === 'ClusterTriggerAuthentication' ? '' : object.namespace;
+  const found = inventory.find(kind, namespace, name);
+  if (found !== undefined) return given(found, site);
+  const at = [...path, 'authenticationRef', 'name'];
+  const other = inventory.objects.find((each) => each.kind.endsWith('TriggerAuthentication') && each.name === name);
+  if (other?.kind === 'ClusterTriggerAuthentication') {
+    report('authentication-missing', at, `${name} is a ClusterTriggerAuthentication`, {
+      fix: 'add kind: ClusterTriggerAuthentication',
+      severity: 'error',
+    });
+  } else if (other !== undefined) {
+    const where =
+      kind === 'ClusterTriggerAuthentication'
+        ? 'it is a TriggerAuthentication'
+        : `it is in namespace ${other.namespace}, the trigger in ${object.namespace}`;
+    report('authentication-missing', at, `no ${kind} ${name} is here: ${where}`, { severity: 'error' });
+  } else {
+    const nearest = nearestName(name, inventory.names(kind, namespace));
+    report('authentication-missing', at, `no ${kind} ${name} is in the files${didYouMean(nearest)}`, {
+      fix: nearest,
+      severity: nearest === undefined ? 'note' : 'warning',
+    });
+  }
+  return 'elsewhere';
+}
+
+function given(authentication: YamlObject, site: Site): Given {
+  const spec = authentication.data['spec'];
+  const parameters = new Map<string, { path: Path; lookup: Lookup }>();
+  if (!isRecord(spec)) return { object: authentication, parameters, open: true };
+  for (const { parameter, path, source } of parametersIn(spec)) {
+    parameters.set(parameter, { path, lookup: lookUp(String(path[1]), source, authentication, path, site) });
+  }
+  if (isRecord(spec['oauth2'])) {
+    for (const parameter of ['oauthTokenURI', 'clientID', 'clientSecret', 'scopes', 'endpointParams'])
+      parameters.set(parameter, { path: ['spec', 'oauth2'], lookup: ELSEWHERE });
+  }
+  const open = ['filePath', 'azureKeyVault', 'gcpSecretManager', 'awsSecretManager'].some((source) => spec[source] !== undefined);
+  return { object: authentication, parameters, open };
+}
+
+function lookUp(field: string, source: Record<string, unknown>, authentication: YamlObject, path: Path, site: Site): Lookup {
+  const namespace = authentication.namespace === '' ? CLUSTER_OBJECT_NAMESPACE : authentication.namespace;
+  const name = String(source['name']);
+  if (field === 'secretTargetRef') return site.inventory.value('Secret', namespace, name, String(source['key']));
+  if (field === 'configMapTargetRef') return site.inventory.value('ConfigMap', namespace, name, String(source['key']));
+  if (field !== 'env') return ELSEWHERE;
+  const container = typeof source['containerName'] === 'string' ? source['containerName'] : undefined;
+  const found = variableOf(site, container, name);
+  if (found.state === 'absent') {
+    // Told where the trigger stands, as the authentication may serve others too.
+    site.report(
+      'variable-missing',
+      [...site.path, 'authenticationRef', 'name'],
+      `${authentication.kind} ${authentication.name} (line ${authentication.positionOf(path).line}) wants variable ${name}, which ${found.owner} does not set${didYouMean(nearestName(name, found.names))}`,
+    );
+  }
+  return found;
+}
+
+/** A variable of what the trigger's object scales. */
+export function variableOf({ object, inventory }: Site, container: string | undefined, name: string): Lookup {
+  const workload = workloadOf(object, inventory);
+  if (workload === undefined) return ELSEWHERE;
+  return inventory.variable(podOf(workload), container, object.namespace, name);
+}
+
+/** The object that holds the pod template, if it is among the files. */
+export function workloadOf(object: YamlObject, inventory: Inventory): YamlObject | undefined {
+  if (object.kind === 'ScaledJob') return object;
+  const spec = object.data['spec'];
+  const target = isRecord(spec) ? spec['scaleTargetRef'] : undefined;
+  if (!isRecord(target)) return undefined;
+  return inventory.find(textOf(target['kind'], 'Deployment'), object.namespace, String(target['name']));
+}
+
+/** The container whose environment `…FromEnv` keys are read from, by the object's own field. */
+export function sourceContainerOf(object: YamlObject): string | undefined {
+  const spec = object.data['spec'];
+  if (!isRecord(spec)) return undefined;
+  const holder = object.kind === 'ScaledJob' ? spec : spec['scaleTargetRef'];
+  const name = isRecord(holder) ? holder['envSourceContainerName'] : undefined;
+  return typeof name === 'string' && name !== '' ? name : undefined;
+}
+
+/** The named source container exists. */
+export function checkSourceContainer(object: YamlObject, inventory: Inventory, report: Report): void {
+  const name = sourceContainerOf(object);
+  const workload = workloadOf(object, inventory);
+  if (name === undefined || workload === undefined) return;
+  const pod = podOf(workload);
+  if (containerOf(pod, name) !== undefined) return;
+  const names = recordsOf(isRecord(pod) ? pod['containers'] : undefined).map((container) => String(container['name']));
+  const path =
+    object.kind === 'ScaledJob' ? ['spec', 'envSourceContainerName'] : ['spec', 'scaleTargetRef', 'envSourceContainerName'];
+  report('bad-field', path, `${workload.kind} ${workload.name} has no container ${name}; it has ${names.join(', ')}`, {
+    fix: nearestName(name, names) ?? names[0],
+  });
+}

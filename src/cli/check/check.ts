@@ -1,0 +1,126 @@
+/**
+ * Finds the faults of a set of manifest files; pure: it reads no file and asks nobody.
+ */
+import { nearestName, SCALER_KEY } from '../../scalers/metadata.ts';
+import type { YamlFile, YamlObject } from '../yaml/objects.ts';
+import { checkAuthentication, checkSourceContainer } from './authentication.ts';
+import { BUILT_IN, checkBuiltIn, TRIGGER_TYPES } from './builtIn.ts';
+import { reportOn, RULES, type Finding } from './finding.ts';
+import { takeInventory, type Inventory } from './inventory.ts';
+import { checkLink } from './link.ts';
+import { checkOurs, isOurs } from './ours.ts';
+import { checkRisks } from './risks.ts';
+import { checkScaling, checkSharedTargets } from './scaling.ts';
+import { sitesOf, type Site } from './site.ts';
+import { checkDuplicates, checkStructure, didYouMean, isKeda } from './structure.ts';
+
+export interface CheckResult {
+  /** In the order of the files and of the places in them. */
+  readonly findings: readonly Finding[];
+  /** How many objects of KEDA's, and how many of their triggers, were looked at. */
+  readonly objects: number;
+  readonly triggers: number;
+}
+
+export function checkFiles(files: readonly YamlFile[]): CheckResult {
+  const findings: Finding[] = [];
+  for (const file of files) checkSyntax(file, findings);
+  const objects = files.filter(({ text }) => templateLine(text) === undefined).flatMap((file) => file.objects);
+  const inventory = takeInventory(objects);
+  let triggers = 0;
+  for (const object of objects) {
+    checkStructure(object, findings);
+    if (!isKeda(object)) continue;
+    if (object.kind.endsWith('TriggerAuthentication')) checkAuthentication(object, inventory, findings);
+    else if (object.kind === 'ScaledObject' || object.kind === 'ScaledJob') triggers += checkScaled(object, inventory, findings);
+  }
+  checkDuplicates(objects, findings);
+  checkSharedTargets(objects, findings);
+  const order = new Map(files.map(({ file }, index) => [file, index]));
+  findings.sort(
+    (left, right) =>
+      (order.get(left.position.file) ?? 0) - (order.get(right.position.file) ?? 0) ||
+      left.position.line - right.position.line ||
+      left.position.column - right.position.column,
+  );
+  return { findings: withoutEchoes(findings), objects: objects.filter(isKeda).length, triggers };
+}
+
+/** What only a Helm chart's templates hold. */
+const TEMPLATE =
+  /\{\{-?\s*(?:\.(?:Values|Release|Chart|Capabilities)\b|(?:if|else|end|range|with|include|define|template|toYaml|tpl)\b)/;
+
+function checkSyntax({ file, text, faults }: YamlFile, findings: Finding[]): void {
+  const template = templateLine(text);
+  if (template !== undefined) {
+    findings.push({
+      rule: 'template-not-rendered',
+      severity: RULES['template-not-rendered'].severity,
+      position: { file, line: template, column: 1 },
+      message: 'this is a template, not YAML',
+      fix: 'render it first: helm template CHART | queue-scaler check -',
+    });
+    return;
+  }
+  for (const { position, message } of faults) {
+    const fix = /tab/i.test(message) ? 'indent with spaces' : /unique/i.test(message) ? 'keep one of the two' : undefined;
+    findings.push({ rule: 'yaml-syntax', severity: 'error', position, message, ...(fix !== undefined && { fix }) });
+  }
+}
+
+function templateLine(text: string): number | undefined {
+  const index = text.split('\n').findIndex((line) => TEMPLATE.test(line));
+  return index < 0 ? undefined : index + 1;
+}
+
+function checkScaled(object: YamlObject, inventory: Inventory, findings: Finding[]): number {
+  const report = reportOn(object, findings);
+  const sites = sitesOf(object, inventory, report);
+  for (const site of sites) checkTrigger(site);
+  checkScaling(object, sites, inventory, report);
+  checkSourceContainer(object, inventory, report);
+  return sites.length;
+}
+
+function checkTrigger(site: Site): void {
+  const { type, path, metricType, object, report } = site;
+  if (metricType === 'Utilization')
+    report('metric-type', [...path, 'metricType'], 'Utilization is for cpu and memory triggers only', { fix: 'AverageValue' });
+  else if (metricType !== '' && object.kind === 'ScaledJob')
+    report('metric-type', [...path, 'metricType'], 'a ScaledJob has no metricType', { part: 'key' });
+  if (type === 'external' || type === 'external-push') {
+    checkLink(site);
+    if (!isOurs(site)) {
+      report('foreign-scaler', [...path, 'type'], 'an external trigger of another scaler, as it has no key scaler');
+      return;
+    }
+    const known = checkOurs(site);
+    if (known !== undefined) checkRisks(site, known);
+    return;
+  }
+  if (BUILT_IN[type] !== undefined) {
+    checkBuiltIn(site);
+    if (site.metadata[SCALER_KEY] !== undefined || site.metadata['scalerAddress'] !== undefined)
+      report('bad-value', [...path, 'type'], 'for this scaler the type must be external-push', { fix: 'external-push' });
+    return;
+  }
+  if (type === '' || TRIGGER_TYPES.includes(type)) return;
+  const nearest = nearestName(type.replaceAll('_', '-'), TRIGGER_TYPES);
+  report('unknown-trigger-type', [...path, 'type'], `KEDA has no trigger of type ${JSON.stringify(type)}${didYouMean(nearest)}`, {
+    fix: nearest,
+    severity: nearest === undefined ? 'warning' : 'error',
+  });
+  if (site.metadata['scalerAddress'] !== undefined) {
+    checkLink(site);
+    if (isOurs(site)) checkOurs(site);
+  }
+}
+
+/** One thing told twice of one place is told once: a schema and a rule may see the same. */
+function withoutEchoes(findings: readonly Finding[]): Finding[] {
+  const seen = new Set<string>();
+  return findings.filter(({ rule, position, message }) => {
+    const key = `${rule} ${position.file}:${position.line}:${position.column} ${message}`;
+    return !seen.has(key) && seen.add(key);
+  });
+}

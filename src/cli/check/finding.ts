@@ -1,0 +1,143 @@
+/**
+ * What `check` can find, as one closed table of rules, and the shape of one finding; no finding may hold the value of a secret.
+ */
+import type { Path, Part, Position, YamlObject } from '../yaml/objects.ts';
+
+/** `error`: it will not work. `warning`: it will, but likely not as meant. `note`: worth knowing. */
+export type Severity = 'error' | 'warning' | 'note';
+
+interface Rule {
+  readonly severity: Severity;
+  /** One sentence for the documentation. */
+  readonly doc: string;
+}
+
+export const RULES = {
+  'yaml-syntax': { severity: 'error', doc: 'The text is not YAML, or the file cannot be read.' },
+  'template-not-rendered': { severity: 'error', doc: 'The file is a Helm template: render it first.' },
+  'unknown-kind': { severity: 'error', doc: 'KEDA has no object of this kind.' },
+  'wrong-api-version': { severity: 'error', doc: 'KEDA’s objects have the apiVersion `keda.sh/v1alpha1`.' },
+  'unknown-field': { severity: 'error', doc: 'The object has no such field; Kubernetes drops it in silence.' },
+  'bad-field': { severity: 'error', doc: 'A field has a value that KEDA does not take, or is missing.' },
+  'duplicate-object': { severity: 'error', doc: 'Two objects have the same kind, namespace and name.' },
+  'not-text': {
+    severity: 'error',
+    doc: 'All values of a trigger’s metadata are strings: numbers and true/false must be in quotes.',
+  },
+  'unknown-trigger-type': { severity: 'error', doc: 'KEDA has no trigger of this type.' },
+  'unknown-scaler': { severity: 'error', doc: '`metadata.scaler` is missing or is none of this program’s scalers.' },
+  'unknown-key': { severity: 'error', doc: 'The scaler has no such key.' },
+  'missing-key': { severity: 'error', doc: 'A key that the scaler requires stands nowhere.' },
+  'bad-value': { severity: 'error', doc: 'A key’s value is not one that the scaler takes, or contradicts another key.' },
+  'scaler-address': { severity: 'error', doc: '`scalerAddress` is missing or is not an address that KEDA can dial.' },
+  'scaler-link': {
+    severity: 'warning',
+    doc: 'A key of KEDA’s own connection to this scaler has no effect, or not the effect one may think.',
+  },
+  'metric-type': { severity: 'error', doc: 'KEDA does not take this `metricType` here.' },
+  'variable-missing': {
+    severity: 'error',
+    doc: 'A `…FromEnv` key or an `env` authentication names a variable that the target’s container does not set.',
+  },
+  'target-missing': { severity: 'warning', doc: 'The workload to scale is not in the files, but one with a similar name is.' },
+  'target-shared': { severity: 'error', doc: 'Two objects scale the same workload.' },
+  'authentication-missing': { severity: 'warning', doc: 'No TriggerAuthentication of that name and kind is in the files.' },
+  'authentication-unsupported': { severity: 'error', doc: 'The authentication uses a source that this scaler does not read.' },
+  'unknown-parameter': { severity: 'error', doc: 'The scaler reads no authentication parameter of that name.' },
+  'duplicate-parameter': {
+    severity: 'warning',
+    doc: 'Two sources of an authentication give the same parameter; the later one wins.',
+  },
+  'reference-missing': { severity: 'error', doc: 'A Secret or ConfigMap of the files has no such key.' },
+  'secret-line-end': { severity: 'warning', doc: 'A secret ends in a line break or a space, as `echo` without `-n` makes it.' },
+  'secret-in-manifest': { severity: 'warning', doc: 'A password stands in the trigger in clear.' },
+  'duplicate-trigger': { severity: 'error', doc: 'Two triggers of one object are the same.' },
+  'replica-bounds': { severity: 'error', doc: 'minReplicaCount, maxReplicaCount and idleReplicaCount contradict each other.' },
+  'idle-not-zero': { severity: 'warning', doc: '`idleReplicaCount` above zero makes replicas flap.' },
+  'trigger-name': { severity: 'error', doc: 'A formula uses a trigger name that no trigger has, or names are not unique.' },
+  'built-in-trigger': { severity: 'note', doc: 'The trigger is KEDA’s own; this program can take it over.' },
+  'built-in-ignored': { severity: 'warning', doc: 'KEDA’s own scaler ignores this key in silence.' },
+  'built-in-risk': { severity: 'warning', doc: 'KEDA’s own scaler is known to mislead in this setting.' },
+  'foreign-scaler': { severity: 'note', doc: 'An external trigger of another scaler: only KEDA’s keys are checked.' },
+  'push-preferred': { severity: 'note', doc: 'With type `external` work is noticed at the next poll only.' },
+  'push-in-job': { severity: 'warning', doc: 'KEDA does not push for a ScaledJob: `external-push` is polled like `external`.' },
+  'cooldown-short': {
+    severity: 'warning',
+    doc: 'The cooldown is shorter than the time after which a broker’s figures are sure.',
+  },
+  'busy-unseen': {
+    severity: 'warning',
+    doc: 'Scale to zero without a reader of unacknowledged messages: a long job may lose its worker.',
+  },
+  'busy-excluded': {
+    severity: 'warning',
+    doc: 'Scale to zero counts waiting messages only: the worker of the last message may be stopped.',
+  },
+  'missing-is-zero': { severity: 'warning', doc: 'A misspelt queue name would pass for an empty queue.' },
+  'pattern-suspicious': {
+    severity: 'warning',
+    doc: 'A name looks like a pattern, or a pattern like a glob: it may match nothing.',
+  },
+  'activation-high': { severity: 'warning', doc: 'Work below the activation value never wakes a worker.' },
+  'rate-only': { severity: 'warning', doc: 'A rate alone says nothing of the backlog, which then drains slowly.' },
+  'average-of-ratio': {
+    severity: 'warning',
+    doc: 'A ratio or a time is divided by the number of replicas unless `metricType` is `Value`.',
+  },
+  'polling-long': { severity: 'note', doc: 'Scale to zero can be late by the polling interval.' },
+  'fallback-risk': { severity: 'warning', doc: 'The fallback does not do what one may expect.' },
+  'certificate-unchecked': { severity: 'warning', doc: '`unsafeSsl` takes any certificate, so anybody’s broker.' },
+  'text-suspicious': { severity: 'warning', doc: 'A value holds typographic quotes or invisible characters.' },
+  'stream-never-empty': { severity: 'warning', doc: 'The length of a stream does not fall when entries are acknowledged.' },
+  'stream-cannot-wake': { severity: 'warning', doc: 'Pending entries appear only once a consumer runs.' },
+  paused: { severity: 'note', doc: 'The object is paused by an annotation.' },
+  deprecated: { severity: 'warning', doc: 'A key that is kept for old manifests.' },
+} as const satisfies Record<string, Rule>;
+
+export type RuleId = keyof typeof RULES;
+
+export interface Finding {
+  readonly rule: RuleId;
+  readonly severity: Severity;
+  readonly position: Position;
+  /** `ScaledObject default/orders`, where there is an object. */
+  readonly object?: string;
+  /** `spec.triggers[0].metadata.queueNam`. */
+  readonly path?: string;
+  readonly message: string;
+  /** What to write instead, or to do. */
+  readonly fix?: string;
+}
+
+/** How a rule reports about one object. */
+export type Report = (
+  rule: RuleId,
+  path: Path,
+  message: string,
+  options?: { readonly part?: Part; readonly fix?: string | undefined; readonly severity?: Severity },
+) => void;
+
+export function reportOn(object: YamlObject, findings: Finding[]): Report {
+  return (rule, path, message, { part, fix, severity } = {}) => {
+    findings.push({
+      rule,
+      severity: severity ?? RULES[rule].severity,
+      position: object.positionOf(path, part),
+      object: labelOf(object),
+      ...(path.length > 0 && { path: pathText(path) }),
+      message,
+      ...(fix !== undefined && { fix }),
+    });
+  };
+}
+
+export function labelOf({ kind, namespace, name }: YamlObject): string {
+  return `${kind} ${namespace === '' ? '' : `${namespace}/`}${name || '(no name)'}`;
+}
+
+export function pathText(path: Path): string {
+  return path.reduce<string>(
+    (text, step) => (typeof step === 'number' ? `${text}[${step}]` : text === '' ? step : `${text}.${step}`),
+    '',
+  );
+}

@@ -1,0 +1,41 @@
+/**
+ * Reads the files that a command was given: paths, folders (their `.yaml` and `.yml` files) and `-` for the standard input.
+ */
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { parseObjects, type YamlFile } from './objects.ts';
+
+/** The name under which the standard input's faults are told. */
+export const STDIN = '<stdin>';
+
+/** A file that cannot be read is a YAML file with one fault. */
+export async function readYamlFiles(paths: readonly string[], stdin: Readable): Promise<YamlFile[]> {
+  const files: YamlFile[] = [];
+  for (const path of paths) {
+    try {
+      if (path === '-') files.push(parseObjects(STDIN, await textOf(stdin)));
+      else for (const file of await filesAt(path)) files.push(parseObjects(file, await readFile(file, 'utf8')));
+    } catch (thrown) {
+      const message = thrown instanceof Error ? thrown.message : 'unknown reason';
+      const position = { file: path, line: 1, column: 1 };
+      files.push({ file: path, text: '', objects: [], faults: [{ position, message: `cannot be read: ${message}` }] });
+    }
+  }
+  return files;
+}
+
+async function filesAt(path: string): Promise<string[]> {
+  if (!(await stat(path)).isDirectory()) return [path];
+  const entries = await readdir(path);
+  return entries
+    .filter((entry) => /\.ya?ml$/.test(entry))
+    .sort()
+    .map((entry) => join(path, entry));
+}
+
+async function textOf(stream: Readable): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(Buffer.from(chunk as Buffer | string));
+  return Buffer.concat(chunks).toString('utf8');
+}
