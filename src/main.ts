@@ -16,6 +16,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     doc: 'serve KEDA by gRPC',
     load: async () => (await import('./cli/serve.ts')).serveCommand(),
   },
+  local: {
+    doc: 'run ScaledObjects and their workers on this machine',
+    load: async () => (await import('./cli/local.ts')).localCommand(),
+  },
   check: {
     doc: 'find the faults of manifests',
     load: async () => (await import('./cli/check.ts')).checkCommand(),

@@ -4,7 +4,7 @@
  */
 import type { Command } from 'commander';
 import type { z } from 'zod';
-import { duration, oneOf, text } from './scalers/values.ts';
+import { decimal, duration, oneOf, text } from './scalers/values.ts';
 import { LOG_LEVELS } from './logger.ts';
 import { parseAddress } from './server/address.ts';
 
@@ -61,6 +61,37 @@ export const SERVE_SETTINGS = {
     default: 'info',
     placeholder: LOG_LEVELS.join('|'),
     doc: 'The least level that is logged.',
+  },
+} as const satisfies SettingTable;
+
+export const LOCAL_SETTINGS = {
+  hpaSyncPeriod: {
+    schema: duration({ minMs: 100 }),
+    default: '15s',
+    placeholder: 'duration',
+    doc: 'Time between the syncs of the HPA, as of kube-controller-manager.',
+  },
+  hpaTolerance: {
+    schema: decimal({ min: 0, max: 1 }),
+    default: '0.1',
+    placeholder: 'fraction',
+    doc: 'How far a metric may stray from its target before replicas change, as of kube-controller-manager.',
+  },
+  duration: {
+    schema: duration({ minMs: 100 }),
+    placeholder: 'duration',
+    doc: 'Ends the run after so long, such as 90s. With --until-idle that is a failure.',
+  },
+  workerOutput: {
+    schema: oneOf(['show', 'drop']),
+    default: 'show',
+    placeholder: 'show|drop',
+    doc: 'Whether what the workers write is shown, on stderr.',
+  },
+  httpAddress: {
+    schema: address(),
+    placeholder: 'host:port',
+    doc: 'Where the scaler’s metrics and status are served. Port 0 takes a free one.',
   },
 } as const satisfies SettingTable;
 

@@ -24,6 +24,8 @@ export interface Manifest<K extends Kind = Kind> {
   readonly namespace: string;
   readonly name: string;
   readonly object: ObjectOf<K>;
+  /** The same as it was written, with the fields that this program does not read. */
+  readonly written: unknown;
   /** Where the field of that path stands, such as `['spec', 'triggers', 0, 'metadata', 'value']`; the nearest parent where it is absent. */
   positionOf(path: readonly PropertyKey[]): Position;
 }
@@ -143,6 +145,7 @@ function parseObject(
     namespace: CLUSTER_KINDS.has(kind) ? '' : (metadata.namespace ?? DEFAULT_NAMESPACE),
     name: metadata.name,
     object: result.data,
+    written: input,
     positionOf,
   };
 

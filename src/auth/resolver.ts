@@ -3,11 +3,11 @@
  * on a caller's word: the object must exist, the trigger must be one of its own, and what the caller claims of its environment true.
  */
 import { LRUCache } from 'lru-cache';
-import { TriggerError } from '../errors.ts';
+import { TriggerError, type ErrorCode } from '../errors.ts';
 import { readParameters } from './authenticationSources.ts';
 import type { Credentials, CredentialSource, TriggerReference } from './credentials.ts';
 import { containerOf, environmentOf, type Environment, type ReadValues } from './environment.ts';
-import { requireHostsAllowed, requireNamespaceAllowed } from './foreignCredentials.ts';
+import { requireHostsAllowed, requireNamespaceAllowed, type Parameter } from './foreignCredentials.ts';
 import type { ObjectReader, ReadOptions } from './objectReader.ts';
 import { secretValues, type PodSpec, type ScaledJob, type ScaledObject, type Trigger } from './objects.ts';
 import { fingerprint } from './secret.ts';
@@ -28,6 +28,8 @@ export interface ResolverOptions {
 
 /** A refusal that is forgotten costs no more than an older secret. */
 const MAX_REFUSED = 50_000;
+/** Failures that a second look, past what is remembered, may cure. */
+const MAY_HAVE_CHANGED: readonly ErrorCode[] = ['OBJECT_NOT_FOUND', 'TRIGGER_UNMATCHED', 'AUTHENTICATION_UNRESOLVED'];
 const NO_PARAMETERS: Credentials = { parameters: {}, version: 'none' };
 
 export function createResolver({
@@ -152,14 +154,19 @@ export function createResolver({
     return undefined;
   }
 
-  async function parametersOf({ trigger, owner }: Match, reference: TriggerReference, options: ReadOptions) {
+  async function parametersOf(
+    { trigger, owner }: Match,
+    reference: TriggerReference,
+    looking: ReadOptions,
+    reading: ReadOptions,
+  ): Promise<ReadonlyMap<string, Parameter>> {
     const { authenticationRef } = trigger;
-    if (authenticationRef === undefined) return new Map<never, never>();
+    if (authenticationRef === undefined) return new Map();
     const { namespace } = reference;
     const cluster = authenticationRef.kind === 'ClusterTriggerAuthentication';
     const kind = cluster ? 'ClusterTriggerAuthentication' : 'TriggerAuthentication';
     const label = cluster ? `${kind} ${authenticationRef.name}` : `${kind} ${namespace}/${authenticationRef.name}`;
-    const authentication = await reader.get(kind, namespace, authenticationRef.name, options);
+    const authentication = await reader.get(kind, namespace, authenticationRef.name, looking);
     if (authentication === undefined) throw unresolved(`${label}, which ${owner.label} names, does not exist`);
 
     const origin = { label, annotations: cluster ? (authentication.metadata.annotations ?? {}) : {} };
@@ -172,24 +179,37 @@ export function createResolver({
       triggerNamespace: namespace,
       filePathRoot: cluster ? filePathRoot : undefined,
       reader,
-      environment: (container) => environmentFor(owner, container, namespace, options),
-      options,
+      environment: (container) => environmentFor(owner, container, namespace, reading),
+      options: reading,
     });
     requireHostsAllowed(origin, parameters, reference.metadata);
     return parameters;
+  }
+
+  /** `looking` is for the objects that lead to the credentials, `reading` for what holds them. */
+  async function resolveWith(reference: TriggerReference, looking: ReadOptions, reading: ReadOptions): Promise<Credentials> {
+    const match = await triggerOf(reference, looking);
+    if (match === undefined) return NO_PARAMETERS;
+    const parameters = await parametersOf(match, reference, looking, reading);
+    const entries = [...parameters].map(([name, { value }]) => [name, value] as const).sort(([a], [b]) => (a < b ? -1 : 1));
+    return { parameters: Object.fromEntries(entries), version: fingerprint(...entries.flat()) };
   }
 
   return {
     available: true,
 
     async resolve(reference, signal) {
-      const key = referenceKey(reference);
-      const options: ReadOptions = refused.delete(key) ? { signal, maxAgeMs: 0 } : { signal };
-      const match = await triggerOf(reference, options);
-      if (match === undefined) return NO_PARAMETERS;
-      const parameters = await parametersOf(match, reference, options);
-      const entries = [...parameters].map(([name, { value }]) => [name, value] as const).sort(([a], [b]) => (a < b ? -1 : 1));
-      return { parameters: Object.fromEntries(entries), version: fingerprint(...entries.flat()) };
+      const remembered: ReadOptions = { signal };
+      const anew: ReadOptions = { signal, maxAgeMs: 0 };
+      try {
+        return await resolveWith(reference, remembered, refused.delete(referenceKey(reference)) ? anew : remembered);
+      } catch (thrown) {
+        if (!(thrown instanceof TriggerError) || !MAY_HAVE_CHANGED.includes(thrown.code)) throw thrown;
+        // What is remembered may be older than what the caller speaks of.
+        return await resolveWith(reference, anew, anew).catch((again: unknown) => {
+          throw again instanceof TriggerError && again.code === 'AUTHENTICATION_UNRESOLVED' ? thrown : again;
+        });
+      }
     },
 
     refused(reference) {

@@ -1,0 +1,62 @@
+/**
+ * The triggers of a ScaledObject as KEDA forwards them to their scaler; one that KEDA would refuse must be a fault.
+ */
+import { containerOf, environmentOf, type ReadValues } from '../auth/environment.ts';
+import type { Manifest } from '../auth/files.ts';
+import type { ScaledObject, Trigger } from '../auth/objects.ts';
+import type { MetricTargetType } from './hpa/metrics.ts';
+import type { Blame } from './loopSettings.ts';
+
+export interface PlannedTrigger {
+  readonly index: number;
+  readonly type: 'external' | 'external-push';
+  readonly targetType: MetricTargetType;
+  readonly useCachedMetrics: boolean;
+  /** As KEDA forwards it: `…FromEnv` keys hold the variable's value, or are gone where there is none. */
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+export function checkTrigger({ type, metadata, metricType }: Trigger, index: number, blame: Blame): void {
+  const path = ['spec', 'triggers', index];
+  if (type !== 'external' && type !== 'external-push') {
+    blame(
+      [...path, 'type'],
+      `is ${type}, which KEDA itself would serve: only external and external-push triggers can be run here`,
+    );
+    return;
+  }
+  if ((metadata['scalerAddress'] ?? '').trim() === '') {
+    blame([...path, 'metadata'], 'has no scalerAddress, without which KEDA refuses the trigger (here it is not connected to)');
+  }
+  if (metricType === 'Utilization') {
+    blame([...path, 'metricType'], 'is Utilization, which external metrics cannot have: AverageValue or Value');
+  }
+}
+
+/** Rejects with a `TriggerError` where a variable's source is missing. */
+export async function forwardedTriggers(
+  { spec }: ScaledObject,
+  { object, namespace, name }: Manifest<'Deployment'>,
+  read: ReadValues,
+): Promise<readonly PlannedTrigger[]> {
+  const target = `Deployment ${namespace}/${name}`;
+  const container = containerOf(object.spec.template.spec, spec.scaleTargetRef.envSourceContainerName, target);
+  const environment = container === undefined ? undefined : environmentOf(container, target, read);
+  return Promise.all(
+    spec.triggers.map(async ({ type, metadata, metricType, useCachedMetrics }, index): Promise<PlannedTrigger> => {
+      const entries = await Promise.all(
+        Object.entries(metadata).map(async ([key, value]) => {
+          const forwarded = key.endsWith('FromEnv') ? ((await environment?.get(value)) ?? '') : value;
+          return key.endsWith('FromEnv') && forwarded === '' ? [] : [[key, forwarded] as const];
+        }),
+      );
+      return {
+        index,
+        type: type === 'external-push' ? type : 'external',
+        targetType: metricType === 'Value' ? 'Value' : 'AverageValue',
+        useCachedMetrics: useCachedMetrics === true,
+        metadata: Object.fromEntries(entries.flat()),
+      };
+    }),
+  );
+}

@@ -1,0 +1,211 @@
+/**
+ * One ScaledObject as KEDA and the HPA run it: reconcile, polls, pushes and HPA syncs over time, each deciding by pure functions. It
+ * speaks to the scaler through its triggers' clients only, and must never scale without telling why.
+ *
+ * The loop has KEDA's holes too (a metric whose GetMetricSpec fails escapes the fallback, one failing trigger spoils the others' HPA
+ * queries): it is a twin to test against, not an improvement.
+ */
+import { status } from '@grpc/grpc-js';
+import type { LoopEvent, MetricReport, Scaler, Tell } from '../events.ts';
+import { INITIAL_HPA_STATE, syncHpa, type HpaSpec, type HpaState } from '../hpa/hpa.ts';
+import type { ExternalMetric, MetricTargetType } from '../hpa/metrics.ts';
+import { pause, repeat } from '../repeat.ts';
+import { fallbackValue, type Fallback } from './fallback.ts';
+import { scalingAction, type Activity, type ScalingBounds, type ScalingState } from './scaling.ts';
+import type { Answer, MetricReading, TriggerClient, TriggerMetric } from './triggerClient.ts';
+
+/** Waits between tries to reconcile: doubling from the first to the last. */
+const RECONCILE_FIRST_MS = 500;
+const RECONCILE_LAST_MS = 30_000;
+
+/** The workload that is scaled. */
+export interface ScaleTarget {
+  /** Replicas as asked for. */
+  readonly wanted: number;
+  /** Replicas without those being stopped, and those of them that are running. */
+  readonly existing: number;
+  readonly ready: number;
+  readonly stopping: number;
+  scale(replicas: number): void;
+}
+
+export interface LoopSpec {
+  readonly pollingIntervalMs: number;
+  readonly hpaSyncPeriodMs: number;
+  readonly bounds: ScalingBounds;
+  readonly fallback?: Fallback;
+  readonly hpa: HpaSpec;
+}
+
+export interface LoopOptions {
+  readonly spec: LoopSpec;
+  readonly triggers: readonly TriggerClient[];
+  readonly target: ScaleTarget;
+  readonly tell: Tell<LoopEvent>;
+  /** Ms on a clock that only goes forward. */
+  readonly now: () => number;
+}
+
+/** A metric of the HPA, and the trigger behind it. */
+interface LoopMetric extends TriggerMetric {
+  readonly trigger: TriggerClient;
+}
+
+/** Runs until the signal aborts. Resolves earlier, with the reason, only where the scaler refuses every trigger for good. */
+export async function runLoop(options: LoopOptions, signal: AbortSignal): Promise<string | undefined> {
+  const { spec, triggers, target, tell, now } = options;
+  const failures = new Map<string, number>();
+  const polled = new Map<string, Answer<MetricReading>>();
+  let scaling: ScalingState = { createdAt: now() };
+  let hpaState: HpaState = INITIAL_HPA_STATE;
+
+  const replicas = (): { replicas: number; ready: number; stopping: number } => ({
+    replicas: target.wanted,
+    ready: target.ready,
+    stopping: target.stopping,
+  });
+
+  function scale(by: Scaler, desired: number, reason: string): void {
+    const from = target.wanted;
+    if (desired === from) return;
+    target.scale(desired);
+    tell({ event: 'scale', by, from, desired, reason, ...replicas() });
+  }
+
+  function requestScale(activity: Activity): string {
+    const action = scalingAction(spec.bounds, scaling, activity, target.wanted, now());
+    scaling = action.state;
+    if (action.replicas !== undefined) scale('keda', action.replicas, action.reason);
+    return action.reason;
+  }
+
+  /** Counts failures in a row, of polls and HPA queries alike, and puts the fallback in place of one too many. */
+  function report({ name, target: metricTarget, trigger }: LoopMetric, answer: Answer<MetricReading>): MetricReport {
+    const { targetType } = trigger;
+    const base = { metric: name, target: metricTarget, targetType };
+    if (answer.ok) {
+      failures.set(name, 0);
+      return { ...base, value: answer.value.value, active: answer.value.active };
+    }
+    const count = (failures.get(name) ?? 0) + 1;
+    failures.set(name, count);
+    const value = fallbackValue(spec.fallback, count, base, target);
+    return value === undefined ? { ...base, error: answer.error } : { ...base, error: answer.error, value, fallback: true };
+  }
+
+  async function pollTrigger(trigger: TriggerClient): Promise<readonly MetricReport[]> {
+    const specs = await trigger.metrics(signal);
+    if (!specs.ok) return [{ metric: `s${trigger.index}`, target: 0, targetType: trigger.targetType, error: specs.error }];
+    return Promise.all(
+      specs.value.map(async (metric) => {
+        const answer = await trigger.read(metric.name, signal);
+        polled.set(metric.name, answer);
+        return report({ ...metric, trigger }, answer);
+      }),
+    );
+  }
+
+  async function poll(): Promise<void> {
+    const metrics = (await Promise.all(triggers.map(pollTrigger))).flat();
+    if (signal.aborted) return;
+    const active = metrics.some((metric) => metric.active === true || metric.fallback === true);
+    const failing = metrics.some(({ error }) => error !== undefined);
+    const reason = requestScale({ active, failing });
+    tell({ event: 'poll', metrics, active, failing, reason, ...replicas() });
+  }
+
+  /** One metric as the HPA gets it through KEDA's metrics server, which asks all triggers for their specs first. */
+  async function query(metric: LoopMetric): Promise<MetricReport> {
+    for (const trigger of triggers) {
+      const specs = await trigger.metrics(signal);
+      if (!specs.ok)
+        return { metric: metric.name, target: metric.target, targetType: metric.trigger.targetType, error: specs.error };
+    }
+    const cached = metric.trigger.useCachedMetrics ? polled.get(metric.name) : undefined;
+    return report(metric, cached ?? (await metric.trigger.read(metric.name, signal)));
+  }
+
+  async function sync(hpaMetrics: readonly LoopMetric[]): Promise<void> {
+    const metrics: MetricReport[] = [];
+    // At zero the HPA does not ask.
+    if (target.wanted > 0) for (const metric of hpaMetrics) metrics.push(await query(metric));
+    if (signal.aborted || target.wanted === 0) return;
+    const decision = syncHpa(spec.hpa, hpaState, metrics.map(toExternalMetric), target, now());
+    hpaState = decision.state;
+    const { desired, recommended, reason } = decision;
+    scale('hpa', desired, reason);
+    tell({ event: 'hpa', metrics, ...(recommended === undefined ? {} : { recommended }), desired, reason, ...replicas() });
+  }
+
+  function push(trigger: TriggerClient, active: boolean, hpaMetrics: readonly LoopMetric[]): void {
+    const known = hpaMetrics.some((metric) => metric.trigger === trigger);
+    const reason = !active
+      ? 'ignored: KEDA scales down by polls only'
+      : known
+        ? requestScale({ active: true, failing: false })
+        : 'ignored: the HPA has no metric of this trigger';
+    tell({ event: 'push', trigger: trigger.index, active, reason, ...replicas() });
+  }
+
+  async function stream(trigger: TriggerClient, hpaMetrics: readonly LoopMetric[]): Promise<void> {
+    await trigger.stream(
+      {
+        active: (active) => {
+          push(trigger, active, hpaMetrics);
+        },
+        ended: (reason, retryMs) => {
+          tell({
+            event: 'notice',
+            level: 'info',
+            message: `StreamIsActive of trigger ${trigger.index}: ${reason}; again in ${retryMs} ms`,
+          });
+        },
+      },
+      signal,
+    );
+  }
+
+  const reconciled = await reconcile(triggers, tell, signal);
+  if ('refused' in reconciled) return reconciled.refused;
+  const { metrics } = reconciled;
+  await Promise.all([
+    repeat(spec.pollingIntervalMs, poll, signal),
+    repeat(spec.hpaSyncPeriodMs, () => sync(metrics), signal),
+    ...triggers.filter(({ type }) => type === 'external-push').map((trigger) => stream(trigger, metrics)),
+  ]);
+  return undefined;
+}
+
+/** The metrics of the HPA that KEDA makes: those of all triggers that answer GetMetricSpec, once at least one does. */
+async function reconcile(
+  triggers: readonly TriggerClient[],
+  tell: Tell<LoopEvent>,
+  signal: AbortSignal,
+): Promise<{ readonly metrics: readonly LoopMetric[] } | { readonly refused: string }> {
+  for (let waitMs = RECONCILE_FIRST_MS; !signal.aborted; waitMs = Math.min(RECONCILE_LAST_MS, waitMs * 2)) {
+    const metrics: LoopMetric[] = [];
+    const refusals: string[] = [];
+    for (const trigger of triggers) {
+      const answer = await trigger.metrics(signal);
+      if (answer.ok) metrics.push(...answer.value.map((metric) => ({ ...metric, trigger })));
+      else {
+        const message = `trigger ${trigger.index}: ${answer.error}`;
+        if (answer.status === status.INVALID_ARGUMENT) refusals.push(message);
+        tell({ event: 'notice', level: 'error', message });
+      }
+    }
+    if (metrics.length > 0) return { metrics };
+    if (refusals.length === triggers.length) return { refused: refusals.join('\n') };
+    await pause(waitMs, signal);
+  }
+  return { metrics: [] };
+}
+
+function toExternalMetric({ metric, target, targetType, value, error }: MetricReport): ExternalMetric {
+  return {
+    name: metric,
+    target,
+    targetType: targetType satisfies MetricTargetType,
+    result: value === undefined ? { error: error ?? '' } : { value },
+  };
+}
