@@ -9,6 +9,7 @@ export type MeasureName =
   | 'unacknowledged' // held by a consumer
   | 'messages' // ready + unacknowledged
   | 'consumers'
+  | 'mayBeBusy' // consumers that may hold messages, where nobody tells how many they hold
   | 'publishRate'
   | 'deliverRate'
   | 'acknowledgeRate'

@@ -1,0 +1,105 @@
+/**
+ * Takes a `host` URL apart into endpoints, login, vhost and sub-path. The password may hold any character, and no part that is
+ * put together again for people may hold it.
+ */
+import { Secret } from '../../auth/secret.ts';
+
+export type Scheme = 'amqp' | 'amqps' | 'http' | 'https';
+
+export const DEFAULT_PORT: Readonly<Record<Scheme, number>> = { amqp: 5672, amqps: 5671, http: 15672, https: 15671 };
+/** Where a port is not given in an http URL, it is the scheme's own, as for every http URL. */
+const URL_PORT: Readonly<Record<Scheme, number>> = { amqp: 5672, amqps: 5671, http: 80, https: 443 };
+
+export interface Endpoint {
+  readonly scheme: Scheme;
+  readonly host: string;
+  readonly port: number;
+  /** Path before `/api`, empty or `/…` without a slash at the end, still percent-encoded. Empty for AMQP. */
+  readonly path: string;
+}
+
+export interface Address {
+  readonly endpoint: Endpoint;
+  readonly user: string | undefined;
+  readonly password: Secret | undefined;
+  /** Decoded; `/` where the URL names none. */
+  readonly vhost: string;
+}
+
+/** `host:port`, with an IPv6 address in brackets. */
+export function endpointLabel({ scheme, host, port }: Endpoint): string {
+  return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+const AUTHORITY = /^(?:\[([0-9a-f:.]+(?:%[\w.-]+)?)\]|([^\s:@/[\]?#]+))(?::(\d{1,5}))?(\/[^]*)?$/i;
+
+/** The URL's parts, or what is wrong with it as a predicate of the key. */
+export function parseAddress(url: string): Address | string {
+  const [, word, rest] = /^([a-z][a-z0-9+.-]*):\/\/([^]+)$/i.exec(url) ?? [];
+  if (word === undefined || rest === undefined) return 'must be a URL such as amqp://host:5672/vhost';
+  const scheme = schemeOf(word);
+  if (scheme === undefined) return `must begin with amqp://, amqps://, http:// or https://, not ${word.slice(0, 20)}://`;
+
+  const { userinfo, remainder } = splitUserinfo(rest);
+  const parts = AUTHORITY.exec(remainder.replace(/^[/]*$/, ''));
+  if (parts === null) return 'must name a host, and a port from 1 to 65535 if any, such as amqp://host:5672/vhost';
+  const [, ipv6, name, digits, path = ''] = parts;
+  const port = digits === undefined ? URL_PORT[scheme] : Number(digits);
+  if (port < 1 || port > 65_535) return 'must have a port from 1 to 65535';
+  if (/[?#]/.test(path)) return 'must not have a query or a fragment; encode ? as %3F and # as %23 in a vhost';
+
+  const { vhost, subPath } = scheme.startsWith('http') ? splitPath(path) : { vhost: decode(path.slice(1)) || '/', subPath: '' };
+  const colon = userinfo?.indexOf(':') ?? -1;
+  return {
+    endpoint: { scheme, host: (ipv6 ?? name ?? '').toLowerCase(), port, path: subPath },
+    user: userinfo === undefined ? undefined : decode(colon < 0 ? userinfo : userinfo.slice(0, colon)),
+    password: userinfo === undefined || colon < 0 ? undefined : new Secret(decode(userinfo.slice(colon + 1))),
+    vhost,
+  };
+}
+
+/** One more endpoint of the same broker: `host`, `host:port` or a URL with neither login nor path. */
+export function parseEndpoint(text: string, like: Endpoint): Endpoint | string {
+  const address = parseAddress(text.includes('://') ? text : `${like.scheme}://${text}`);
+  if (typeof address === 'string') return address;
+  if (address.user !== undefined) return 'must not hold a login; it is the same as in host';
+  if (address.endpoint.scheme !== like.scheme) return `must have the scheme of host, ${like.scheme}`;
+  const hasPort = /:\d+\/*$/.test(text.replace(/^[a-z]+:\/\//i, ''));
+  return { ...address.endpoint, port: hasPort ? address.endpoint.port : like.port, path: like.path };
+}
+
+function schemeOf(word: string): Scheme | undefined {
+  const scheme = word.toLowerCase();
+  return scheme === 'amqp' || scheme === 'amqps' || scheme === 'http' || scheme === 'https' ? scheme : undefined;
+}
+
+/**
+ * Splits at the last `@` of the authority as the URL standard does. Where that leaves no valid host, the password holds a
+ * character that should have been encoded, and the last `@` of all is meant.
+ */
+function splitUserinfo(rest: string): { readonly userinfo: string | undefined; readonly remainder: string } {
+  const authorityEnd = rest.search(/\//);
+  const authority = authorityEnd < 0 ? rest : rest.slice(0, authorityEnd);
+  const at = authority.lastIndexOf('@');
+  if (at >= 0 && AUTHORITY.test(rest.slice(at + 1))) return { userinfo: rest.slice(0, at), remainder: rest.slice(at + 1) };
+  if (at < 0 && AUTHORITY.test(rest)) return { userinfo: undefined, remainder: rest };
+  const last = rest.lastIndexOf('@');
+  return last < 0 ? { userinfo: undefined, remainder: rest } : { userinfo: rest.slice(0, last), remainder: rest.slice(last + 1) };
+}
+
+/** An http path is the sub-path and then the vhost, as in KEDA: `/sub/vhost`; an empty last segment is the vhost `/`. */
+function splitPath(path: string): { readonly vhost: string; readonly subPath: string } {
+  const trimmed = path.replace(/^\/+/, '');
+  const slash = trimmed.lastIndexOf('/');
+  const before = slash < 0 ? '' : trimmed.slice(0, slash).replace(/\/+$/, '');
+  return { vhost: decode(trimmed.slice(slash + 1)) || '/', subPath: before === '' ? '' : `/${before}` };
+}
+
+/** Percent-decodes; a text that is not validly encoded was not encoded, and stands for itself. `+` is a plus. */
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

@@ -1,0 +1,83 @@
+/**
+ * Failover between the endpoints of one broker: stays with one that works, leaves one that fails alone for a growing while.
+ * It must never wait: where every endpoint has just failed, it says so at once.
+ */
+import type { ErrorCode, QueueScalerError } from '../../errors.ts';
+
+const FIRST_PAUSE_MS = 200;
+const MAX_PAUSE_MS = 5_000;
+
+export interface Endpoints<E> {
+  /**
+   * Runs with one endpoint after the other until one succeeds, at most once each; with a single one, a connection that broke is
+   * tried twice. An error that `isOurs` finds no fault of the endpoint ends it.
+   */
+  attempt<T>(run: (endpoint: E) => Promise<T>, describe: (thrown: unknown, endpoint: E) => QueueScalerError): Promise<T>;
+  /** The endpoint that works, or worked last. */
+  readonly current: E;
+}
+
+interface State<E> {
+  readonly endpoint: E;
+  failures: number;
+  retryAt: number;
+  error: QueueScalerError | undefined;
+}
+
+/** Failures that another endpoint, or the same one a moment later, may not have. */
+const OF_ENDPOINT: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'BROKER_UNREACHABLE',
+  'BROKER_TIMEOUT',
+  'BROKER_BUSY',
+  'BROKER_REPLY_INVALID',
+  'TLS_FAILED',
+]);
+
+export function createEndpoints<E>(all: readonly [E, ...E[]], random: () => number = Math.random): Endpoints<E> {
+  const states: State<E>[] = all.map((endpoint) => ({ endpoint, failures: 0, retryAt: 0, error: undefined }));
+  let current = 0;
+
+  function failed(state: State<E>, error: QueueScalerError): void {
+    const pause = Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** state.failures);
+    state.failures++;
+    state.error = error;
+    // Between half and all of the pause, so that many scalers do not come back at once.
+    state.retryAt = performance.now() + pause * (0.5 + random() / 2);
+  }
+
+  return {
+    get current() {
+      return states[current % states.length]?.endpoint ?? all[0];
+    },
+    async attempt(run, describe) {
+      const now = performance.now();
+      const order = states.map((_, offset) => (current + offset) % states.length);
+      let last = states[current]?.error;
+      let tries = 0;
+      for (const index of order) {
+        const state = states[index];
+        if (state === undefined || state.retryAt > now) continue;
+        // A load balancer that reset one connection takes the next.
+        for (let attempt = 0; attempt < (states.length === 1 ? 2 : 1); attempt++) {
+          tries++;
+          try {
+            const result = await run(state.endpoint);
+            state.failures = 0;
+            state.retryAt = 0;
+            state.error = undefined;
+            current = index;
+            return result;
+          } catch (thrown) {
+            const error = describe(thrown, state.endpoint);
+            last = error;
+            if (!OF_ENDPOINT.has(error.code)) throw error;
+            if (error.code === 'BROKER_TIMEOUT' || error.code === 'TLS_FAILED') break;
+          }
+        }
+        if (last !== undefined) failed(state, last);
+      }
+      if (tries === 0) last ??= states.find(({ error }) => error !== undefined)?.error;
+      throw last ?? new Error('no endpoint');
+    },
+  };
+}

@@ -1,0 +1,109 @@
+/**
+ * Bounded GETs from the management API or the Prometheus plugin, over one pool of connections. No answer may be larger, slower or
+ * stranger than allowed, and none of its text leaves here unscrubbed.
+ */
+import { Agent, request, type Dispatcher } from 'undici';
+import type { TlsSettings } from './tls.ts';
+import { scrub, type Secret } from '../../auth/secret.ts';
+import { BrokerError, type QueueScalerError } from '../../errors.ts';
+import { endpointLabel, type Endpoint } from './address.ts';
+import { describeNetworkError } from './failures.ts';
+
+/** Largest answer taken, in bytes: a totals list of 100 000 queues has 10 MB. */
+export const MAX_BODY_BYTES = 33_554_432;
+const MAX_HEADER_BYTES = 16_384;
+const KEEP_ALIVE_MS = 60_000;
+const MAX_QUOTED = 200;
+
+export interface HttpAnswer {
+  readonly status: 200 | 404;
+  readonly body: string;
+  /** When the answer was complete, in ms of `performance.now()`. */
+  readonly at: number;
+}
+
+export interface HttpClient {
+  /** Answers 200 and 404; rejects with a {@link BrokerError} for all else. `path` begins with a slash. */
+  get(endpoint: Endpoint, path: string, signal: AbortSignal): Promise<HttpAnswer>;
+  close(): Promise<void>;
+}
+
+export interface HttpOptions {
+  /** The value of the `Authorization` header; undefined sends none. */
+  readonly authorization: (signal: AbortSignal) => Promise<string | undefined>;
+  readonly tls: TlsSettings | undefined;
+  /** Longest wait for one whole answer, in ms. */
+  readonly timeoutMs: number;
+  /** Connections to one endpoint at most. */
+  readonly connections: number;
+  readonly secrets: readonly Secret[];
+}
+
+export function createHttpClient(options: HttpOptions): HttpClient {
+  const { timeoutMs, secrets } = options;
+  const agent = new Agent({
+    connections: options.connections,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    connect: { timeout: timeoutMs, ...options.tls },
+    headersTimeout: timeoutMs,
+    bodyTimeout: timeoutMs,
+    maxHeaderSize: MAX_HEADER_BYTES,
+  });
+
+  async function get(endpoint: Endpoint, path: string, signal: AbortSignal): Promise<HttpAnswer> {
+    const subject = `HTTP at ${endpointLabel(endpoint)}`;
+    // Bounds the answer as a whole: a body that drips passes every other timeout.
+    const bounded = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+    try {
+      const authorization = await options.authorization(bounded);
+      const response = await request(`${endpointLabel(endpoint)}${endpoint.path}${path}`, {
+        dispatcher: agent,
+        signal: bounded,
+        headers: { accept: '*/*', ...(authorization === undefined ? {} : { authorization }) },
+      });
+      const body = await readBody(response, subject);
+      const at = performance.now();
+      if (response.statusCode === 200) return { status: 200, body, at };
+      // Only the management API's own answer means that something is missing; a proxy has its own 404.
+      if (response.statusCode === 404 && isJson(body)) return { status: 404, body, at };
+      throw refusal(response.statusCode, body, subject);
+    } catch (thrown) {
+      throw describeNetworkError(thrown, subject);
+    }
+  }
+
+  function refusal(status: number, body: string, subject: string): QueueScalerError {
+    const said = scrub(body.slice(0, MAX_QUOTED).replaceAll(/\s+/g, ' '), secrets);
+    const message = `${subject} answered ${status}: ${said}`;
+    if (status === 401) {
+      // The same status tells of wrong credentials and of good ones without the right.
+      const forbidden = /not management user|not authorised to access|not a? ?monitor|not administrator/i.test(body);
+      return new BrokerError(forbidden ? 'BROKER_FORBIDDEN' : 'BROKER_REFUSED', message);
+    }
+    if (status === 403) return new BrokerError('BROKER_FORBIDDEN', message);
+    if (status >= 500 || status === 429) return new BrokerError('BROKER_BUSY', message);
+    return new BrokerError('BROKER_REPLY_INVALID', message);
+  }
+
+  return {
+    get,
+    close: () => agent.destroy(),
+  };
+}
+
+async function readBody(response: Dispatcher.ResponseData, subject: string): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of response.body as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    // Leaving the loop destroys the stream and its connection.
+    if (bytes > MAX_BODY_BYTES)
+      throw new BrokerError('BROKER_REPLY_INVALID', `${subject} sent more than ${MAX_BODY_BYTES} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function isJson(body: string): boolean {
+  return /^\s*[{[]/.test(body);
+}

@@ -1,0 +1,117 @@
+/**
+ * The management API as the conversation sees it: reached, away, or never there. What never answered may be absent without harm
+ * where AMQP can tell; what answered once and does not now is trouble.
+ */
+import { toQueueScalerError, type QueueScalerError } from '../../errors.ts';
+import type { Management, Node, Overview } from './management.ts';
+
+/** Nodes are looked at so often while questions are asked, in ms. */
+const NODES_MS = 5_000;
+const OVERVIEW_MS = 60_000;
+const RETRY_ABSENT_MS = 5_000;
+
+export interface ManagementLink {
+  readonly management: Management | undefined;
+  isAbsent(): boolean;
+  overview(): Overview | undefined;
+  /** Every node ran when last seen; true where the credentials may not see nodes. */
+  allRunning(): boolean;
+  /** Renews what is known of the broker where it is due; never rejects. */
+  refresh(): Promise<void>;
+  /** Passes on the management API's answer, and learns from it whether the API is there. */
+  use<T>(run: (management: Management) => Promise<T>): Promise<T>;
+}
+
+export interface LinkOptions {
+  readonly management: Management | undefined;
+  /** AMQP can tell by itself, and nobody said that there is a management API. */
+  readonly optional: boolean;
+  readonly signal: AbortSignal;
+  /** A node came, went, or does not answer. */
+  readonly onNodeEvent: () => void;
+}
+
+export function createManagementLink({ management, optional, signal, onNodeEvent }: LinkOptions): ManagementLink {
+  let reached = false;
+  let absentUntil = -Infinity;
+  let absence: QueueScalerError | undefined;
+  let overview: Overview | undefined;
+  let overviewAt = -Infinity;
+  let nodes: readonly Node[] | undefined;
+  let nodesAt = -Infinity;
+  let refreshing: Promise<void> | undefined;
+
+  function isAbsent(): boolean {
+    return management === undefined || (optional && !reached && absence !== undefined);
+  }
+
+  async function use<T>(run: (management: Management) => Promise<T>): Promise<T> {
+    if (management === undefined) throw new Error('there is no management API to use');
+    if (absence !== undefined && !reached && performance.now() < absentUntil) throw absence;
+    try {
+      const result = await run(management);
+      reached = true;
+      absence = undefined;
+      return result;
+    } catch (thrown) {
+      const error = toQueueScalerError(thrown);
+      if (!reached && optional) {
+        absence = error;
+        absentUntil = performance.now() + RETRY_ABSENT_MS;
+      }
+      throw error;
+    }
+  }
+
+  async function lookAtNodes(): Promise<void> {
+    if (performance.now() - nodesAt < NODES_MS) return;
+    try {
+      const seen = await use((each) => each.nodes(signal));
+      if (nodes !== undefined && describe(seen) !== describe(nodes)) onNodeEvent();
+      nodes = seen;
+    } catch (thrown) {
+      const error = toQueueScalerError(thrown);
+      // A user who may not see nodes goes without this warning; anything else may be a node that hangs.
+      if (reached && error.code !== 'BROKER_FORBIDDEN' && error.code !== 'BROKER_REFUSED') onNodeEvent();
+    } finally {
+      nodesAt = performance.now();
+    }
+  }
+
+  async function lookAtOverview(): Promise<void> {
+    if (performance.now() - overviewAt < OVERVIEW_MS) return;
+    try {
+      overview = await use((each) => each.overview(signal));
+      overviewAt = performance.now();
+    } catch {
+      // Whoever asks for figures meets the same trouble and tells of it; the overview is only help in choosing.
+    }
+  }
+
+  return {
+    management,
+    isAbsent,
+    overview: () => overview,
+    allRunning: () => nodes?.every(({ running }) => running) ?? true,
+    use,
+    refresh() {
+      if (management === undefined) return Promise.resolve();
+      refreshing ??= (async () => {
+        // Nodes must not hold up the answers: what they tell is for the zeros after.
+        const looking = lookAtNodes();
+        await lookAtOverview();
+        if (nodes === undefined) await looking;
+      })().finally(() => {
+        refreshing = undefined;
+      });
+      return refreshing;
+    },
+  };
+}
+
+function describe(nodes: readonly Node[]): string {
+  return nodes
+    .map(({ name, running }) => `${name} ${running}`)
+    .sort()
+    .join();
+}

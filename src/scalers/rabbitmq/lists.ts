@@ -1,0 +1,84 @@
+/**
+ * The lists of one vhost's queues, each fetched at most once at a time and shared by all questions for a moment.
+ */
+import type { QueueScalerError } from '../../errors.ts';
+import { toQueueScalerError } from '../../errors.ts';
+import type { Row, Rows } from './management.ts';
+import type { Kind } from './zero.ts';
+
+export type ListKind = Exclude<Kind, 'declare'>;
+
+/** How old a list may be to answer again, in ms: the live one as young as a reading, the others half of the broker's own 5 s. */
+const FRESH_MS: Readonly<Record<ListKind, number>> = { totals: 500, prometheus: 2_500, statistics: 2_500 };
+
+export interface Lists {
+  /** A list of that kind, or of another where that one cannot be had. */
+  get(kind: ListKind): Promise<Rows>;
+  /** The type of a queue, as any list has told it last. */
+  typeOf(queue: string): string | undefined;
+  /** Queues in the longest list had so far. */
+  readonly size: number | undefined;
+}
+
+interface Slot {
+  rows: Rows | undefined;
+  pending: Promise<Rows> | undefined;
+  /** The last failure, so that a thousand questions do not each try again. */
+  failure: { readonly at: number; readonly error: QueueScalerError } | undefined;
+}
+
+const FAILURE_FRESH_MS = 250;
+
+export function createLists(fetch: (kind: ListKind) => Promise<Rows>): Lists {
+  const slots = new Map<ListKind, Slot>();
+  const types = new Map<string, string>();
+  let size: number | undefined;
+
+  function learn(rows: Rows): void {
+    size = rows.rows.size;
+    for (const { name, type } of rows.rows.values()) if (type !== undefined) types.set(name, type);
+    if (types.size > 2 * size + 100) for (const name of types.keys()) if (!rows.rows.has(name)) types.delete(name);
+  }
+
+  function slotOf(kind: ListKind): Slot {
+    let slot = slots.get(kind);
+    if (slot === undefined) slots.set(kind, (slot = { rows: undefined, pending: undefined, failure: undefined }));
+    return slot;
+  }
+
+  return {
+    typeOf: (queue) => types.get(queue),
+    get size() {
+      return size;
+    },
+    get(kind) {
+      const slot = slotOf(kind);
+      const now = performance.now();
+      if (slot.rows !== undefined && now - slot.rows.at <= FRESH_MS[kind]) return Promise.resolve(slot.rows);
+      if (slot.failure !== undefined && now - slot.failure.at <= FAILURE_FRESH_MS) return Promise.reject(slot.failure.error);
+      slot.pending ??= fetch(kind)
+        .then((rows) => {
+          slot.rows = rows;
+          slot.failure = undefined;
+          learn(rows);
+          return rows;
+        })
+        .catch((thrown: unknown) => {
+          const error = toQueueScalerError(thrown);
+          slot.failure = { at: performance.now(), error };
+          throw error;
+        })
+        .finally(() => {
+          slot.pending = undefined;
+        });
+      return slot.pending;
+    },
+  };
+}
+
+/** Whether the row has all figures that counting messages needs. */
+export function isCounted(
+  row: Row,
+): row is Row & { readonly ready: number; readonly unacknowledged: number; readonly messages: number } {
+  return row.error === undefined && row.ready !== undefined && row.unacknowledged !== undefined && row.messages !== undefined;
+}

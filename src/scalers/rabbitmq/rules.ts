@@ -1,0 +1,106 @@
+/**
+ * The rules between a RabbitMQ trigger's keys. Each fault names the key to mend; where a value may still come from authentication,
+ * its rules wait.
+ */
+import { RE2JS, RE2JSSyntaxException } from 're2js';
+import { MAX_SHORT_BYTES } from './amqp/frames.ts';
+import { parseEndpoint } from './address.ts';
+import type { RabbitValues } from './keys.ts';
+
+export function checkRules(
+  values: Partial<RabbitValues>,
+  fault: (key: string, message: string) => void,
+  awaited: ReadonlySet<string>,
+): void {
+  const { host, management } = values;
+  const isAmqp = host?.endpoint.scheme.startsWith('amqp');
+
+  checkQueue(values, fault);
+  checkMode(values, fault);
+
+  const { protocol = 'auto' } = values;
+  if (host !== undefined && protocol !== 'auto' && isAmqp !== (protocol === 'amqp')) {
+    fault('protocol', `is ${protocol}, but host begins with ${host.endpoint.scheme}://`);
+  }
+  if (host !== undefined) {
+    for (const text of values.hosts ?? []) {
+      const endpoint = parseEndpoint(text, host.endpoint);
+      if (typeof endpoint === 'string') fault('hosts', endpoint);
+    }
+  }
+  if (!awaited.has('username') && !awaited.has('password')) {
+    if ((values.username === undefined) !== (values.password === undefined)) {
+      fault(values.username === undefined ? 'username' : 'password', 'is missing: username and password go together');
+    }
+  }
+  if (values.tls === 'enable' && host !== undefined && !host.endpoint.scheme.endsWith('s')) {
+    fault('tls', `is enable, but host begins with ${host.endpoint.scheme}://, which is not encrypted`);
+  }
+  if ((values.cert === undefined) !== (values.key === undefined)) {
+    fault(values.cert === undefined ? 'cert' : 'key', 'is missing: certificate and key go together');
+  }
+  checkOAuth(values, isAmqp, fault);
+  if (management === 'off') checkWithoutManagement(values, isAmqp, fault);
+}
+
+function checkOAuth(
+  values: Partial<RabbitValues>,
+  isAmqp: boolean | undefined,
+  fault: (key: string, message: string) => void,
+): void {
+  const { oauthTokenURI, clientID, clientSecret } = values;
+  const given = { oauthTokenURI, clientID, clientSecret };
+  if (Object.values(given).every((value) => value === undefined)) return;
+  for (const [key, value] of Object.entries(given)) {
+    if (value === undefined) fault(key, 'is missing: oauthTokenURI, clientID and clientSecret go together');
+  }
+  if (oauthTokenURI !== undefined && !/^https?:$/.test(URL.canParse(oauthTokenURI) ? new URL(oauthTokenURI).protocol : '')) {
+    fault('oauthTokenURI', 'must be an http(s) URL');
+  }
+  if (isAmqp === true) fault('oauthTokenURI', 'goes with an http(s) host only');
+  if (values.username !== undefined || values.host?.user !== undefined) {
+    fault('oauthTokenURI', 'and a user with password exclude each other');
+  }
+}
+
+function checkQueue(values: Partial<RabbitValues>, fault: (key: string, message: string) => void): void {
+  const { queueName, shardedExchange, useRegex } = values;
+  if (queueName === undefined && shardedExchange === undefined) fault('queueName', 'is required in metadata');
+  if (queueName !== undefined && shardedExchange !== undefined) fault('shardedExchange', 'and queueName exclude each other');
+  if (shardedExchange !== undefined && useRegex === true) fault('useRegex', 'goes with queueName, not with shardedExchange');
+  if (queueName !== undefined && useRegex !== true && Buffer.byteLength(queueName) > MAX_SHORT_BYTES) {
+    fault('queueName', `must be at most ${MAX_SHORT_BYTES} bytes, as every queue name is`);
+  }
+  if (queueName === undefined || useRegex !== true) return;
+  try {
+    RE2JS.compile(queueName);
+  } catch (thrown) {
+    const why = thrown instanceof RE2JSSyntaxException ? thrown.message : 'no regular expression';
+    fault('queueName', `is not a regular expression that runs in linear time: ${why.slice(0, 120)}`);
+  }
+}
+
+function checkMode(values: Partial<RabbitValues>, fault: (key: string, message: string) => void): void {
+  const { mode, value, queueLength } = values;
+  if (queueLength !== undefined) {
+    if (mode !== undefined || value !== undefined) fault('queueLength', 'is deprecated; use mode and value alone');
+    return;
+  }
+  if (mode !== undefined && value === undefined) fault('value', 'is required with mode');
+  if (mode === undefined && value !== undefined) fault('mode', 'is required with value');
+}
+
+function checkWithoutManagement(
+  values: Partial<RabbitValues>,
+  isAmqp: boolean | undefined,
+  fault: (key: string, message: string) => void,
+): void {
+  if (isAmqp === false) fault('management', 'cannot be off with an http host, which is nothing else');
+  if (values.useRegex === true) fault('management', 'cannot be off with useRegex: only the management API lists queues');
+  if (values.shardedExchange !== undefined) {
+    fault('management', 'cannot be off with shardedExchange: only the management API lists shards');
+  }
+  if (values.mode !== undefined && values.mode !== 'QueueLength') {
+    fault('management', `cannot be off in mode ${values.mode}: only the management API has rates`);
+  }
+}

@@ -1,0 +1,27 @@
+/**
+ * The ways in which the queues of one vhost can be asked, as the reading of a question sees them.
+ */
+import type { QueueScalerError } from '../../errors.ts';
+import type { Declared } from './amqp/connection.ts';
+import type { Lists } from './lists.ts';
+import type { Counters, Row } from './management.ts';
+import type { RateTracker } from './rates.ts';
+import type { Zeros } from './zero.ts';
+
+export interface VhostSources {
+  /** Resolves in any case. Undefined where the broker is known by HTTP alone. */
+  readonly declare: ((queue: string) => Promise<Declared | QueueScalerError>) | undefined;
+  readonly lists: Lists;
+  /** One queue's row from the statistics; undefined where the broker knows none of that name. */
+  queue(name: string): Promise<(Row & { readonly at: number }) | undefined>;
+  /** The management API was never reached and need not be there: only AMQP tells. */
+  managementIsAbsent(): boolean;
+  /** Finds out what can be asked; never rejects. */
+  prepare(): Promise<{ readonly queues: number | undefined; readonly prometheus: boolean }>;
+  /** What a queue without counters has counted: nothing, if the broker counts at all; otherwise undefined. */
+  noCounters(): Counters | undefined;
+  /** All nodes ran when last seen, and nothing has changed lately. */
+  isCalm(): boolean;
+  readonly zeros: Zeros;
+  readonly rates: RateTracker;
+}

@@ -1,0 +1,98 @@
+/**
+ * Notices work in sleeping queues by passive declares, under a budget shared by all of them in turn. A queue is never asked again
+ * while its answer is awaited, and only work is reported: a zero seen here means nothing to anybody.
+ */
+import type { QueueScalerError } from '../../errors.ts';
+import type { Declared } from './amqp/connection.ts';
+
+/** Shortest time between two declares of one queue. */
+export const MIN_INTERVAL_MS = 20;
+
+export interface Sleeper {
+  /** Tells how many messages wait, each time that they are more than none. */
+  readonly onWork: (declared: Declared) => void;
+  readonly budget: number;
+}
+
+export interface Waker {
+  /** Watches a queue of a vhost until the returned function is called. */
+  add(vhost: string, queue: string, sleeper: Sleeper): () => void;
+  close(): void;
+}
+
+interface Watched {
+  readonly vhost: string;
+  readonly queue: string;
+  readonly sleepers: Set<Sleeper>;
+  asking: boolean;
+}
+
+export function createWaker(declare: (vhost: string, queue: string) => Promise<Declared | QueueScalerError>): Waker {
+  const watched = new Map<string, Watched>();
+  /** The row in which queues are asked; one that was just asked goes to the end. */
+  let row: Watched[] = [];
+  let position = 0;
+  let credit = 0;
+  let ranAt = 0;
+  let timer: NodeJS.Timeout | undefined;
+
+  function run(): void {
+    const now = performance.now();
+    const elapsedMs = Math.min(now - ranAt, 10 * MIN_INTERVAL_MS);
+    ranAt = now;
+    const budget = Math.max(...row.map(({ sleepers }) => Math.max(...[...sleepers].map((sleeper) => sleeper.budget))));
+    // Each queue at most once a turn; what the budget leaves over is not saved up.
+    credit = Math.min(credit + (budget * elapsedMs) / 1000, row.length);
+    const count = Math.floor(credit);
+    credit -= count;
+    for (let asked = 0; asked < count; asked++) {
+      position = (position + 1) % row.length;
+      const next = row[position];
+      if (next !== undefined && !next.asking) void ask(next);
+    }
+  }
+
+  async function ask(one: Watched): Promise<void> {
+    one.asking = true;
+    const answer = await declare(one.vhost, one.queue);
+    one.asking = false;
+    if (answer instanceof Error || answer.ready === 0) return;
+    for (const sleeper of [...one.sleepers]) sleeper.onWork(answer);
+  }
+
+  function keepRunning(): void {
+    if (watched.size === 0) {
+      clearInterval(timer);
+      timer = undefined;
+    } else if (timer === undefined) {
+      ranAt = performance.now();
+      timer = setInterval(run, MIN_INTERVAL_MS);
+    }
+  }
+
+  return {
+    add(vhost, queue, sleeper) {
+      const key = `${vhost}\0${queue}`;
+      let one = watched.get(key);
+      if (one === undefined) {
+        one = { vhost, queue, sleepers: new Set(), asking: false };
+        watched.set(key, one);
+        row.push(one);
+      }
+      const { sleepers } = one;
+      sleepers.add(sleeper);
+      keepRunning();
+      return () => {
+        if (!sleepers.delete(sleeper) || sleepers.size > 0) return;
+        watched.delete(key);
+        row = row.filter((each) => each.sleepers.size > 0);
+        keepRunning();
+      };
+    },
+    close() {
+      clearInterval(timer);
+      watched.clear();
+      row = [];
+    },
+  };
+}
