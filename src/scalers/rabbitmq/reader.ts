@@ -1,6 +1,8 @@
 /**
  * Reads one question: finds its queues, asks the reader that fits, has zeros confirmed, and puts the figures together. What
  * cannot be known for one of the queues is unknown for all; no figure here is a default.
+ *
+ * Long because the views, the judging and the confirming of one reading are one train of thought.
  */
 import { QueueError, toQueueScalerError, type QueueScalerError } from '../../errors.ts';
 import { unknown, type Measures, type QueueReading, type Reading } from '../reading.ts';

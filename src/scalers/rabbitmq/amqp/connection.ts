@@ -1,6 +1,8 @@
 /**
  * One AMQP connection to one vhost that only ever asks for queues' counts, by passive declares pipelined over a few channels.
  * One queue that does not answer must never hold up the others, and no answer may be given to another queue's question.
+ *
+ * Long because the states of a connection and of its channels only make sense together.
  */
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
@@ -133,7 +135,9 @@ function createConnection(
   let ticker: NodeJS.Timeout | undefined;
   let closed: (() => void) | undefined;
   const connectTimer = setTimeout(() => {
-    fail(new BrokerError('BROKER_TIMEOUT', `${label}: no AMQP session within ${options.connectTimeoutMs} ms`));
+    fail(
+      new BrokerError('BROKER_TIMEOUT', `${label}: no AMQP session within ${options.connectTimeoutMs} ms; is it an AMQP port?`),
+    );
   }, options.connectTimeoutMs);
 
   function write(bytes: Buffer): void {
