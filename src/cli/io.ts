@@ -1,4 +1,6 @@
-/** What a command reads from and writes to, so that tests can stand in for the terminal. */
+/**
+ * What a command reads from and writes to, so that tests can stand in for the terminal.
+ */
 import type { Readable, Writable } from 'node:stream';
 
 export interface Io {

@@ -4,7 +4,8 @@
 import { nearestName, SCALER_KEY } from '../../scalers/metadata.ts';
 import type { YamlFile, YamlObject } from '../yaml/objects.ts';
 import { checkAuthentication, checkSourceContainer } from './authentication.ts';
-import { BUILT_IN, checkBuiltIn, TRIGGER_TYPES } from './builtIn.ts';
+import { checkBuiltIn } from './builtIn.ts';
+import { BUILT_IN, TRIGGER_TYPES } from './builtInKeys.ts';
 import { reportOn, RULES, type Finding } from './finding.ts';
 import { takeInventory, type Inventory } from './inventory.ts';
 import { checkLink } from './link.ts';

@@ -1,4 +1,6 @@
-/** KEDA's own connection to an external scaler: address and TLS, as KEDA dials them. */
+/**
+ * KEDA's own connection to an external scaler: address and TLS, as KEDA dials them.
+ */
 import { keyPath, type Site } from './site.ts';
 
 const BOOLEAN = /^(?:1|t|T|TRUE|true|True|0|f|F|FALSE|false|False)$/;

@@ -1,4 +1,6 @@
-/** Findings for programs: one object with a list, in the shape of {@link Finding} with the position spread. */
+/**
+ * Findings for programs: one object with a list, in the shape of {@link Finding} with the position spread.
+ */
 import type { CheckResult } from '../check.ts';
 
 export function asJson({ findings, objects, triggers }: CheckResult): string {

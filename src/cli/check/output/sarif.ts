@@ -1,4 +1,6 @@
-/** Findings as SARIF 2.1.0, for code scanning: https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html */
+/**
+ * Findings as SARIF 2.1.0, for code scanning: https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
+ */
 import { VERSION } from '../../../version.ts';
 import type { CheckResult } from '../check.ts';
 import { RULES } from '../finding.ts';

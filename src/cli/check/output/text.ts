@@ -1,4 +1,6 @@
-/** Findings for a person: one line each as compilers print them, the fix below. */
+/**
+ * Findings for a person: one line each as compilers print them, the fix below.
+ */
 import { styleText } from 'node:util';
 import type { CheckResult } from '../check.ts';
 import type { Severity } from '../finding.ts';
