@@ -125,7 +125,9 @@ export function defineScaler<const Table extends KeyTable, Q extends Question>(d
   ): { readonly values: Partial<Values<Table>>; readonly faults: readonly Fault[] } {
     const { values, faults, awaited } = readKeys(definition.keys, metadata, authentication, pending);
     const all: Fault[] = [...faults];
-    definition.rules(values, (key, message) => all.push({ key, message }), awaited);
+    // To the rules a key whose value is wrong is an absent one: what they say of it would send its owner the wrong way.
+    const told = new Set(faults.map(({ key }) => key));
+    definition.rules(values, (key, message) => told.has(key) || all.push({ key, message }), awaited);
     return { values, faults: all };
   }
   function read(

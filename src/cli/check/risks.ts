@@ -107,7 +107,7 @@ function checkRabbit(site: Site, { value, metadata }: Known, toZero: boolean): v
       },
     );
   const queue = metadata['queueName'] ?? '';
-  if (isTrue(value('useRegex'))) {
+  if (!/^(?:0|f)/i.test(value('useRegex') ?? 'false')) {
     if (/^\*|^[\w.-]*\*$/.test(queue) && !/[.)\]]\*$/.test(queue))
       report(
         'pattern-suspicious',
