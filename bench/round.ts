@@ -28,7 +28,7 @@ const bench: Benchmark = async (report) => {
     const triggers = Array.from({ length: QUEUES }, (_, index) =>
       scaler.client.trigger({
         name: `worker-${index}`,
-        metadata: { scaler: 'rabbitmq', host: rabbit.amqpUrl(), queueName: queueName(index), value: '20' },
+        metadata: { scaler: 'rabbitmq', host: rabbit.amqpUrl(), queueName: queueName(index), mode: 'QueueLength', value: '20' },
       }),
     );
 

@@ -37,5 +37,6 @@ for (const name of wanted.length > 0 ? wanted : all) {
   }
   missed.push(...tally.missed);
 }
-write(missed.length === 0 ? '\nAll goals met.' : `\nGoals missed on this machine, this time:\n  ${missed.join('\n  ')}`);
+if (missed.length > 0) write(`\nGoals missed on this machine, this time:\n  ${missed.join('\n  ')}`);
+else write(broken === 0 ? '\nAll goals met.' : '\nNo goal missed by what could be run.');
 process.exit(broken === 0 ? 0 : 1);
