@@ -1,0 +1,251 @@
+/**
+ * What the scaler says while the node that leads a queue fails: killed, stopped in order, hung, restarted; for every type of queue,
+ * over every road to it, by a scaler that has known the queue before, one that meets it as it fails and one that meets it as it
+ * comes back. Messages wait all the time, so the only answers that may be given are the truth and an error.
+ */
+import { connect } from 'amqplib';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { startRabbitCluster, type RabbitCluster, type RabbitNode } from '../bed/rabbitmq.ts';
+import { startScaler, type TestScaler } from '../bed/scaler.ts';
+import { until } from '../bed/until.ts';
+import { SLOW_MS, tallyTable, watchTrigger, type Witness } from './witness.ts';
+
+const QUEUE_TYPES = ['classic', 'mirrored', 'quorum', 'stream', 'sharded'] as const;
+type QueueType = (typeof QUEUE_TYPES)[number];
+
+/** Messages that wait, by type. */
+const DEPTHS: Record<QueueType, number> = { classic: 5, mirrored: 6, quorum: 7, stream: 8, sharded: 60 };
+/** Those that live on other nodes too, and so must be told while the leading node is away. */
+const REPLICATED: readonly QueueType[] = ['mirrored', 'quorum', 'stream'];
+
+const BASELINE_DEADLINE_MS = 60_000;
+/** A right answer counts as recovery when nothing else has followed for so long. */
+const SETTLED_MS = 3000;
+
+let cluster: RabbitCluster;
+let survivors: readonly [RabbitNode, RabbitNode];
+let leader: RabbitNode;
+const scalers: TestScaler[] = [];
+
+beforeAll(async () => {
+  cluster = await startRabbitCluster(3, { plugins: ['rabbitmq_sharding'] });
+  const [first, second, third] = cluster.nodes as [RabbitNode, RabbitNode, RabbitNode];
+  survivors = [first, second];
+  leader = third;
+  const policy = (name: string, body: unknown): Promise<unknown> => first.api('PUT', `/policies/%2F/${name}`, body);
+  await policy('mirrored', {
+    pattern: '^mirrored',
+    definition: { 'ha-mode': 'all', 'ha-sync-mode': 'automatic' },
+    'apply-to': 'queues',
+  });
+  await policy('sharded', { pattern: '^sharded', definition: { 'shards-per-node': 2 }, 'apply-to': 'exchanges' });
+}, 180_000);
+
+afterAll(async () => {
+  await Promise.all(scalers.map((scaler) => scaler.close()));
+  await cluster.close();
+});
+
+/** Declares one queue of each type, all led by the node that will fail, and fills it. */
+async function fillQueues(suffix: string): Promise<void> {
+  const connection = await connect(leader.amqpUrl(), { noDelay: true });
+  try {
+    const channel = await connection.createConfirmChannel();
+    for (const type of QUEUE_TYPES) {
+      const name = `${type}-${suffix}`;
+      if (type === 'sharded') await channel.assertExchange(name, 'x-modulus-hash', { durable: true });
+      else if (type === 'quorum' || type === 'stream') {
+        await channel.assertQueue(name, { durable: true, arguments: { 'x-queue-type': type } });
+      } else await channel.assertQueue(name, { durable: true });
+    }
+    await until('the shards are there', async () => (await queueNames(`sharding: sharded-${suffix} - `)).length === 6, {
+      deadlineMs: 20_000,
+      everyMs: 200,
+    });
+    for (const type of QUEUE_TYPES) {
+      for (let index = 0; index < DEPTHS[type]; index++) {
+        const [exchange, key] = type === 'sharded' ? [`sharded-${suffix}`, `key${index}`] : ['', `${type}-${suffix}`];
+        channel.publish(exchange, key, Buffer.from('waiting'), { persistent: true });
+      }
+    }
+    await channel.waitForConfirms();
+  } finally {
+    await connection.close();
+  }
+  await until(
+    'the mirrors are in step',
+    async () => {
+      const queue = (await survivors[0].api('GET', `/queues/%2F/mirrored-${suffix}`)) as { synchronised_slave_nodes?: unknown[] };
+      return queue.synchronised_slave_nodes?.length === 2;
+    },
+    { deadlineMs: 30_000, everyMs: 200 },
+  );
+}
+
+async function queueNames(prefix: string): Promise<string[]> {
+  const queues = (await survivors[0].api('GET', '/queues/%2F?disable_stats=true')) as { name: string }[];
+  return queues.map(({ name }) => name).filter((name) => name.startsWith(prefix));
+}
+
+/** Ways to the same queue. The first endpoint is the one that a scaler asks while it answers. */
+function roads(): Readonly<Record<string, Readonly<Record<string, string>>>> {
+  const [first, second] = survivors;
+  const amqp = (node: RabbitNode): string => `127.0.0.1:${node.amqpPort}`;
+  const http = (node: RabbitNode): string => `127.0.0.1:${node.managementPort}`;
+  const all = [first, second, leader];
+  const sources = {
+    management: all.map((node) => `http://${http(node)}`).join(','),
+    prometheus: all.map((node) => `http://127.0.0.1:${node.prometheusPort}`).join(','),
+  };
+  return {
+    'amqp by a survivor': { host: first.amqpUrl('/'), hosts: amqp(second), ...sources },
+    'amqp by the failing node': { host: leader.amqpUrl('/'), hosts: [amqp(first), amqp(second)].join(','), ...sources },
+    'http by a survivor': { host: first.httpUrl('/'), hosts: http(second), prometheus: sources.prometheus },
+  };
+}
+
+async function watchAll(suffix: string, who: string): Promise<Witness[]> {
+  const scaler = await startScaler();
+  scalers.push(scaler);
+  return Object.entries(roads()).flatMap(([road, metadata]) =>
+    QUEUE_TYPES.map((type) => {
+      const queue = type === 'sharded' ? { shardedExchange: `sharded-${suffix}` } : { queueName: `${type}-${suffix}` };
+      return watchTrigger(
+        `${type}, ${road}, ${who}`,
+        scaler.client,
+        { metadata: { scaler: 'rabbitmq', mode: 'QueueLength', value: '1', ...metadata, ...queue } },
+        DEPTHS[type],
+      );
+    }),
+  );
+}
+
+interface Failure {
+  readonly name: string;
+  /** Makes the leading node fail. Resolves when it is away. */
+  readonly fail: () => Promise<void>;
+  /** How long it stays away, in ms. */
+  readonly awayMs: number;
+  readonly comeBack: () => Promise<void>;
+  /** From the failure until replicated queues must be told again, in ms; undefined where the node is back too soon for that. */
+  readonly failoverMs: number | undefined;
+  /** From the node's return until everything must be told again, in ms. */
+  readonly recoveryMs: number;
+}
+
+/** Times are the longest that the broker was seen to need, and our own waiting for the confirmation of what it says. */
+const FAILURES: readonly Failure[] = [
+  {
+    name: 'killed',
+    fail: () => leader.kill(),
+    awayMs: 25_000,
+    comeBack: () => leader.start(),
+    failoverMs: 15_000,
+    recoveryMs: 20_000,
+  },
+  {
+    name: 'stopped',
+    fail: () => leader.stop(),
+    awayMs: 25_000,
+    comeBack: () => leader.start(),
+    failoverMs: 20_000,
+    recoveryMs: 20_000,
+  },
+  {
+    name: 'restarted',
+    fail: () => leader.stop(),
+    awayMs: 0,
+    comeBack: () => leader.start(),
+    failoverMs: undefined,
+    recoveryMs: 20_000,
+  },
+  {
+    name: 'hung',
+    fail: () => {
+      leader.pause();
+      return Promise.resolve();
+    },
+    awayMs: 100_000,
+    async comeBack() {
+      leader.resume();
+      // The nodes have parted by now. Until one of them is restarted, the management API counts what both sides hold.
+      await delay(15_000);
+      await leader.kill();
+      await leader.start();
+    },
+    failoverMs: 95_000,
+    recoveryMs: 30_000,
+  },
+];
+
+describe('while messages wait, no zero and no false number is told', () => {
+  for (const failure of FAILURES) {
+    test(`when the leading node is ${failure.name}`, async () => {
+      await fillQueues(failure.name);
+      const witnesses = await watchAll(failure.name, 'known before');
+      await until('every queue is told rightly', () => witnesses.every((witness) => witness.settled(SETTLED_MS)), {
+        deadlineMs: BASELINE_DEADLINE_MS,
+        everyMs: 500,
+      }).catch((error: unknown) => {
+        throw new Error(unsettled(witnesses), { cause: error });
+      });
+
+      const failedAt = performance.now();
+      const failing = failure.fail();
+      witnesses.push(...(await watchAll(failure.name, 'met failing')));
+      await failing;
+      await delay(failure.awayMs);
+      const replicated = witnesses.filter(({ name }) => REPLICATED.some((type) => name.startsWith(type)));
+      const failovers = replicated.map((witness) => ({ witness, ms: witness.rightSince(failedAt) }));
+      await failure.comeBack();
+      const backAt = performance.now();
+      witnesses.push(...(await watchAll(failure.name, 'met coming back')));
+      const recovered = await until('all are told again', () => witnesses.every((witness) => witness.settled(SETTLED_MS)), {
+        deadlineMs: failure.recoveryMs + SETTLED_MS,
+        everyMs: 500,
+      }).catch(() => false);
+      await Promise.all(witnesses.map((witness) => witness.stop()));
+      await Promise.all(scalers.splice(0).map((scaler) => scaler.close()));
+
+      console.log(`${failure.name}:\n${tallyTable(witnesses)}`);
+      console.log(recoveryTable(witnesses, failedAt, failovers, backAt));
+      for (const witness of witnesses) {
+        expect.soft(witness.wrong(failedAt), `${witness.name}: answers that were neither the truth nor an error`).toEqual([]);
+        expect.soft(witness.tally().slow, `${witness.name}: answers later than ${SLOW_MS} ms`).toBe(0);
+      }
+      const { failoverMs } = failure;
+      if (failoverMs !== undefined) {
+        for (const { witness, ms } of failovers)
+          expect.soft(ms ?? Infinity, `failover of ${witness.name}`).toBeLessThan(failoverMs);
+      }
+      expect.soft(recovered, unsettled(witnesses)).toBe(true);
+    }, 400_000);
+  }
+});
+
+function unsettled(witnesses: readonly Witness[]): string {
+  return witnesses
+    .filter((witness) => !witness.settled(SETTLED_MS))
+    .map(({ name, answers }) => {
+      const { value, active, reason } = answers.at(-1) ?? {};
+      return `${name}: ${reason ?? `value ${value ?? '?'}, active ${active ?? '?'}`}`;
+    })
+    .join('\n');
+}
+
+function recoveryTable(
+  witnesses: readonly Witness[],
+  failedAt: number,
+  failovers: readonly { readonly witness: Witness; readonly ms: number | undefined }[],
+  backAt: number,
+): string {
+  const seconds = (ms: number | undefined): string => (ms === undefined ? '-' : (ms / 1000).toFixed(1)).padStart(24);
+  const lines = witnesses.map((witness) => {
+    const failover = failovers.find((each) => each.witness === witness)?.ms;
+    const lastUnknown = witness.answers.findLast(({ at, reason }) => at > failedAt && reason !== undefined);
+    const afterReturn = lastUnknown === undefined ? undefined : Math.max(0, lastUnknown.at - backAt);
+    return `${witness.name.padEnd(48)}${seconds(failover)}${seconds(afterReturn)}`;
+  });
+  return [`${'s'.padEnd(48)}${'right after failure'.padStart(24)}${'unknown after return'.padStart(24)}`, ...lines].join('\n');
+}

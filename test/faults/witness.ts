@@ -1,0 +1,141 @@
+/**
+ * Asks a trigger for its value and activity all the time, as KEDA does, while somebody breaks the broker under it, and keeps every
+ * answer. It knows the truth, which does not change, and judges nothing itself.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { KedaClient, TriggerSpec } from '../keda/client.ts';
+
+const EVERY_MS = 250;
+/** No promise of an answer is longer than 2 s; the rest is for a busy machine. */
+export const SLOW_MS = 3000;
+
+/** One pair of answers: the metric's value, or why there was none. */
+export interface Answer {
+  /** When the answer came, by `performance.now()`. */
+  readonly at: number;
+  readonly tookMs: number;
+  readonly value: number | undefined;
+  readonly active: boolean | undefined;
+  readonly reason: string | undefined;
+}
+
+export interface Tally {
+  readonly readings: number;
+  readonly right: number;
+  readonly unknown: number;
+  readonly zero: number;
+  readonly above: number;
+  /** Above zero, but below the truth. */
+  readonly below: number;
+  /** Told to be inactive with messages waiting. */
+  readonly inactive: number;
+  readonly slow: number;
+}
+
+export interface Witness {
+  readonly name: string;
+  readonly truth: number;
+  readonly answers: readonly Answer[];
+  tally(): Tally;
+  /** The answers that were neither right nor an error, each with its time since `since` in s. */
+  wrong(since: number): readonly string[];
+  /** Whether all answers of the last `forMs` were right, and there were some. */
+  settled(forMs: number): boolean;
+  /** Ms from `since` until the first of the right answers that no unknown one followed; undefined where the last is not right. */
+  rightSince(since: number): number | undefined;
+  stop(): Promise<void>;
+}
+
+export function watchTrigger(name: string, client: KedaClient, spec: TriggerSpec, truth: number): Witness {
+  const trigger = client.trigger(spec);
+  const answers: Answer[] = [];
+  const stopped = new AbortController();
+
+  async function ask(): Promise<Answer> {
+    const startedAt = performance.now();
+    let value: number | undefined;
+    let active: boolean | undefined;
+    let reason: string | undefined;
+    const reference = trigger.reference;
+    try {
+      const [metric, activity] = await Promise.all([
+        client.call('GetMetrics', { scaledObjectRef: reference, metricName: 'any' }),
+        client.call('IsActive', reference),
+      ]);
+      value = (metric as { metricValues: { metricValueFloat: number }[] }).metricValues[0]?.metricValueFloat;
+      active = (activity as { result: boolean }).result;
+    } catch (thrown) {
+      reason = thrown instanceof Error ? thrown.message : String(thrown);
+    }
+    const at = performance.now();
+    return { at, tookMs: at - startedAt, value, active, reason };
+  }
+
+  const watching = (async () => {
+    while (!stopped.signal.aborted) {
+      answers.push(await ask());
+      await delay(EVERY_MS, undefined, { signal: stopped.signal }).catch(() => undefined);
+    }
+  })();
+
+  const isRight = ({ value, active }: Answer): boolean => value === truth && active === true;
+  return {
+    name,
+    truth,
+    answers,
+    tally() {
+      const count = (which: (answer: Answer) => boolean): number => answers.filter(which).length;
+      return {
+        readings: answers.length,
+        right: count(isRight),
+        unknown: count(({ reason }) => reason !== undefined),
+        zero: count(({ value }) => value === 0),
+        above: count(({ value = 0 }) => value > truth),
+        below: count(({ value = 0 }) => value > 0 && value < truth),
+        inactive: count(({ active }) => active === false),
+        slow: count(({ tookMs }) => tookMs > SLOW_MS),
+      };
+    },
+    wrong: (since) =>
+      answers
+        .filter((answer) => answer.reason === undefined && !isRight(answer))
+        .map(({ at, value, active }) => `${((at - since) / 1000).toFixed(1)} s: value ${value ?? '?'}, active ${active ?? '?'}`),
+    settled(forMs) {
+      const recent = answers.filter(({ at }) => at > performance.now() - forMs);
+      return recent.length > 0 && recent.every(isRight);
+    },
+    rightSince(since) {
+      const lastWrong = answers.findLastIndex((answer) => !isRight(answer));
+      const first = answers[lastWrong + 1];
+      return first === undefined ? undefined : Math.max(0, first.at - since);
+    },
+    async stop() {
+      stopped.abort();
+      await watching;
+    },
+  };
+}
+
+/** The tallies as an aligned table, with a sum. */
+export function tallyTable(witnesses: readonly Witness[]): string {
+  const columns = ['readings', 'right', 'unknown', 'zero', 'above', 'below', 'inactive', 'slow'] as const;
+  const tallies = witnesses.map((witness) => ({ name: witness.name, tally: witness.tally() }));
+  const sum = Object.fromEntries(
+    columns.map((column) => [column, tallies.reduce((total, { tally }) => total + tally[column], 0)]),
+  ) as unknown as Tally;
+  const row = (name: string, cells: readonly (string | number)[]): string =>
+    `${name.padEnd(48)}${cells.map((cell) => String(cell).padStart(9)).join('')}`;
+  return [
+    row('', columns),
+    ...tallies.map(({ name, tally }) =>
+      row(
+        name,
+        columns.map((column) => tally[column]),
+      ),
+    ),
+    row(
+      'all',
+      columns.map((column) => sum[column]),
+    ),
+  ].join('\n');
+}
