@@ -4,9 +4,10 @@
  */
 import type { Command } from 'commander';
 import type { z } from 'zod';
-import { decimal, duration, oneOf, text } from './scalers/values.ts';
+import { decimal, duration, list, oneOf, text } from './scalers/values.ts';
 import { LOG_LEVELS } from './logger.ts';
 import { parseAddress } from './server/address.ts';
+import type { ServerOptions } from './server/server.ts';
 
 export interface Setting<Value = unknown> {
   readonly schema: z.ZodType<Value, string>;
@@ -49,6 +50,28 @@ export const SERVE_SETTINGS = {
     default: 'auto',
     placeholder: 'auto|off',
     doc: 'Whether credentials are looked up in Kubernetes: auto does so inside a cluster and where KUBECONFIG is set.',
+  },
+  tlsCert: {
+    schema: text(),
+    placeholder: 'file',
+    doc: 'Certificate (PEM, with its chain) that gRPC is served with; without it gRPC is plain. A changed file is used by itself.',
+  },
+  tlsKey: { schema: text(), placeholder: 'file', doc: 'Private key (PEM) of the certificate.' },
+  tlsClientCa: {
+    schema: text(),
+    placeholder: 'file',
+    doc: 'Authority (PEM) that clients’ certificates must come from; without it clients need none.',
+  },
+  tlsClientNames: {
+    schema: list(),
+    placeholder: 'name,…',
+    doc: 'DNS and URI names of which a client’s certificate must have one, exactly as written; without it all of the authority’s are allowed.',
+  },
+  maxConnectionAge: {
+    schema: duration({ minMs: 1_000 }),
+    default: '30m',
+    placeholder: 'duration',
+    doc: 'Age at which connections and streams are asked to end, with OK, so that callers find new replicas.',
   },
   shutdownGrace: {
     schema: duration({ minMs: 100, maxMs: 300_000 }),
@@ -154,3 +177,20 @@ export function readSettings<Table extends SettingTable>(
 }
 
 const MAX_SHOWN = 60;
+
+/** TLS as the server takes it, or undefined for none. Throws a {@link UsageError} where files that belong together are not given together. */
+export function tlsOf(settings: Settings<typeof SERVE_SETTINGS>): ServerOptions['tls'] {
+  const { tlsCert, tlsKey, tlsClientCa, tlsClientNames } = settings;
+  const faults: string[] = [];
+  if ((tlsCert === undefined) !== (tlsKey === undefined)) faults.push('--tls-cert and --tls-key are only of use together');
+  if (tlsClientCa !== undefined && tlsCert === undefined) faults.push('--tls-client-ca needs --tls-cert and --tls-key');
+  if (tlsClientNames !== undefined && tlsClientCa === undefined) faults.push('--tls-client-names needs --tls-client-ca');
+  if (faults.length > 0) throw new UsageError(faults);
+  if (tlsCert === undefined || tlsKey === undefined) return undefined;
+  return {
+    cert: tlsCert,
+    key: tlsKey,
+    ...(tlsClientCa === undefined ? {} : { clientCa: tlsClientCa }),
+    ...(tlsClientNames === undefined ? {} : { clientNames: tlsClientNames }),
+  };
+}

@@ -5,7 +5,7 @@ import { Command } from 'commander';
 import { noCredentialSource } from '../auth/credentials.ts';
 import { createLogger } from '../logger.ts';
 import { startServer } from '../server/server.ts';
-import { declareFlags, readSettings, SERVE_SETTINGS } from '../settings.ts';
+import { declareFlags, readSettings, SERVE_SETTINGS, tlsOf } from '../settings.ts';
 import { VERSION } from '../version.ts';
 
 export function serveCommand(): Command {
@@ -18,6 +18,7 @@ export function serveCommand(): Command {
 /** Resolves when the server has ended after a signal. */
 async function serve(flags: Readonly<Record<string, string>>): Promise<void> {
   const settings = readSettings(SERVE_SETTINGS, flags, process.env);
+  const tls = tlsOf(settings);
   const logger = createLogger(settings.logLevel);
   // Before the start, so that a signal during it is not lost.
   const stopped = firstSignal();
@@ -27,7 +28,10 @@ async function serve(flags: Readonly<Record<string, string>>): Promise<void> {
     credentials: noCredentialSource,
     logger,
     shutdownGraceMs: settings.shutdownGrace,
+    maxConnectionAgeMs: settings.maxConnectionAge,
+    ...(tls === undefined ? {} : { tls }),
   });
+  if (tls === undefined) logger.warn('gRPC is plain: values that KEDA forwards, passwords among them, can be read on the way');
   logger.info({ grpc: server.grpcAddress, http: server.httpAddress, version: VERSION, pid: process.pid }, 'serving');
   const signal = await stopped;
   logger.info({ signal }, 'ending');

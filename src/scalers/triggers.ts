@@ -8,6 +8,7 @@ import { fingerprint } from '../auth/secret.ts';
 import { toQueueScalerError, TriggerError, type QueueScalerError } from '../errors.ts';
 import type { Known, Reading } from './reading.ts';
 import { SCALERS, scalerOf } from './registry.ts';
+import { FRESH_MS } from './sampler.ts';
 import { invalidTrigger, type Bound, type Decision, type MetricSpec, type Scaler } from './scaler.ts';
 import type { Samplers } from './samplers.ts';
 
@@ -15,6 +16,10 @@ import type { Samplers } from './samplers.ts';
 export const MAX_METADATA_BYTES = 262_144;
 /** Triggers remembered as parsed; one that was dropped is simply parsed again. */
 const MAX_TRIGGERS = 50_000;
+/** Metadata of all remembered triggers together. */
+const MAX_REMEMBERED_BYTES = 67_108_864;
+/** What a trigger takes beside its metadata, roughly. */
+const TRIGGER_BYTES = 500;
 
 /** A reading with what it means for one trigger. */
 export interface Sample {
@@ -34,6 +39,8 @@ export interface Trigger {
   readonly scaler: Scaler;
   /** From metadata alone. */
   readonly spec: MetricSpec;
+  /** What was read within the last {@link FRESH_MS}, if it was known: the answer to the call that follows another. */
+  fresh(): Sample | undefined;
   /** Rejects with a {@link QueueScalerError} where the state is unknown; ends with the signal at the latest. */
   read(signal: AbortSignal): Promise<Sample>;
   /** Tells the watcher every sample until the signal aborts. Credentials that cannot be had are told as trouble and tried again. */
@@ -56,7 +63,10 @@ export function createTriggers(
   samplers: Samplers,
   scalers: readonly Scaler[] = SCALERS,
 ): Triggers {
-  const triggers = new LRUCache<string, { readonly trigger: Trigger } | { readonly error: TriggerError }>({ max: MAX_TRIGGERS });
+  const triggers = new LRUCache<string, { readonly trigger: Trigger } | { readonly error: TriggerError }>({
+    max: MAX_TRIGGERS,
+    maxSize: MAX_REMEMBERED_BYTES,
+  });
 
   function parse(reference: TriggerReference): Trigger {
     const scaler = scalerOf(reference.metadata, scalers);
@@ -66,7 +76,7 @@ export function createTriggers(
 
   return {
     find(reference) {
-      refuseOversized(reference);
+      const size = TRIGGER_BYTES + metadataBytes(reference);
       const sorted = Object.entries(reference.metadata).sort(([left], [right]) => (left < right ? -1 : 1));
       const key = fingerprint(reference.namespace, reference.name, ...sorted.flat());
       let found = triggers.get(key);
@@ -77,7 +87,7 @@ export function createTriggers(
           if (!(thrown instanceof TriggerError)) throw thrown;
           found = { error: thrown };
         }
-        triggers.set(key, found);
+        triggers.set(key, found, { size });
       }
       if ('error' in found) throw found.error;
       return found.trigger;
@@ -86,7 +96,8 @@ export function createTriggers(
   };
 }
 
-function refuseOversized({ metadata }: TriggerReference): void {
+/** Throws if it is too much. */
+function metadataBytes({ metadata }: TriggerReference): number {
   let bytes = 0;
   let largest = { key: '', bytes: 0 };
   for (const [key, value] of Object.entries(metadata)) {
@@ -94,7 +105,7 @@ function refuseOversized({ metadata }: TriggerReference): void {
     bytes += size;
     if (size > largest.bytes) largest = { key, bytes: size };
   }
-  if (bytes <= MAX_METADATA_BYTES) return;
+  if (bytes <= MAX_METADATA_BYTES) return bytes;
   const message = `has ${largest.bytes} bytes of the metadata's ${bytes}; at most ${MAX_METADATA_BYTES} are allowed in all`;
   throw invalidTrigger(metadata['scaler']?.slice(0, 60) ?? '(none)', [{ key: largest.key.slice(0, 60), message }]);
 }
@@ -114,14 +125,22 @@ function createTrigger(
     return bound.bound;
   }
 
+  let latest: Sample | undefined;
+
   function decided(reading: Known, current: Bound): Sample {
-    return { reading, decision: current.decide(reading) };
+    latest = { reading, decision: current.decide(reading) };
+    return latest;
   }
 
   return {
     reference,
     scaler,
     spec,
+
+    fresh() {
+      if (latest === undefined || latest.reading.since !== undefined) return undefined;
+      return performance.now() - latest.reading.at <= FRESH_MS ? latest : undefined;
+    },
 
     async read(signal) {
       let current = await bind(signal);

@@ -6,19 +6,31 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 import { status } from '@grpc/grpc-js';
 import type { SamplerEvents } from '../scalers/events.ts';
 import type { CallEnd } from './grpc/adapt.ts';
+import type { CallSubject } from './grpc/externalScaler.ts';
+import type { Refusal } from './grpc/listener.ts';
 
 const CALL_BUCKETS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2];
+const AGE_BUCKETS_S = [0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60];
 const SWEEP_BUCKETS_S = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 const WAKE_BUCKETS_S = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 3];
 
 export interface Metrics {
   readonly registry: Registry;
   readonly samplerEvents: SamplerEvents;
-  call(end: CallEnd): void;
+  call(end: CallEnd<CallSubject>): void;
   woke(ms: number): void;
+  connectionRefused(why: Refusal): void;
+  certificate(event: { readonly expiresAt: Date } | 'failed'): void;
 }
 
-export function createMetrics(version: string): Metrics {
+/** What is read when the metrics are asked for. */
+export interface Gauges {
+  connections(): number;
+  streams(): number;
+  triggers(): number;
+}
+
+export function createMetrics(version: string, gauges: Gauges): Metrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
@@ -26,6 +38,37 @@ export function createMetrics(version: string): Metrics {
   new Gauge({ name: 'queue_scaler_build_info', help: 'Always 1; the version is a label.', labelNames: ['version'], registers })
     .labels(version)
     .set(1);
+  const readNow: [string, string, () => number][] = [
+    ['queue_scaler_grpc_connections', 'Connections from callers that are open now.', () => gauges.connections()],
+    ['queue_scaler_grpc_streams', 'Streams that are open now.', () => gauges.streams()],
+    ['queue_scaler_triggers', 'Triggers that are remembered.', () => gauges.triggers()],
+  ];
+  for (const [name, help, read] of readNow) {
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read());
+      },
+    });
+  }
+  const refusals = new Counter({
+    name: 'queue_scaler_grpc_connections_refused_total',
+    help: 'Connections that were refused, by reason.',
+    labelNames: ['reason'],
+    registers,
+  });
+  const expiry = new Gauge({
+    name: 'queue_scaler_certificate_expiry_timestamp_seconds',
+    help: 'When the certificate that is served ends, in seconds since 1970; 0 without TLS.',
+    registers,
+  });
+  const badCertificates = new Counter({
+    name: 'queue_scaler_certificate_failures_total',
+    help: 'Changes of the certificate files that could not be used.',
+    registers,
+  });
   const calls = new Histogram({
     name: 'queue_scaler_grpc_call_duration_seconds',
     help: 'Calls answered and streams ended, by method and gRPC status; the duration of a stream is its life.',
@@ -37,6 +80,19 @@ export function createMetrics(version: string): Metrics {
     name: 'queue_scaler_errors_total',
     help: 'Calls that ended in an error, by the code in the table of errors.',
     labelNames: ['code'],
+    registers,
+  });
+  const answers = new Counter({
+    name: 'queue_scaler_answers_total',
+    help: 'GetMetrics and IsActive answered, by scaler and outcome: known, held (the last known reading stood in), or the error’s code.',
+    labelNames: ['scaler', 'outcome'],
+    registers,
+  });
+  const ages = new Histogram({
+    name: 'queue_scaler_answer_reading_age_seconds',
+    help: 'Age of the reading that GetMetrics and IsActive were answered from, by scaler and reader.',
+    labelNames: ['scaler', 'reader'],
+    buckets: AGE_BUCKETS_S,
     registers,
   });
   const readings = new Counter({
@@ -98,12 +154,28 @@ export function createMetrics(version: string): Metrics {
         troubles.labels(error.code).inc();
       },
     },
-    call({ method, ms, error }) {
+    call({ method, about, ms, error }) {
       calls.labels(method, error === undefined ? status[status.OK] : error.row.grpc).observe(ms / 1000);
       if (error !== undefined) failures.labels(error.code).inc();
+      const { trigger, sample } = about;
+      if (trigger === undefined || (method !== 'GetMetrics' && method !== 'IsActive')) return;
+      const { type } = trigger.scaler;
+      if (sample === undefined) {
+        if (error !== undefined) answers.labels(type, error.code).inc();
+        return;
+      }
+      answers.labels(type, error?.code ?? (sample.reading.since === undefined ? 'known' : 'held')).inc();
+      ages.labels(type, sample.reading.reader).observe((performance.now() - sample.reading.at) / 1000);
     },
     woke(ms) {
       wakes.observe(ms / 1000);
+    },
+    connectionRefused(why) {
+      refusals.labels(why).inc();
+    },
+    certificate(event) {
+      if (event === 'failed') badCertificates.inc();
+      else expiry.set(event.expiresAt.getTime() / 1000);
     },
   };
 }

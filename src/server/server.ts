@@ -10,10 +10,12 @@ import type { Scaler } from '../scalers/scaler.ts';
 import { createTriggers, type Triggers } from '../scalers/triggers.ts';
 import { VERSION } from '../version.ts';
 import { listen } from './address.ts';
-import { startGrpcServer } from './grpc/server.ts';
+import { followCertificates, type CertificateFiles, type Certificates } from './certificates.ts';
+import { startGrpcServer, type GrpcServer } from './grpc/server.ts';
 import { createHttpServer } from './http/server.ts';
+import { createJournal, createRefusalLog } from './journal.ts';
 import { createLifecycle, SHUTDOWN_GRACE_MS } from './lifecycle.ts';
-import { createMetrics } from './metrics.ts';
+import { createMetrics, type Metrics } from './metrics.ts';
 
 export interface ServerOptions {
   /** `HOST:PORT`; port 0 takes a free one. */
@@ -23,11 +25,22 @@ export interface ServerOptions {
   /** Closed with the server. */
   readonly credentials: CredentialSource;
   readonly logger: Logger;
+  /** TLS for gRPC, if given. */
+  readonly tls?: CertificateFiles & {
+    /** DNS and URI names of which a client's certificate must have one. */
+    readonly clientNames?: readonly string[];
+  };
+  readonly maxConnectionAgeMs?: number;
   /** The scalers there are, if not all. */
   readonly scalers?: readonly Scaler[];
   /** Longest shutdown, in ms. */
   readonly shutdownGraceMs?: number;
+  /** Calls that may wait for brokers at once. */
+  readonly maxWaitingCalls?: number;
 }
+
+/** Long enough to cost nothing, short enough for a caller to find a new replica within the hour. */
+export const MAX_CONNECTION_AGE_MS = 1_800_000;
 
 export interface RunningServer {
   /** `HOST:PORT` as bound. */
@@ -39,17 +52,24 @@ export interface RunningServer {
 }
 
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
-  const { credentials, logger, shutdownGraceMs = SHUTDOWN_GRACE_MS, scalers = SCALERS } = options;
-  const lifecycle = createLifecycle(logger, shutdownGraceMs);
-  const metrics = createMetrics(VERSION);
+  const { credentials, logger } = options;
+  const lifecycle = createLifecycle(logger, options.shutdownGraceMs ?? SHUTDOWN_GRACE_MS);
   let state: 'starting' | 'serving' | 'closing' = 'starting';
   const waitingFor = (): string[] => (state === 'serving' ? [] : [state === 'starting' ? 'the start' : 'the end']);
+  let grpc: GrpcServer | undefined;
+  let triggers: Triggers | undefined;
+  const metrics = createMetrics(VERSION, {
+    connections: () => grpc?.connections() ?? 0,
+    streams: () => grpc?.streams() ?? 0,
+    triggers: () => triggers?.all().length ?? 0,
+  });
+  const journal = createJournal(logger);
 
   try {
     lifecycle.started('credentials', () => credentials.close());
     const samplers = createSamplers(metrics.samplerEvents);
     lifecycle.started('brokers', () => samplers.close());
-    const triggers = createTriggers(credentials, samplers, scalers);
+    triggers = createTriggers(credentials, samplers, options.scalers ?? SCALERS);
 
     let httpAddress: string | undefined;
     if (options.httpAddress !== undefined) {
@@ -61,24 +81,40 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       });
     }
 
-    const grpc = await startGrpcServer({
+    const certificates = await startCertificates(options.tls, logger, metrics, (changed) => grpc?.useCertificates(changed));
+    if (certificates !== undefined) {
+      lifecycle.started('certificates', () => {
+        certificates.close();
+      });
+    }
+    const refusals = createRefusalLog(logger);
+    grpc = await startGrpcServer({
       address: options.grpcAddress,
       triggers,
+      maxConnectionAgeMs: options.maxConnectionAgeMs ?? MAX_CONNECTION_AGE_MS,
+      ...(certificates === undefined ? {} : { certificates: certificates.first }),
+      ...(options.tls?.clientNames === undefined ? {} : { clientNames: options.tls.clientNames }),
+      ...(options.maxWaitingCalls === undefined ? {} : { maxWaitingCalls: options.maxWaitingCalls }),
       ready: () => waitingFor().length === 0,
       observe: (end) => {
         metrics.call(end);
-        if (end.error?.code === 'INTERNAL') logger.error({ method: end.method, ...end.subject, error: end.error }, 'defect');
+        journal.call(end);
       },
       woke: (ms) => {
         metrics.woke(ms);
       },
+      refused: (why, detail) => {
+        metrics.connectionRefused(why);
+        refusals(why, detail);
+      },
     });
-    lifecycle.started('grpc', (overdue) => grpc.close(overdue));
+    const started = grpc;
+    lifecycle.started('grpc', (overdue) => started.close(overdue));
     state = 'serving';
-    grpc.readinessChanged();
+    started.readinessChanged();
 
     return {
-      grpcAddress: grpc.address,
+      grpcAddress: started.address,
       ...(httpAddress === undefined ? {} : { httpAddress }),
       triggers,
       close: () => {
@@ -90,4 +126,26 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     await lifecycle.close();
     throw error;
   }
+}
+
+async function startCertificates(
+  tls: ServerOptions['tls'],
+  logger: Logger,
+  metrics: Metrics,
+  use: (certificates: Certificates) => void,
+): Promise<{ readonly first: Certificates; close(): void } | undefined> {
+  if (tls === undefined) return undefined;
+  const following = await followCertificates(tls, {
+    changed: (certificates) => {
+      use(certificates);
+      metrics.certificate(certificates);
+      logger.info({ expiresAt: certificates.expiresAt }, 'a new certificate is served');
+    },
+    failed: (error) => {
+      metrics.certificate('failed');
+      logger.warn({ reason: error.message }, 'the certificate files cannot be used; the last good ones stay');
+    },
+  });
+  metrics.certificate(following.first);
+  return following;
 }

@@ -18,7 +18,12 @@ export interface Certificates {
   readonly client: KeyPair;
   /** Signed by the authority, but for `elsewhere.invalid`. */
   readonly otherHost: KeyPair;
+  /** One more of the same authority; an earlier one of that name is replaced. */
+  issue(name: string, commonName: string, extensions: string): KeyPair;
 }
+
+/** Extensions of a server's certificate for `localhost`. */
+export const LOCALHOST_EXTENSIONS = 'subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n';
 
 /** Makes all of it; valid for a day. Takes some 100 ms. */
 export function makeCertificates(folder: string): Certificates {
@@ -41,8 +46,9 @@ export function makeCertificates(folder: string): Certificates {
 
   return {
     ca: file('ca.pem'),
-    server: pair('server', 'localhost', 'subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n'),
+    server: pair('server', 'localhost', LOCALHOST_EXTENSIONS),
     client: pair('client', 'guest', 'extendedKeyUsage=clientAuth\n'),
     otherHost: pair('other', 'elsewhere.invalid', 'subjectAltName=DNS:elsewhere.invalid\nextendedKeyUsage=serverAuth\n'),
+    issue: pair,
   };
 }

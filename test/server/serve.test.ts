@@ -21,7 +21,12 @@ describe('queue-scaler serve', () => {
     const startedAt = performance.now();
     expect(await running.stop()).toBe(0);
     expect(performance.now() - startedAt).toBeLessThan(5_000);
-    expect(running.log.map((line) => (JSON.parse(line) as { msg: string }).msg)).toEqual(['serving', 'ending', 'ended']);
+    expect(running.log.map((line) => (JSON.parse(line) as { msg: string }).msg)).toEqual([
+      expect.stringContaining('gRPC is plain') as string,
+      'serving',
+      'ending',
+      'ended',
+    ]);
   });
 
   it('takes a flag before the environment', async () => {

@@ -16,135 +16,187 @@ import { statusOf, type Subject } from './status.ts';
 export const CALL_DEADLINE_MS = 1_900;
 /** What a handler gets after its deadline to answer with what it has. */
 const LAST_WORD_MS = 60;
+/** Calls that may wait for brokers at once; calls whose answer is known do not count. */
+export const MAX_WAITING_CALLS = 2_000;
+/** Streams at once; a ScaledObject's trigger has one, or two from KEDA 2.21 on. */
+export const MAX_STREAMS = 50_000;
 
 /** A call that has ended, as metrics and logs want it. */
-export interface CallEnd {
+export interface CallEnd<About extends Subject = Subject> {
   readonly method: string;
-  readonly subject: Subject | undefined;
+  readonly about: About;
   readonly ms: number;
   /** Undefined if it ended with OK. */
   readonly error: QueueScalerError | undefined;
 }
 
-export interface Adapter {
+export interface AdapterOptions<About extends Subject> {
+  observe(end: CallEnd<About>): void;
+  /** Aborts when the server shuts down: streams then end with OK, while calls under way still get their answer. */
+  readonly ending: AbortSignal;
+  /** A stream ends with OK at about this age, in ms, so that none is on a connection that has become too old. */
+  readonly maxStreamAgeMs: number;
+  readonly maxWaitingCalls?: number;
+  readonly maxStreams?: number;
+}
+
+export interface Adapter<About extends Subject> {
+  /**
+   * A handler that knows its answer gives it at once. One that does not calls `wait` first, which takes a place among the waiting
+   * calls or throws if none is left, so that under load what is known is still answered.
+   */
   unary<Request, Response>(
     method: string,
-    handler: (request: Request, signal: AbortSignal) => Response | Promise<Response>,
-    subject?: (request: Request) => Subject | undefined,
+    about: (request: Request) => About,
+    handler: (request: Request, about: About, wait: () => AbortSignal) => Response | Promise<Response>,
   ): handleUnaryCall<Request, Response>;
   /** The stream ends with OK when the handler resolves, which it must soon after its signal aborts. */
   stream<Request, Response>(
     method: string,
-    handler: (request: Request, send: (response: Response) => void, signal: AbortSignal) => Promise<void>,
-    subject?: (request: Request) => Subject | undefined,
+    about: (request: Request) => About,
+    handler: (request: Request, about: About, send: (response: Response) => void, signal: AbortSignal) => Promise<void>,
   ): handleServerStreamingCall<Request, Response>;
+  /** Streams that are open now. */
+  openStreams(): number;
 }
 
-/** @param ending aborts when the server shuts down: streams then end with OK, while calls under way still get their answer. */
-export function createAdapter(observe: (end: CallEnd) => void, ending: AbortSignal): Adapter {
+export function createAdapter<About extends Subject>(options: AdapterOptions<About>): Adapter<About> {
+  const { maxWaitingCalls = MAX_WAITING_CALLS, maxStreams = MAX_STREAMS } = options;
+  let waiting = 0;
+  const streams = new Set<AbortController>();
+  options.ending.addEventListener('abort', () => {
+    for (const stream of streams) stream.abort();
+  });
+
+  function answer<Request, Response>(
+    method: string,
+    call: ServerUnaryCall<Request, Response>,
+    callback: sendUnaryData<Response>,
+    about: About,
+    handler: (request: Request, about: About, wait: () => AbortSignal) => Response | Promise<Response>,
+  ): void {
+    const startedAt = performance.now();
+    let timer: NodeJS.Timeout | undefined;
+    let abort: AbortController | undefined;
+    let open = true;
+
+    const finish = (error: QueueScalerError | undefined, response?: Response): void => {
+      if (!open) return;
+      open = false;
+      if (abort !== undefined) waiting--;
+      clearTimeout(timer);
+      if (error === undefined) callback(null, response);
+      else callback(statusOf(error, about));
+      options.observe({ method, about, ms: performance.now() - startedAt, error });
+    };
+
+    const wait = (): AbortSignal => {
+      if (waiting >= maxWaitingCalls) {
+        throw new ProcessError('OVERLOADED', `${maxWaitingCalls} calls are waiting for brokers already`);
+      }
+      waiting++;
+      const controller = (abort = new AbortController());
+      call.on('cancelled', () => {
+        const error = new ProcessError('CALL_CANCELLED', 'the caller went away');
+        controller.abort(error);
+        finish(error);
+      });
+      timer = setTimeout(() => {
+        const error = new BrokerError('BROKER_TIMEOUT', `no answer could be had within ${CALL_DEADLINE_MS} ms`);
+        controller.abort(error);
+        timer = setTimeout(() => {
+          finish(error);
+        }, LAST_WORD_MS);
+      }, CALL_DEADLINE_MS);
+      return controller.signal;
+    };
+
+    try {
+      const result = handler(call.request, about, wait);
+      if (result instanceof Promise) {
+        result.then(
+          (response) => {
+            finish(undefined, response);
+          },
+          (thrown: unknown) => {
+            finish(toQueueScalerError(thrown));
+          },
+        );
+      } else finish(undefined, result);
+    } catch (thrown) {
+      finish(toQueueScalerError(thrown));
+    }
+  }
+
   return {
-    unary(method, handler, subject) {
+    unary(method, aboutOf, handler) {
       return (call, callback) => {
-        answer(method, call, callback, handler, subject?.(call.request), observe);
+        answer(method, call, callback, aboutOf(call.request), handler);
       };
     },
 
-    stream(method, handler, subject) {
+    stream(method, aboutOf, handler) {
       return (call) => {
-        const about = subject?.(call.request);
+        const about = aboutOf(call.request);
         const startedAt = performance.now();
-        const gone = new AbortController();
-        call.on('cancelled', () => {
-          gone.abort(new ProcessError('CALL_CANCELLED', 'the caller went away'));
-        });
+        const controller = new AbortController();
         // A write to a peer that has just vanished is no event of its own: `cancelled` follows.
         call.on('error', () => undefined);
         const ended = (error: QueueScalerError | undefined): void => {
-          observe({ method, subject: about, ms: performance.now() - startedAt, error });
+          clearTimeout(timer);
+          streams.delete(controller);
+          if (error === undefined) call.end();
+          else call.emit('error', statusOf(error, about));
+          options.observe({ method, about, ms: performance.now() - startedAt, error });
         };
-        const signal = AbortSignal.any([gone.signal, ending]);
-        latestOnly(call, (send) => handler(call.request, send, signal)).then(
-          () => {
-            call.end();
-            ended(undefined);
-          },
-          (thrown: unknown) => {
-            const error = toQueueScalerError(thrown);
-            call.emit('error', statusOf(error, about));
-            ended(error);
-          },
-        );
+        const timer = setTimeout(() => {
+          controller.abort();
+        }, jittered(options.maxStreamAgeMs));
+        if (streams.size >= maxStreams) {
+          ended(new ProcessError('OVERLOADED', `${maxStreams} streams are open already`));
+          return;
+        }
+        streams.add(controller);
+        call.on('cancelled', () => {
+          controller.abort();
+        });
+        if (options.ending.aborted) controller.abort();
+        handled(handler, call, about, controller.signal).then(ended, (thrown: unknown) => {
+          ended(toQueueScalerError(thrown));
+        });
       };
     },
+
+    openStreams: () => streams.size,
   };
 }
 
-function answer<Request, Response>(
-  method: string,
-  call: ServerUnaryCall<Request, Response>,
-  callback: sendUnaryData<Response>,
-  handler: (request: Request, signal: AbortSignal) => Response | Promise<Response>,
-  subject: Subject | undefined,
-  observe: (end: CallEnd) => void,
-): void {
-  const startedAt = performance.now();
-  let timer: NodeJS.Timeout | undefined;
-  let open = true;
+/** Resolves to the error of a caller that went away, or to undefined. */
+async function handled<Request, Response, About>(
+  handler: (request: Request, about: About, send: (response: Response) => void, signal: AbortSignal) => Promise<void>,
+  call: ServerWritableStream<Request, Response>,
+  about: About,
+  signal: AbortSignal,
+): Promise<QueueScalerError | undefined> {
+  await handler(call.request, about, latestOnly(call), signal);
+  return call.cancelled ? new ProcessError('CALL_CANCELLED', 'the caller went away') : undefined;
+}
 
-  const finish = (error: QueueScalerError | undefined, response?: Response): void => {
-    if (!open) return;
-    open = false;
-    clearTimeout(timer);
-    if (error === undefined) callback(null, response);
-    else callback(statusOf(error, subject));
-    observe({ method, subject, ms: performance.now() - startedAt, error });
-  };
-
-  let result: Response | Promise<Response>;
-  const ending = new AbortController();
-  try {
-    result = handler(call.request, ending.signal);
-  } catch (thrown) {
-    finish(toQueueScalerError(thrown));
-    return;
-  }
-  if (!(result instanceof Promise)) {
-    finish(undefined, result);
-    return;
-  }
-  call.on('cancelled', () => {
-    const error = new ProcessError('CALL_CANCELLED', 'the caller went away');
-    ending.abort(error);
-    finish(error);
-  });
-  timer = setTimeout(() => {
-    const error = new BrokerError('BROKER_TIMEOUT', `no answer could be had within ${CALL_DEADLINE_MS} ms`);
-    ending.abort(error);
-    timer = setTimeout(() => {
-      finish(error);
-    }, LAST_WORD_MS);
-  }, CALL_DEADLINE_MS);
-  result.then(
-    (response) => {
-      finish(undefined, response);
-    },
-    (thrown: unknown) => {
-      finish(toQueueScalerError(thrown));
-    },
-  );
+/** Streams that were opened together must not end together. */
+function jittered(ms: number): number {
+  return ms * (0.8 + 0.2 * Math.random());
 }
 
 /**
- * Gives `work` a `send` that never buffers more than one message: while a write is under way only the latest waits, so that a
- * reader who is slow, or never reads, gets the present state and not the past.
+ * A `send` that never buffers more than one message: while a write is under way only the latest waits, so that a reader who is slow,
+ * or never reads, gets the present state and not the past.
  */
-async function latestOnly<Request, Response>(
-  call: ServerWritableStream<Request, Response>,
-  work: (send: (response: Response) => void) => Promise<void>,
-): Promise<void> {
+export function latestOnly<Response>(
+  call: Pick<ServerWritableStream<unknown, Response>, 'cancelled' | 'writableEnded' | 'write'>,
+): (response: Response) => void {
   let writing = false;
   let waiting: { readonly response: Response } | undefined;
-  const send = (response: Response): void => {
+  return function send(response: Response): void {
     if (call.cancelled || call.writableEnded) return;
     if (writing) {
       waiting = { response };
@@ -158,5 +210,4 @@ async function latestOnly<Request, Response>(
       if (next !== undefined) send(next.response);
     });
   };
-  await work(send);
 }

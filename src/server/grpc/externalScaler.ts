@@ -9,73 +9,84 @@ import type { Push } from './push.ts';
 import type { Subject } from './status.ts';
 import { asInteger } from './values.ts';
 
-export function createExternalScaler(triggers: Triggers, push: Push, adapter: Adapter): ExternalScalerServer {
-  const find = (reference: ScaledObjectRef): Trigger =>
-    triggers.find({ namespace: reference.namespace, name: reference.name, metadata: reference.scalerMetadata });
+/** What became known of a call while it was served. */
+export interface CallSubject extends Subject {
+  trigger?: Trigger;
+  /** What was answered from. */
+  sample?: Sample;
+}
+
+export function createExternalScaler(triggers: Triggers, push: Push, adapter: Adapter<CallSubject>): ExternalScalerServer {
+  const find = ({ namespace, name, scalerMetadata }: ScaledObjectRef, about: CallSubject): Trigger =>
+    (about.trigger = triggers.find({ namespace, name, metadata: scalerMetadata }));
+
+  /** `answer` of the trigger's sample: at once if it is known, else when it has been read. */
+  function sampled<Response>(
+    reference: ScaledObjectRef,
+    about: CallSubject,
+    wait: () => AbortSignal,
+    answer: (sample: Sample, trigger: Trigger) => Response,
+  ): Response | Promise<Response> {
+    const trigger = find(reference, about);
+    const finish = (sample: Sample): Response => {
+      about.sample = sample;
+      return answer(sound(sample), trigger);
+    };
+    const fresh = trigger.fresh();
+    return fresh === undefined ? trigger.read(wait()).then(finish) : finish(fresh);
+  }
 
   return {
-    getMetricSpec: adapter.unary('GetMetricSpec', (reference: ScaledObjectRef) => specOf(find(reference)), subjectOf),
+    getMetricSpec: adapter.unary('GetMetricSpec', subjectOf, (reference: ScaledObjectRef, about) =>
+      specOf(find(reference, about)),
+    ),
 
     // The metric's name in the request is KEDA's copy of ours and tells nothing new: a trigger has one metric.
     getMetrics: adapter.unary(
       'GetMetrics',
-      async (request: GetMetricsRequest, signal) => {
-        const trigger = find(request.scaledObjectRef ?? NOBODY);
-        const { value } = (await sound(trigger, signal)).decision;
-        return {
-          metricValues: [{ metricName: trigger.spec.name, metricValue: asInteger(value), metricValueFloat: value }],
-        };
-      },
-      (request) => subjectOf(request.scaledObjectRef ?? NOBODY),
+      (request: GetMetricsRequest) => subjectOf(request.scaledObjectRef ?? NOBODY),
+      (request, about, wait) =>
+        sampled(request.scaledObjectRef ?? NOBODY, about, wait, ({ decision: { value } }, { spec }) => ({
+          metricValues: [{ metricName: spec.name, metricValue: asInteger(value), metricValueFloat: value }],
+        })),
     ),
 
-    isActive: adapter.unary(
-      'IsActive',
-      async (reference: ScaledObjectRef, signal) => ({ result: (await sound(find(reference), signal)).decision.active }),
-      subjectOf,
+    isActive: adapter.unary('IsActive', subjectOf, (reference: ScaledObjectRef, about, wait) =>
+      sampled(reference, about, wait, ({ decision }) => ({ result: decision.active })),
     ),
 
-    streamIsActive: adapter.stream(
-      'StreamIsActive',
-      (reference: ScaledObjectRef, send, signal) =>
-        push.follow(
-          find(reference),
-          (active) => {
-            send({ result: active });
-          },
-          signal,
-        ),
-      subjectOf,
+    streamIsActive: adapter.stream('StreamIsActive', subjectOf, (reference: ScaledObjectRef, about, send, signal) =>
+      push.follow(
+        find(reference, about),
+        (active) => {
+          send({ result: active });
+        },
+        signal,
+      ),
     ),
 
     // A trigger's target comes from its metadata, and new metadata is a new stream: one message says all there is to say.
-    streamMetricSpec: adapter.stream(
-      'StreamMetricSpec',
-      (reference: ScaledObjectRef, send, signal) => {
-        send(specOf(find(reference)));
-        return untilAborted(signal);
-      },
-      subjectOf,
-    ),
+    streamMetricSpec: adapter.stream('StreamMetricSpec', subjectOf, (reference: ScaledObjectRef, about, send, signal) => {
+      send(specOf(find(reference, about)));
+      return untilAborted(signal);
+    }),
   };
 }
 
 const NOBODY: ScaledObjectRef = { namespace: '', name: '', scalerMetadata: {} };
-
-function subjectOf({ namespace, name }: ScaledObjectRef): Subject {
-  return { namespace: namespace.slice(0, MAX_NAME), name: name.slice(0, MAX_NAME) };
-}
-
 /** Longest name in Kubernetes. */
 const MAX_NAME = 253;
+
+function subjectOf({ namespace, name }: ScaledObjectRef): CallSubject {
+  return { namespace: namespace.slice(0, MAX_NAME), name: name.slice(0, MAX_NAME) };
+}
 
 function specOf({ spec }: Trigger): GetMetricSpecResponse {
   return { metricSpecs: [{ metricName: spec.name, targetSize: asInteger(spec.target), targetSizeFloat: spec.target }] };
 }
 
-/** A sample whose value KEDA can take; it must never see NaN, an infinity or a negative number. */
-async function sound(trigger: Trigger, signal: AbortSignal): Promise<Sample> {
-  const sample = await trigger.read(signal);
+/** Refuses a value that KEDA cannot take: NaN, an infinity or a negative number. */
+function sound(sample: Sample): Sample {
   const { value } = sample.decision;
   if (Number.isFinite(value) && value >= 0) return sample;
   throw new QueueError('VALUE_IMPLAUSIBLE', `the metric came out as ${value}, which is no amount of work`);
@@ -83,14 +94,10 @@ async function sound(trigger: Trigger, signal: AbortSignal): Promise<Sample> {
 
 function untilAborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else
-      signal.addEventListener(
-        'abort',
-        () => {
-          resolve();
-        },
-        { once: true },
-      );
+    const end = (): void => {
+      resolve();
+    };
+    if (signal.aborted) end();
+    else signal.addEventListener('abort', end, { once: true });
   });
 }

@@ -2,33 +2,49 @@
  * The gRPC side: KEDA's service and the health service behind a listener of our own. It must end within its grace period and must
  * end streams with OK, as KEDA waits longer and longer after any other end.
  */
-import { createServer as createListener, type Socket } from 'node:net';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import type { Triggers } from '../../scalers/triggers.ts';
 import { listen } from '../address.ts';
+import type { Certificates } from '../certificates.ts';
 import { createAdapter, type CallEnd } from './adapt.ts';
-import { createExternalScaler } from './externalScaler.ts';
+import { createExternalScaler, type CallSubject } from './externalScaler.ts';
 import { ExternalScalerService } from './gen/externalscaler.ts';
 import { HealthService } from './gen/health.ts';
 import { createHealth } from './health.ts';
+import { createListener, type Refusal } from './listener.ts';
 import { createPush } from './push.ts';
 
 /** Above this a message is refused by the transport; below, metadata that is too large gets an answer that says so. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+/** Also ends connections whose peer has vanished or never speaks. */
 const KEEPALIVE_TIME_MS = 30_000;
 const KEEPALIVE_TIMEOUT_MS = 10_000;
+/** Of one connection: KEDA opens a single one for everything, with one or two streams a trigger. */
+const MAX_CONCURRENT_STREAMS = 30_000;
+/** What a connection may hold on to after its age, beyond the age of the streams on it. */
+const AGE_GRACE_MS = 10_000;
 
 export interface GrpcServerOptions {
   readonly address: string;
   readonly triggers: Triggers;
+  /** TLS if given. */
+  readonly certificates?: Certificates;
+  readonly clientNames?: readonly string[];
+  /** Connections are asked to end at about this age, in ms, so that callers find new replicas; streams end with OK by then. */
+  readonly maxConnectionAgeMs: number;
+  readonly maxWaitingCalls?: number;
   ready(): boolean;
-  observe(end: CallEnd): void;
+  observe(end: CallEnd<CallSubject>): void;
   woke(ms: number): void;
+  refused(why: Refusal, detail: string): void;
 }
 
 export interface GrpcServer {
   /** `HOST:PORT` as bound. */
   readonly address: string;
+  connections(): number;
+  streams(): number;
+  useCertificates(certificates: Certificates): void;
   /** Tells health watches that readiness may have changed. */
   readinessChanged(): void;
   /** Ends streams with OK, answers what is under way, and drops what is left when the signal aborts. */
@@ -41,53 +57,65 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     options.woke(ms);
   });
   const health = createHealth(() => options.ready());
-  const adapter = createAdapter((end) => {
-    options.observe(end);
-  }, ending.signal);
+  const adapter = createAdapter<CallSubject>({
+    observe: (end) => {
+      options.observe(end);
+    },
+    ending: ending.signal,
+    maxStreamAgeMs: options.maxConnectionAgeMs,
+    ...(options.maxWaitingCalls === undefined ? {} : { maxWaitingCalls: options.maxWaitingCalls }),
+  });
 
   const server = new Server({
     'grpc.enable_channelz': 0,
     'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
+    'grpc.max_concurrent_streams': MAX_CONCURRENT_STREAMS,
     'grpc.keepalive_time_ms': KEEPALIVE_TIME_MS,
     'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
     'grpc.keepalive_permit_without_calls': 1,
+    'grpc.max_connection_age_ms': options.maxConnectionAgeMs,
+    // A stream lives no longer than a connection's age, so by then each has ended by itself.
+    'grpc.max_connection_age_grace_ms': options.maxConnectionAgeMs + AGE_GRACE_MS,
   });
   server.addService(ExternalScalerService, createExternalScaler(options.triggers, push, adapter));
   server.addService(HealthService, health.service);
 
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
-  const sockets = new Set<Socket>();
-  const listener = createListener({ noDelay: true, pauseOnConnect: false }, (socket) => {
-    sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
-    // What breaks a connection is told by the calls on it; a socket that is no peer of ours just ends.
-    socket.on('error', () => socket.destroy());
-    injector.injectConnection(socket);
+  const listener = createListener({
+    ...(options.certificates === undefined ? {} : { certificates: options.certificates }),
+    ...(options.clientNames === undefined ? {} : { clientNames: options.clientNames }),
+    connection: (socket) => {
+      injector.injectConnection(socket);
+    },
+    refused: (why, detail) => {
+      options.refused(why, detail);
+    },
   });
-  const address = await listen(listener, options.address);
+  const address = await listen(listener.server, options.address);
 
   return {
     address,
+    connections: () => listener.open(),
+    streams: () => adapter.openStreams(),
+    useCertificates: (certificates) => {
+      listener.useCertificates(certificates);
+    },
     readinessChanged: () => {
       health.changed();
     },
     close: async (overdue) => {
       health.changed();
-      const closed = new Promise<void>((resolve) =>
-        listener.close(() => {
-          resolve();
-        }),
-      );
+      const stopped = listener.stop();
       ending.abort();
       push.close();
       health.close();
       const drop = (): void => {
         server.forceShutdown();
-        for (const socket of sockets) socket.destroy();
+        listener.drop();
       };
       overdue.addEventListener('abort', drop, { once: true });
       await new Promise<void>((resolve) => {
-        // An error only says that some listener was closed already.
+        // An error only says that a listener of grpc-js's own was never open.
         server.tryShutdown(() => {
           resolve();
         });
@@ -95,7 +123,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
       overdue.removeEventListener('abort', drop);
       // Connections that never spoke are unknown to the server.
       drop();
-      await closed;
+      await stopped;
     },
   };
 }
