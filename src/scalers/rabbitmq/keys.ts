@@ -69,7 +69,7 @@ export const keys = {
     places: metadataOrAuthentication,
   }),
   queueName: key('The queue, or with `useRegex` a regular expression over queue names.', text()),
-  mode: key('What the metric is; see the formulas.', oneOf(MODES)),
+  mode: key('What the metric is; see the formulas. QueueLength where it is not given.', oneOf(MODES)),
   value: key('Target of the metric.', decimal({ above: 0, max: 1e15 })),
   queueLength: key('The same as mode QueueLength with this value.', decimal({ above: 0, max: 1e15 }), {
     deprecated: 'Use mode and value.',

@@ -12,8 +12,11 @@ export type ListKind = Exclude<Kind, 'declare'>;
 const FRESH_MS: Readonly<Record<ListKind, number>> = { totals: 500, prometheus: 2_500, statistics: 2_500 };
 
 export interface Lists {
-  /** A list of that kind, or of another where that one cannot be had. */
-  get(kind: ListKind): Promise<Rows>;
+  /**
+   * A list of that kind, or of another where that one cannot be had; one had before the time `notBefore`, in ms of
+   * `performance.now()`, will not do.
+   */
+  get(kind: ListKind, notBefore?: number): Promise<Rows>;
   /** The type of a queue, as any list has told it last. */
   typeOf(queue: string): string | undefined;
   /** Queues in the longest list had so far. */
@@ -51,10 +54,11 @@ export function createLists(fetch: (kind: ListKind) => Promise<Rows>): Lists {
     get size() {
       return size;
     },
-    get(kind) {
+    get(kind, notBefore = -Infinity) {
       const slot = slotOf(kind);
       const now = performance.now();
-      if (slot.rows !== undefined && now - slot.rows.at <= FRESH_MS[kind]) return Promise.resolve(slot.rows);
+      if (slot.rows !== undefined && slot.rows.at >= notBefore && now - slot.rows.at <= FRESH_MS[kind])
+        return Promise.resolve(slot.rows);
       if (slot.failure !== undefined && now - slot.failure.at <= FAILURE_FRESH_MS) return Promise.reject(slot.failure.error);
       slot.pending ??= fetch(kind)
         .then((rows) => {

@@ -133,9 +133,12 @@ export function createQuestionReader(sources: VhostSources): QuestionReader {
       const row = await sources.queue(queue);
       return row === undefined ? undefined : { row, kind: 'statistics', at: row.at };
     }
-    const { kind, rows, at } = await lists.get(reader);
-    const row = rows.get(queue);
-    return row === undefined ? undefined : { row, kind, at };
+    const askedAt = performance.now();
+    let list = await lists.get(reader);
+    // A list from before the question may be older than the queue.
+    if (!list.rows.has(queue) && list.at < askedAt) list = await lists.get(reader, askedAt);
+    const row = list.rows.get(queue);
+    return row === undefined ? undefined : { row, kind: list.kind, at: list.at };
   }
 
   function notListed(queue: string): QueueScalerError {
@@ -231,6 +234,8 @@ export function createQuestionReader(sources: VhostSources): QuestionReader {
       const ms = Math.round(declared.serviceMs);
       throw new QueueError('ZERO_UNCONFIRMED', `queue ${queue}: 0 after ${ms} ms, as when its leader does not answer the broker`);
     }
+    // The list may be from before AMQP broke, and must not be alone in saying that there is nothing.
+    if (live instanceof Error && isListed(listed) && figureOf(question, listed.row) === 0) throw live;
     if (isListed(listed) && isCounted(listed.row)) return fromBoth(question, queue, { ...listed, row: listed.row }, declared);
     if (declared === undefined) throw listedError(queue, listed) ?? (live instanceof Error ? live : incomplete(queue));
     standIn.seen(queue, declared);

@@ -87,7 +87,6 @@ function checkMode(values: Partial<RabbitValues>, fault: (key: string, message: 
     return;
   }
   if (mode !== undefined && value === undefined) fault('value', 'is required with mode');
-  if (mode === undefined && value !== undefined) fault('mode', 'is required with value');
 }
 
 function checkWithoutManagement(

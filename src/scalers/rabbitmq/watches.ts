@@ -16,6 +16,8 @@ const AWAKE_MS = 5_000;
 const ASLEEP_MS = 15_000;
 /** Full readings while nothing else watches for work, because there is no AMQP. */
 const ASLEEP_BY_HTTP_MS = 1_000;
+/** After an unknown reading, in ms. */
+const UNKNOWN_MS = 1_000;
 const TICK_MS = 250;
 
 export interface Watches {
@@ -57,9 +59,14 @@ export function createWatches({ readerOf, read, declare }: WatchParts): Watches 
     watch.reading = false;
     if (watch.over) return;
     tell(watch, reading);
-    const pause = !watch.watcher.sleeping() ? AWAKE_MS : declare === undefined ? ASLEEP_BY_HTTP_MS : ASLEEP_MS;
-    watch.dueAt = performance.now() + pause;
+    watch.dueAt = performance.now() + pauseAfter(watch, reading);
     await followQueues(watch);
+  }
+
+  function pauseAfter(watch: Watch, reading: Reading): number {
+    if (!reading.known) return UNKNOWN_MS;
+    if (!watch.watcher.sleeping()) return AWAKE_MS;
+    return declare === undefined ? ASLEEP_BY_HTTP_MS : ASLEEP_MS;
   }
 
   function tell(watch: Watch, reading: Reading): void {
