@@ -4,7 +4,7 @@
  */
 import type { Command } from 'commander';
 import type { z } from 'zod';
-import { decimal, duration, list, oneOf, text } from './scalers/values.ts';
+import { decimal, duration, flag, list, oneOf, text } from './scalers/values.ts';
 import { LOG_LEVELS } from './logger.ts';
 import { parseAddress } from './server/address.ts';
 import type { ServerOptions } from './server/server.ts';
@@ -72,6 +72,28 @@ export const SERVE_SETTINGS = {
     default: '30m',
     placeholder: 'duration',
     doc: 'Age at which connections and streams are asked to end, with OK, so that callers find new replicas.',
+  },
+  clusterObjectNamespace: {
+    schema: text(),
+    default: 'keda',
+    placeholder: 'namespace',
+    doc: 'Namespace of the Secrets and ConfigMaps that ClusterTriggerAuthentications name; KEDA’s KEDA_CLUSTER_OBJECT_NAMESPACE.',
+  },
+  restrictSecretAccess: {
+    schema: flag(),
+    default: 'false',
+    placeholder: 'true|false',
+    doc: 'Whether Secrets are read from the cluster object namespace alone; KEDA’s KEDA_RESTRICT_SECRET_ACCESS.',
+  },
+  filePathRoot: {
+    schema: text(),
+    placeholder: 'folder',
+    doc: 'Folder of the files that ClusterTriggerAuthentications name by filePath; KEDA’s --filepath-auth-root-path.',
+  },
+  vaultAddresses: {
+    schema: list().refine((words) => words.every((word) => URL.canParse(word)), 'must be URLs such as https://vault.vault:8200'),
+    placeholder: 'url,…',
+    doc: 'HashiCorp Vault servers that may be given this process’s own service account token. Others get only what a TriggerAuthentication itself holds.',
   },
   shutdownGrace: {
     schema: duration({ minMs: 100, maxMs: 300_000 }),

@@ -10,6 +10,7 @@ import type { Environment } from './environment.ts';
 import type { Parameter } from './foreignCredentials.ts';
 import type { ObjectReader, ReadOptions } from './objectReader.ts';
 import { secretValues, type AuthenticationSpec } from './objects.ts';
+import type { Vault } from './vault.ts';
 
 /** What the sources of one authentication are read with. */
 export interface SourceContext {
@@ -23,6 +24,9 @@ export interface SourceContext {
   readonly triggerNamespace: string;
   /** Where `filePath` may lie; undefined where files may not be read. */
   readonly filePathRoot: string | undefined;
+  /** Whether an administrator alone can have written the authentication. */
+  readonly trusted: boolean;
+  readonly vault: Vault;
   readonly reader: ObjectReader;
   /** Environment of the named container of the scale target, or of its first container. */
   environment(container: string | undefined): Promise<Environment>;
@@ -61,12 +65,23 @@ const secrets: Source = async (spec, context, parameters) => {
 
 const serviceAccountTokens: Source = async (spec, context, parameters) => {
   for (const { parameter, serviceAccountName } of spec.boundServiceAccountToken ?? []) {
-    const { namespace, reader } = context;
-    if (reader.serviceAccountToken === undefined) {
-      throw unresolved(context, 'boundServiceAccountToken needs a Kubernetes API server');
-    }
-    const value = await reader.serviceAccountToken(namespace, serviceAccountName, context.options.signal);
-    parameters.set(parameter, { value, foreign: namespace !== context.triggerNamespace });
+    const value = await serviceAccountToken(context, serviceAccountName, context.options.signal);
+    parameters.set(parameter, { value, foreign: context.namespace !== context.triggerNamespace });
+  }
+};
+
+const hashiCorpVault: Source = async ({ hashiCorpVault: spec }, context, parameters) => {
+  if (spec === undefined) return;
+  const { label, trusted, options } = context;
+  const values = await context.vault.read(spec, {
+    label,
+    trusted,
+    signal: options.signal,
+    maxAgeMs: options.maxAgeMs,
+    serviceAccountToken: (name, signal) => serviceAccountToken(context, name, signal),
+  });
+  for (const [parameter, value] of values) {
+    parameters.set(parameter, { value, foreign: context.namespace !== context.triggerNamespace });
   }
 };
 
@@ -100,7 +115,7 @@ const cloud: Source = (spec, context) => {
 };
 
 /** In the order in which KEDA applies them. */
-const SOURCES: readonly Source[] = [env, configMaps, secrets, cloud, serviceAccountTokens, oauth2];
+const SOURCES: readonly Source[] = [env, configMaps, secrets, hashiCorpVault, cloud, serviceAccountTokens, oauth2];
 
 /** The file's map stands alone, as in KEDA. */
 async function fileParameters(path: string, context: SourceContext): Promise<ReadonlyMap<string, Parameter>> {
@@ -129,6 +144,12 @@ export async function readParameters(spec: AuthenticationSpec, context: SourceCo
   const parameters: Parameters = new Map();
   for (const source of SOURCES) await source(spec, context, parameters);
   return parameters;
+}
+
+async function serviceAccountToken(context: SourceContext, name: string, signal: AbortSignal): Promise<string> {
+  const { reader, namespace } = context;
+  if (reader.serviceAccountToken !== undefined) return await reader.serviceAccountToken(namespace, name, signal);
+  throw unresolved(context, `a token of service account ${name} needs a Kubernetes API server`);
 }
 
 async function secretValue(context: SourceContext, name: string, key: string): Promise<Parameter> {

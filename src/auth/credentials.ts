@@ -24,7 +24,19 @@ export interface CredentialSource {
   resolve(reference: TriggerReference, signal: AbortSignal): Promise<Credentials>;
   /** Told that a broker refused the credentials: the next `resolve` reads them anew. */
   refused(reference: TriggerReference): void;
+  /** What is watched at a distance, for metrics; absent where nothing is. */
+  watches?(): readonly WatchState[];
   close(): Promise<void>;
+}
+
+/** How well one kind of object is known that another process keeps. */
+export interface WatchState {
+  readonly kind: string;
+  readonly objects: number;
+  /** Whether all of them have been read at least once. */
+  readonly synced: boolean;
+  /** Time since anything was heard of them, in ms; Infinity before the first answer. */
+  readonly ageMs: number;
 }
 
 const NONE: Credentials = { parameters: {}, version: 'none' };

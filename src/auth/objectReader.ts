@@ -2,6 +2,7 @@
  * The contract of whatever can look Kubernetes objects up by name; it must never answer with another object than the one named, and
  * must tell "does not exist" from "could not be asked".
  */
+import type { WatchState } from './credentials.ts';
 import type { Kind, ObjectOf } from './objects.ts';
 
 export interface ReadOptions {
@@ -18,5 +19,7 @@ export interface ObjectReader {
   get<K extends Kind>(kind: K, namespace: string, name: string, options: ReadOptions): Promise<ObjectOf<K> | undefined>;
   /** A token of that service account, for at least some minutes; absent where no API server can give one. */
   serviceAccountToken?(namespace: string, name: string, signal: AbortSignal): Promise<string>;
+  /** What the reader keeps by watches; absent where it has none. */
+  watches?(): readonly WatchState[];
   close(): Promise<void>;
 }

@@ -12,6 +12,7 @@ import type { ObjectReader, ReadOptions } from './objectReader.ts';
 import { secretValues, type PodSpec, type ScaledJob, type ScaledObject, type Trigger } from './objects.ts';
 import { fingerprint } from './secret.ts';
 import { candidatesAmong, describeMismatch, type Candidate } from './triggerMatch.ts';
+import { createVault } from './vault.ts';
 
 /** KEDA's own default for the namespace that ClusterTriggerAuthentications read from. */
 export const DEFAULT_CLUSTER_OBJECT_NAMESPACE = 'keda';
@@ -24,6 +25,8 @@ export interface ResolverOptions {
   readonly restrictSecretAccess?: boolean;
   /** The folder in which a ClusterTriggerAuthentication's `filePath` lies; without it there are no such files. */
   readonly filePathRoot?: string;
+  /** HashiCorp Vault servers that may be given this process's own service account token. */
+  readonly vaultAddresses?: readonly string[];
 }
 
 /** A refusal that is forgotten costs no more than an older secret. */
@@ -37,7 +40,9 @@ export function createResolver({
   clusterObjectNamespace = DEFAULT_CLUSTER_OBJECT_NAMESPACE,
   restrictSecretAccess = false,
   filePathRoot,
+  vaultAddresses = [],
 }: ResolverOptions): CredentialSource {
+  const vault = createVault(vaultAddresses);
   /** References whose credentials a broker has refused since they were last resolved. */
   const refused = new LRUCache<string, true>({ max: MAX_REFUSED });
 
@@ -177,6 +182,8 @@ export function createResolver({
       namespace: sourceNamespace,
       secretNamespace: restrictSecretAccess ? clusterObjectNamespace : sourceNamespace,
       triggerNamespace: namespace,
+      trusted: cluster,
+      vault,
       filePathRoot: cluster ? filePathRoot : undefined,
       reader,
       environment: (container) => environmentFor(owner, container, namespace, reading),
@@ -215,6 +222,8 @@ export function createResolver({
     refused(reference) {
       refused.set(referenceKey(reference), true);
     },
+
+    watches: () => reader.watches?.() ?? [],
 
     close: () => reader.close(),
   };

@@ -2,7 +2,7 @@
  * `queue-scaler serve`: the scaler as KEDA's server, until SIGTERM. Its log is its only output.
  */
 import { Command } from 'commander';
-import { noCredentialSource } from '../auth/credentials.ts';
+import { openCredentials } from '../auth/openCredentials.ts';
 import { createLogger } from '../logger.ts';
 import { startServer } from '../server/server.ts';
 import { declareFlags, readSettings, SERVE_SETTINGS, tlsOf } from '../settings.ts';
@@ -25,7 +25,7 @@ async function serve(flags: Readonly<Record<string, string>>): Promise<void> {
   const server = await startServer({
     grpcAddress: settings.grpcAddress,
     httpAddress: settings.httpAddress,
-    credentials: noCredentialSource,
+    credentials: await openCredentials(settings, process.env, logger),
     logger,
     shutdownGraceMs: settings.shutdownGrace,
     maxConnectionAgeMs: settings.maxConnectionAge,

@@ -4,6 +4,7 @@
  */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { status } from '@grpc/grpc-js';
+import type { WatchState } from '../auth/credentials.ts';
 import type { SamplerEvents } from '../scalers/events.ts';
 import type { CallEnd } from './grpc/adapt.ts';
 import type { CallSubject } from './grpc/externalScaler.ts';
@@ -28,6 +29,8 @@ export interface Gauges {
   connections(): number;
   streams(): number;
   triggers(): number;
+  /** What of Kubernetes is kept in memory. */
+  watches(): readonly WatchState[];
 }
 
 export function createMetrics(version: string, gauges: Gauges): Metrics {
@@ -129,6 +132,24 @@ export function createMetrics(version: string, gauges: Gauges): Metrics {
     help: 'From the broker’s answer that there is work to the push that tells KEDA.',
     buckets: WAKE_BUCKETS_S,
     registers,
+  });
+  new Gauge({
+    name: 'queue_scaler_kubernetes_watch_age_seconds',
+    help: 'Time since the API server was last heard of a watched kind. A healthy watch hears once a minute at least.',
+    labelNames: ['kind'],
+    registers,
+    collect() {
+      for (const { kind, ageMs } of gauges.watches()) this.labels(kind).set(ageMs / 1000);
+    },
+  });
+  new Gauge({
+    name: 'queue_scaler_kubernetes_objects',
+    help: 'Objects of a watched kind that are known.',
+    labelNames: ['kind'],
+    registers,
+    collect() {
+      for (const { kind, objects } of gauges.watches()) this.labels(kind).set(objects);
+    },
   });
 
   const openByEndpoint = new Map<string, number>();

@@ -62,6 +62,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     connections: () => grpc?.connections() ?? 0,
     streams: () => grpc?.streams() ?? 0,
     triggers: () => triggers?.all().length ?? 0,
+    watches: () => credentials.watches?.() ?? [],
   });
   const journal = createJournal(logger);
 

@@ -71,13 +71,13 @@ describe('the Kubernetes reader', () => {
     const gets = verbs(server).filter((line) => line.startsWith('get'));
     expect(gets).toEqual(['get secrets 200']);
     expect(verbs(server).filter((line) => !/^(?:list|watch) (?:\w+) 200$/.test(line))).toEqual(gets);
-    expect(reader.states().map(({ kind, objects, synced }) => [kind, objects, synced])).toEqual([
+    expect(reader.watches().map(({ kind, objects, synced }) => [kind, objects, synced])).toEqual([
       ['ScaledObject', 1, true],
       ['ScaledJob', 0, true],
       ['TriggerAuthentication', 1, true],
       ['ClusterTriggerAuthentication', 0, true],
     ]);
-    expect(Math.max(...reader.states().map(({ ageMs }) => ageMs))).toBeLessThan(10_000);
+    expect(Math.max(...reader.watches().map(({ ageMs }) => ageMs))).toBeLessThan(10_000);
   });
 
   it('is refused everything that the manifests do not ask for', async () => {
@@ -123,7 +123,7 @@ describe('the Kubernetes reader', () => {
     );
     const late = { ...reference, name: 'late' };
     expect((await resolver.resolve(late, AbortSignal.timeout(2_000))).parameters).toEqual({ password: 'first' });
-    expect(reader.states()[0]?.objects).toBe(1);
+    expect(reader.watches()[0]?.objects).toBe(1);
   });
 
   it('watches on from a bookmark after a watch has ended', async () => {
@@ -142,7 +142,7 @@ describe('the Kubernetes reader', () => {
     server.deafenWatches();
     server.put(scaledObject('shop', 'missed', metadata));
     server.compact();
-    await eventually(() => reader.states()[0]?.objects === 2, 'the missed object');
+    await eventually(() => reader.watches()[0]?.objects === 2, 'the missed object');
   });
 
   it('gives up a watch that has fallen silent, and sees what it missed', async () => {
@@ -150,7 +150,7 @@ describe('the Kubernetes reader', () => {
     await eventually(() => server.openWatches() === 4, 'four watches');
     server.deafenWatches();
     server.put(scaledObject('shop', 'missed', metadata));
-    await eventually(() => reader.states()[0]?.objects === 2, 'the missed object');
+    await eventually(() => reader.watches()[0]?.objects === 2, 'the missed object');
     expect(troubles).toContain('ScaledObject: the watch fell silent');
     expect(verbs(server).filter((line) => line.startsWith('list scaledobjects'))).toHaveLength(1);
   });
@@ -160,7 +160,7 @@ describe('the Kubernetes reader', () => {
     await eventually(() => server.openWatches() === 4, 'four watches');
     server.deafenWatches();
     server.delete('ScaledObject', 'shop', 'orders');
-    await eventually(() => reader.states()[0]?.objects === 0, 'the deletion that no watch told of');
+    await eventually(() => reader.watches()[0]?.objects === 0, 'the deletion that no watch told of');
   });
 
   it('outlives a restart of the API server, answering from memory meanwhile', async () => {
@@ -168,13 +168,13 @@ describe('the Kubernetes reader', () => {
     expect(await password()).toBe('first');
     await eventually(() => server.openWatches() === 4, 'four watches');
     await server.stop();
-    await eventually(() => reader.states().every(({ trouble }) => trouble !== undefined), 'the trouble');
+    await eventually(() => reader.watches().every(({ trouble }) => trouble !== undefined), 'the trouble');
     expect(troubles.join()).toMatch(/the watch broke|the API server cannot be reached/);
     expect(await password()).toBe('first');
     server.put(scaledObject('shop', 'meanwhile', metadata));
     await server.start();
-    await eventually(() => reader.states()[0]?.objects === 2, 'the new object');
-    expect(reader.states().every(({ trouble }) => trouble === undefined)).toBe(true);
+    await eventually(() => reader.watches()[0]?.objects === 2, 'the new object');
+    expect(reader.watches().every(({ trouble }) => trouble === undefined)).toBe(true);
   });
 
   it('starts while the API server is away, says so, and finds it later', async () => {
@@ -183,9 +183,9 @@ describe('the Kubernetes reader', () => {
       code: 'AUTHENTICATION_UNRESOLVED',
       message: /API server cannot be reached/,
     });
-    expect(reader.states()[0]).toMatchObject({ synced: false, ageMs: Infinity });
+    expect(reader.watches()[0]).toMatchObject({ synced: false, ageMs: Infinity });
     await server.start();
-    await eventually(() => reader.states().every(({ synced }) => synced), 'all lists');
+    await eventually(() => reader.watches().every(({ synced }) => synced), 'all lists');
     expect(await password()).toBe('first');
   });
 
@@ -206,7 +206,7 @@ describe('the Kubernetes reader', () => {
     expect(server.requests.length - before).toBeLessThan(12);
     server.fail(undefined);
     server.put(scaledObject('shop', 'after', metadata));
-    await eventually(() => reader.states()[0]?.objects === 2, 'the new object');
+    await eventually(() => reader.watches()[0]?.objects === 2, 'the new object');
   });
 
   it('says who may not do what, where a right is missing', async () => {

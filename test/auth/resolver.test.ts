@@ -166,7 +166,7 @@ describe('a trigger’s authentication', () => {
     [
       'a token where no API server is',
       [authentication({ boundServiceAccountToken: [{ parameter: 'a', serviceAccountName: 'b' }] })],
-      'needs a Kubernetes API server',
+      'a token of service account b needs a Kubernetes API server',
     ],
   ])('is refused with the name of %s', async (_, objects, message) => {
     const refusal = resolve([scaledObject([trigger()]), ...objects]);

@@ -43,8 +43,7 @@ export interface KubernetesReader extends ObjectReader {
   readonly namespace: string | undefined;
   /** Resolves when all watched kinds have been listed once. Until then objects are read one by one. */
   readonly synced: Promise<void>;
-  /** One for each watched kind. */
-  states(): readonly ReflectorState[];
+  watches(): readonly ReflectorState[];
 }
 
 export interface KubernetesOptions extends ApiClientOptions {
@@ -91,7 +90,7 @@ export function createKubernetesReader(client: ApiClient, options: KubernetesOpt
     server: client.server,
     namespace: client.namespace,
     synced: Promise.all(WATCHED.map((kind) => reflectors[kind].synced)).then(() => undefined),
-    states: () => WATCHED.map((kind) => reflectors[kind].state()),
+    watches: () => WATCHED.map((kind) => reflectors[kind].state()),
 
     async get<K extends Kind>(
       kind: K,

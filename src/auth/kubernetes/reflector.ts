@@ -3,6 +3,7 @@
  * never give up, and never drop what it knows because the API server is away.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { WatchState } from '../credentials.ts';
 import { ApiFailure, type ApiClient } from './apiClient.ts';
 
 const FIRST_BACKOFF_MS = 500;
@@ -12,13 +13,7 @@ const GOOD_WATCH_MS = 10_000;
 /** Everything is listed again after this time, give or take a tenth: heals whatever a watch may have lost. */
 const RELIST_MS = 1_800_000;
 
-export interface ReflectorState {
-  readonly kind: string;
-  readonly objects: number;
-  /** Whether a whole list has been read at least once. */
-  readonly synced: boolean;
-  /** Time since the API server was last heard of this kind, in ms; Infinity before the first answer. */
-  readonly ageMs: number;
+export interface ReflectorState extends WatchState {
   /** The latest trouble, until contact is made again. */
   readonly trouble: ApiFailure | undefined;
 }
