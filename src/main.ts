@@ -24,6 +24,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     doc: 'find the faults of manifests',
     load: async () => (await import('./cli/check.ts')).checkCommand(),
   },
+  convert: {
+    doc: 'make KEDA’s own triggers triggers of this scaler, or back',
+    load: async () => (await import('./cli/convert.ts')).convertCommand(),
+  },
 };
 
 const EXIT_FAILED = 1;

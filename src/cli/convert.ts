@@ -1,0 +1,92 @@
+/**
+ * `queue-scaler convert FILE…`: KEDA's own RabbitMQ and Redis triggers become triggers of this scaler, or back. The text goes to the
+ * standard output, or with --write into the files; what changes in behaviour goes to the standard error.
+ */
+import { readFile, writeFile } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
+import { Command } from 'commander';
+import { checkFiles } from './check/check.ts';
+import { convertText, type Conversion } from './convert/convert.ts';
+import { processIo, type Io } from './io.ts';
+import { STDIN } from './yaml/files.ts';
+import { parseObjects } from './yaml/objects.ts';
+
+/** Where the manifests of this project put the scaler's Service. */
+export const DEFAULT_SCALER_ADDRESS = 'keda-queue-scaler.keda:6000';
+
+export interface ConvertCommandOptions {
+  readonly back?: boolean;
+  readonly write?: boolean;
+  readonly scalerAddress?: string;
+}
+
+const EXIT_DONE = 0;
+const EXIT_FAULTS = 1;
+
+/** Resolves with the exit code: 1 where a file cannot be read, or what came out does not pass `check`. */
+export async function convert(paths: readonly string[], options: ConvertCommandOptions, io: Io): Promise<number> {
+  const scalerAddress = options.scalerAddress ?? DEFAULT_SCALER_ADDRESS;
+  let code = EXIT_DONE;
+  const texts: string[] = [];
+  let count = 0;
+  for (const path of paths) {
+    const file = path === '-' ? STDIN : path;
+    let text: string;
+    try {
+      text = path === '-' ? await textOf(io.stdin) : await readFile(path, 'utf8');
+    } catch (thrown) {
+      io.stderr.write(`${file}: cannot be read: ${thrown instanceof Error ? thrown.message : 'unknown reason'}\n`);
+      code = EXIT_FAULTS;
+      continue;
+    }
+    const result = convertText(file, text, { ...(options.back === true && { back: true }), scalerAddress });
+    for (const fault of result.faults) io.stderr.write(`${fault}\n`);
+    if (result.faults.length > 0) code = EXIT_FAULTS;
+    for (const conversion of result.conversions) io.stderr.write(describe(conversion));
+    count += result.conversions.filter(({ converted }) => converted).length;
+    const errors = options.back === true ? [] : errorsIn(file, result.text);
+    if (errors.length > 0) code = EXIT_FAULTS;
+    for (const error of errors) io.stderr.write(error);
+    if (options.write === true && path !== '-') {
+      if (result.text !== text) await writeFile(path, result.text);
+    } else texts.push(result.text);
+  }
+  io.stdout.write(texts.reduce((all, text) => (all === '' ? text : `${all}${all.endsWith('\n') ? '' : '\n'}---\n${text}`), ''));
+  io.stderr.write(`${count} trigger${count === 1 ? '' : 's'} converted\n`);
+  return code;
+}
+
+function describe({ file, line, trigger, converted, remarks }: Conversion): string {
+  return [
+    `${file}:${line}: ${trigger}${converted ? '' : ' is not converted'}`,
+    ...remarks.map((remark) => `  - ${remark}`),
+    '',
+  ].join('\n');
+}
+
+function errorsIn(file: string, text: string): string[] {
+  return checkFiles([parseObjects(file, text)])
+    .findings.filter(({ severity }) => severity === 'error')
+    .map(
+      ({ position, message, fix }) =>
+        `${file}:${position.line}:${position.column}: error: ${message}${fix === undefined ? '' : ` (fix: ${fix})`}\n`,
+    );
+}
+
+async function textOf(stream: Readable): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(Buffer.from(chunk as Buffer | string));
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+export function convertCommand(): Command {
+  return new Command('convert')
+    .description('make KEDA’s own RabbitMQ and Redis triggers triggers of this scaler')
+    .argument('<file...>', 'manifests, or - for the standard input')
+    .option('--back', 'the way back, to KEDA’s own scalers')
+    .option('--write', 'change the files instead of printing')
+    .option('--scaler-address <host:port>', 'where KEDA reaches this scaler', DEFAULT_SCALER_ADDRESS)
+    .action(async (paths: string[], options: ConvertCommandOptions) => {
+      process.exitCode = await convert(paths, options, processIo());
+    });
+}
