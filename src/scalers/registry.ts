@@ -2,12 +2,20 @@
  * The scalers there are, by the name in `metadata.scaler`; adding one is one line here.
  */
 import { rabbitmq } from './rabbitmq/scaler.ts';
-import { redis } from './redis/lists.ts';
-import { redisStreams } from './redis/streams.ts';
+import { redis, redisCluster, redisSentinel } from './redis/lists.ts';
+import { redisClusterStreams, redisSentinelStreams, redisStreams } from './redis/streams.ts';
 import { invalidTrigger, type Scaler } from './scaler.ts';
 import { nearestName, SCALER_KEY } from './metadata.ts';
 
-export const SCALERS: readonly Scaler[] = [rabbitmq, redis, redisStreams];
+export const SCALERS: readonly Scaler[] = [
+  rabbitmq,
+  redis,
+  redisSentinel,
+  redisCluster,
+  redisStreams,
+  redisSentinelStreams,
+  redisClusterStreams,
+];
 
 /** Finds the scaler that the metadata names, among those given. Throws a {@link TriggerError} that lists the names there are. */
 export function scalerOf(metadata: Readonly<Record<string, string>>, scalers: readonly Scaler[] = SCALERS): Scaler {

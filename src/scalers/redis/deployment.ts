@@ -7,6 +7,8 @@ import { identityOf, type Deployment } from './connectionKeys.ts';
 import { createConversation } from './conversation.ts';
 import type { NodeListener } from './node.ts';
 import type { RedisQuestion } from './questions.ts';
+import { cluster } from './topology/cluster.ts';
+import { sentinel } from './topology/sentinel.ts';
 import { standalone } from './topology/standalone.ts';
 import type { Topology } from './topology/topology.ts';
 
@@ -30,8 +32,10 @@ function connect(deployment: Deployment, listener: NodeListener): Topology {
   if (first === undefined) throw new Error('a deployment without addresses passed the rules');
   switch (deployment.kind) {
     case 'standalone':
-    case 'sentinel':
-    case 'cluster':
       return standalone(first, access, listener);
+    case 'sentinel':
+      return sentinel(deployment, listener);
+    case 'cluster':
+      return cluster(deployment, listener);
   }
 }

@@ -10,11 +10,13 @@ import { replyError } from './wire/failures.ts';
 import { ErrorReply, type Command, type Reply } from './wire/resp.ts';
 import type { Session } from './wire/session.ts';
 
-/** Redirections and further steps that one part may take. */
+/** Redirections and further steps that one part may take at one server. */
 const MAX_TURNS = 12;
+/** A part whose server changes is tried again for so long, with growing pauses. */
+const RETRY_FOR_MS = 1_500;
 /** Commands of one batch: a round trip each, with room for a wake-up in between. */
 const BATCH_COMMANDS = 2_000;
-const RETRY_PAUSE_MS = 20;
+const FIRST_PAUSE_MS = 10;
 
 /** Takes a part's result; the session that read it, if one did. */
 export type Deliver = (part: Part, result: PartResult, session: Session | undefined) => void;
@@ -23,6 +25,8 @@ interface Task {
   readonly part: Part;
   readonly step: Step;
   readonly turn: number;
+  readonly startedAt: number;
+  readonly pauseMs: number;
   /** Ask this server and no other, with `ASKING`: the key is on its way there. */
   readonly asked?: RedisNode;
 }
@@ -64,8 +68,9 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
     /** Another turn on a newer view, or the error if this was the last. */
     function again(failed: readonly Task[], error: BrokerError): void {
       for (const task of failed) {
-        if (task.turn >= MAX_TURNS || signal.aborted) deliver(task.part, { error }, undefined);
-        else retries.push({ part: task.part, step: task.part.first(memory), turn: task.turn + 4 });
+        const { part, startedAt, pauseMs } = task;
+        if (signal.aborted || performance.now() - startedAt + pauseMs > RETRY_FOR_MS) deliver(part, { error }, undefined);
+        else retries.push({ part, step: part.first(memory), turn: 0, startedAt, pauseMs: pauseMs * 2 });
       }
     }
     await Promise.all(
@@ -77,7 +82,8 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
     );
     if (retries.length === 0) return;
     const since = performance.now();
-    await new Promise((resolve) => setTimeout(resolve, RETRY_PAUSE_MS));
+    const pauseMs = Math.max(...tasks.map((task) => task.pauseMs));
+    await new Promise((resolve) => setTimeout(resolve, pauseMs));
     // Whether the newer view can be had shows in the turn itself.
     await topology.viewSince(since).catch(() => undefined);
     await turn(retries, deliver, signal);
@@ -133,19 +139,13 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
       if (redirection instanceof ErrorReply) {
         const target = redirection.code === 'ASK' ? topology.nodeAt(redirection.text.split(' ')[2] ?? '') : undefined;
         if (target === undefined || task.turn >= MAX_TURNS) outdated.push(task);
-        else further.push({ part: task.part, step: task.step, turn: task.turn + 1, asked: target });
+        else further.push({ ...task, turn: task.turn + 1, asked: target });
         continue;
       }
       const next = task.step.then(own, node.where);
       if (!('commands' in next)) done.push({ task, result: next });
       else if (task.turn >= MAX_TURNS) done.push({ task, result: { error: tooManySteps(node.where, task.part) } });
-      else
-        further.push({
-          part: task.part,
-          step: next,
-          turn: task.turn + 1,
-          ...(task.asked === undefined ? {} : { asked: task.asked }),
-        });
+      else further.push({ ...task, step: next, turn: task.turn + 1 });
     }
     if (outdated.length > 0)
       again(outdated, new BrokerError('BROKER_BUSY', `${node.where} does not serve the key, and nobody says who does`));
@@ -196,7 +196,8 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
 
   return {
     async read(parts, deliver, signal) {
-      const tasks = [...parts].map((part) => ({ part, step: part.first(memory), turn: 0 }));
+      const startedAt = performance.now();
+      const tasks = [...parts].map((part) => ({ part, step: part.first(memory), turn: 0, startedAt, pauseMs: FIRST_PAUSE_MS }));
       if (tasks.length > 0) await turn(tasks, deliver, signal);
     },
   };

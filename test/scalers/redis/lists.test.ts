@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { setMaxListeners } from 'node:events';
 import { createServer } from 'node:net';
 import { startRedis, type RedisServer } from '../../bed/redis.ts';
 import { freePort } from '../../bed/ports.ts';
 import { until } from '../../bed/until.ts';
 import { createAsker, type Asker } from './ask.ts';
-import type { Sample } from '../../../src/scalers/triggers.ts';
-import type { QueueScalerError } from '../../../src/errors.ts';
+import { follow } from './follow.ts';
 
 let server: RedisServer;
 let asker: Asker;
@@ -155,7 +155,7 @@ describe('what a server refuses', () => {
 
 describe('a watched trigger', () => {
   it('hears of a message within milliseconds, of the end of work, and again', async () => {
-    const { samples, stop } = watch(trigger({ listName: 'watched' }));
+    const { samples, stop } = follow(asker, trigger({ listName: 'watched' }));
     await until('the first sample', () => samples.length > 0);
     for (let round = 0; round < 3; round++) {
       const before = performance.now();
@@ -171,7 +171,7 @@ describe('a watched trigger', () => {
 
   it('hears what was pushed while its server was away, and is told meanwhile that nothing is known', async () => {
     const lasting = await startRedis({ persistent: true });
-    const { samples, troubles, stop } = watch({ scaler: 'redis', address: `127.0.0.1:${lasting.port}`, listName: 'q' });
+    const { samples, troubles, stop } = follow(asker, { scaler: 'redis', address: `127.0.0.1:${lasting.port}`, listName: 'q' });
     try {
       await until('the first sample', () => samples.length > 0);
       await lasting.kill();
@@ -188,7 +188,7 @@ describe('a watched trigger', () => {
 
   it('is woken by polling where the server refuses to track, and says so', async () => {
     await server.call('ACL', 'SETUSER', 'blind', 'reset', 'on', '>blind', '+llen', '+type', '~*');
-    const { samples, stop } = watch(trigger({ username: 'blind', password: 'blind', listName: 'polled' }));
+    const { samples, stop } = follow(asker, trigger({ username: 'blind', password: 'blind', listName: 'polled' }));
     await until('the first sample', () => samples.length > 0);
     await server.call('RPUSH', 'polled', 'x');
     await until('awake', () => samples.at(-1)?.decision.active === true);
@@ -197,7 +197,7 @@ describe('a watched trigger', () => {
   });
 
   it('hears of keys that come to match its pattern', async () => {
-    const { samples, stop } = watch(trigger({ listName: 'glob:*:wait' }));
+    const { samples, stop } = follow(asker, trigger({ listName: 'glob:*:wait' }));
     await until('the first sample', () => samples.length > 0);
     await server.call('RPUSH', 'glob:new:wait', 'x');
     await until('awake', () => samples.at(-1)?.decision.value === 1);
@@ -209,6 +209,7 @@ describe('one conversation', () => {
   it('serves a thousand triggers, watched or not, over one connection', async () => {
     const before = await clients();
     const controller = new AbortController();
+    setMaxListeners(0, controller.signal);
     const triggers = Array.from({ length: 1_000 }, (_, index) => asker.trigger(trigger({ listName: `many:${index}` })));
     let heard = 0;
     for (const each of triggers.slice(0, 500)) {
@@ -225,24 +226,4 @@ describe('one conversation', () => {
 async function clients(): Promise<number> {
   const list = String(await server.call('CLIENT', 'LIST'));
   return list.split('\n').filter((line) => line.includes('name=keda-queue-scaler')).length;
-}
-
-function watch(metadata: Readonly<Record<string, string>>): {
-  samples: Sample[];
-  troubles: QueueScalerError[];
-  stop: () => void;
-} {
-  const controller = new AbortController();
-  const samples: Sample[] = [];
-  const troubles: QueueScalerError[] = [];
-  asker
-    .trigger(metadata)
-    .watch({ sample: (sample) => samples.push(sample), trouble: (error) => troubles.push(error) }, controller.signal);
-  return {
-    samples,
-    troubles,
-    stop: () => {
-      controller.abort();
-    },
-  };
 }

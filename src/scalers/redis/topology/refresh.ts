@@ -1,0 +1,78 @@
+/**
+ * Keeps one view of a deployment that many ask for: whoever needs one that is new enough shares the asking that is under way.
+ */
+import { toQueueScalerError, type BrokerError, type QueueScalerError } from '../../../errors.ts';
+import type { View } from './topology.ts';
+
+/** After a failure nobody is asked again for so long. */
+const FAILED_PAUSE_MS = 50;
+
+export interface Refresher {
+  view(): Promise<View>;
+  viewSince(since: number): Promise<View>;
+  latest(): View | undefined;
+}
+
+/** `ask` gets who serves what now; it rejects with a {@link BrokerError}. */
+export function createRefresher(ask: (at: number) => Promise<View>): Refresher {
+  let latest: View | undefined;
+  let asking: { readonly at: number; readonly view: Promise<View> } | undefined;
+  let failed: { readonly at: number; readonly error: QueueScalerError } | undefined;
+
+  function viewSince(since: number): Promise<View> {
+    if (latest !== undefined && latest.at >= since) return Promise.resolve(latest);
+    if (asking !== undefined && asking.at >= since) return asking.view;
+    const at = performance.now();
+    if (failed !== undefined && at - failed.at < FAILED_PAUSE_MS) return Promise.reject(failed.error);
+    const view = ask(at).then(
+      (answered) => {
+        if (latest === undefined || answered.at > latest.at) latest = answered;
+        failed = undefined;
+        return answered;
+      },
+      (thrown: unknown) => {
+        failed = { at: performance.now(), error: toQueueScalerError(thrown) };
+        throw thrown;
+      },
+    );
+    const own = { at, view };
+    asking = own;
+    const done = (): void => {
+      if (asking === own) asking = undefined;
+    };
+    view.then(done, done);
+    return view;
+  }
+
+  return { view: () => (latest === undefined ? viewSince(-Infinity) : Promise.resolve(latest)), viewSince, latest: () => latest };
+}
+
+/**
+ * The first `enough` results, or all there are when every promise has settled; rejects with the last reason only if none was had.
+ * The rest go on unheard.
+ */
+export function firstResults<T>(
+  promises: readonly Promise<T>[],
+  enough: (results: readonly T[]) => boolean,
+): Promise<readonly T[]> {
+  return new Promise((resolve, reject) => {
+    const results: T[] = [];
+    let left = promises.length;
+    const settle = (reason: BrokerError | undefined): void => {
+      left--;
+      if (enough(results) || (left === 0 && results.length > 0)) resolve(results);
+      else if (left === 0) reject(reason ?? new Error('nobody was asked'));
+    };
+    for (const promise of promises) {
+      promise.then(
+        (result) => {
+          results.push(result);
+          settle(undefined);
+        },
+        (thrown: unknown) => {
+          settle(thrown as BrokerError);
+        },
+      );
+    }
+  });
+}

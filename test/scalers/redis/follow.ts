@@ -1,0 +1,30 @@
+/** Watches a trigger and keeps all that it is told. */
+import type { QueueScalerError } from '../../../src/errors.ts';
+import type { Sample } from '../../../src/scalers/triggers.ts';
+import type { Asker } from './ask.ts';
+
+export interface Followed {
+  readonly samples: Sample[];
+  readonly troubles: QueueScalerError[];
+  stop(): void;
+}
+
+export function follow(asker: Asker, metadata: Readonly<Record<string, string>>): Followed {
+  const controller = new AbortController();
+  const samples: Sample[] = [];
+  const troubles: QueueScalerError[] = [];
+  asker.trigger(metadata).watch(
+    {
+      sample: (sample) => samples.push(sample),
+      trouble: (error) => troubles.push(error),
+    },
+    controller.signal,
+  );
+  return {
+    samples,
+    troubles,
+    stop: () => {
+      controller.abort();
+    },
+  };
+}

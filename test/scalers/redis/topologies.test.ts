@@ -1,0 +1,114 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Redis } from 'ioredis';
+import { startRedisCluster, startSentinelSet, type RedisCluster, type SentinelSet } from '../../bed/redis.ts';
+import { until } from '../../bed/until.ts';
+import { slotOf } from '../../../src/scalers/redis/topology/slots.ts';
+import { createAsker, type Asker } from './ask.ts';
+import { follow } from './follow.ts';
+
+let asker: Asker;
+beforeAll(() => {
+  asker = createAsker();
+});
+afterAll(() => asker.close());
+
+describe('under Sentinel', () => {
+  let set: SentinelSet;
+  let base: Record<string, string>;
+  beforeAll(async () => {
+    set = await startSentinelSet({ password: 'data', sentinelPassword: 'watch' });
+    base = {
+      scaler: 'redis-sentinel',
+      addresses: set.sentinels.map(({ host, port }) => `${host}:${port}`).join(','),
+      sentinelMaster: set.masterName,
+      sentinelPassword: 'watch',
+      password: 'data',
+    };
+  });
+  afterAll(() => set.close());
+
+  it('the primary is read, with the sentinels’ own password', async () => {
+    const primary = await set.primary();
+    await primary.call('RPUSH', 'q', 'a', 'b');
+    expect((await asker.ask({ ...base, listName: 'q' })).decision.value).toBe(2);
+    const wrong = await asker.refusal({ ...base, sentinelPassword: 'other', listName: 'q' });
+    expect(wrong).toMatchObject({ code: 'BROKER_REFUSED' });
+    expect(await asker.refusal({ ...base, sentinelMaster: 'nobody', listName: 'q' })).toMatchObject({
+      code: 'BROKER_REPLY_INVALID',
+    });
+  });
+
+  it('a NAT map leads to a primary that announces another network’s address', async () => {
+    const primary = await set.primary();
+    const other = set.servers.find((server) => server !== primary);
+    // The map sends us to a replica, which says so and is not believed.
+    const natMap = `127.0.0.1:${primary.port}=127.0.0.1:${other?.port ?? 0}`;
+    const error = await asker.refusal({ ...base, natMap, listName: 'q' });
+    expect(error).toMatchObject({ code: 'BROKER_BUSY' });
+    expect(error.message).toContain('replica');
+  });
+
+  it('a push to a watched list is told by the primary, also by the next one', async () => {
+    const primary = await set.primary();
+    await primary.call('DEL', 'watched');
+    const { samples, stop } = follow(asker, { ...base, listName: 'watched' });
+    await until('the first sample', () => samples.length > 0);
+    await primary.kill();
+    const next = await set.failedOver(primary);
+    await next.call('RPUSH', 'watched', 'x');
+    await until('awake', () => samples.at(-1)?.decision.active === true);
+    expect(samples.every(({ decision }) => decision.value <= 1)).toBe(true);
+    stop();
+  });
+});
+
+describe('in a cluster', () => {
+  let cluster: RedisCluster;
+  let client: InstanceType<typeof Redis.Cluster>;
+  let base: Record<string, string>;
+  beforeAll(async () => {
+    cluster = await startRedisCluster();
+    client = new Redis.Cluster(
+      cluster.nodes.map(({ host, port }) => ({ host, port })),
+      { redisOptions: { protocol: 2 } },
+    );
+    base = { scaler: 'redis-cluster', addresses: cluster.nodes[0] === undefined ? '' : `127.0.0.1:${cluster.nodes[0].port}` };
+  });
+  afterAll(async () => {
+    client.disconnect();
+    await cluster.close();
+  });
+
+  it('keys of all slots are read and patterns found on every node', async () => {
+    const names = Array.from({ length: 30 }, (_, index) => `jobs:${index}`);
+    for (const name of names) await client.rpush(name, 'a', 'b');
+    expect((await asker.ask({ ...base, listName: names.join(',') })).decision.value).toBe(60);
+    expect((await asker.ask({ ...base, listName: 'jobs:*' })).decision.value).toBe(60);
+    await client.xadd('stream', '*', 'field', 'value');
+    const stream = { ...base, scaler: 'redis-cluster-streams', stream: 'stream', consumerGroup: 'late', lagCount: '5' };
+    expect((await asker.ask(stream)).decision).toMatchObject({ value: 1, active: true });
+  });
+
+  it('a sleeping list is woken while and after its slot moves to another node', async () => {
+    const slot = slotOf('{m}a');
+    const source = await cluster.ownerOf(slot);
+    const target = await cluster.ownerOf((slot + 8_192) % 16_384);
+    expect(target.port).not.toBe(source.port);
+    const [sourceId, targetId] = [String(await source.call('CLUSTER', 'MYID')), String(await target.call('CLUSTER', 'MYID'))];
+    await client.rpush('{m}kept', 'a', 'b', 'c');
+    const sleeping = ['{m}a', '{m}b'].map((listName) => follow(asker, { ...base, listName }));
+    const kept = follow(asker, { ...base, listName: '{m}kept' });
+    await until('the first samples', () => [...sleeping, kept].every(({ samples }) => samples.length > 0));
+
+    await target.call('CLUSTER', 'SETSLOT', slot, 'IMPORTING', sourceId);
+    await source.call('CLUSTER', 'SETSLOT', slot, 'MIGRATING', targetId);
+    await client.rpush('{m}a', 'x');
+    await until('awake while the slot moves', () => sleeping[0]?.samples.at(-1)?.decision.active === true);
+    await source.call('MIGRATE', '127.0.0.1', target.port, '{m}kept', 0, 5_000);
+    for (const node of [target, source]) await node.call('CLUSTER', 'SETSLOT', slot, 'NODE', targetId);
+    await client.rpush('{m}b', 'x');
+    await until('awake after it moved', () => sleeping[1]?.samples.at(-1)?.decision.active === true);
+    expect(kept.samples.map(({ decision }) => decision.value).filter((value) => value !== 3)).toEqual([]);
+    for (const each of [...sleeping, kept]) each.stop();
+  });
+});
