@@ -6,7 +6,7 @@ import type { Asker } from './ask.ts';
 export interface Followed {
   readonly samples: Sample[];
   readonly troubles: QueueScalerError[];
-  stop(): void;
+  readonly stop: () => void;
 }
 
 export function follow(asker: Asker, metadata: Readonly<Record<string, string>>): Followed {
