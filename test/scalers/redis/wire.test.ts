@@ -88,7 +88,11 @@ describe('the protocol', () => {
 
 describe('a server that talks nonsense', () => {
   let server: Server | undefined;
-  afterEach(() => new Promise((resolve) => (server === undefined ? resolve(undefined) : server.close(resolve))));
+  afterEach(async () => {
+    const closing = server;
+    server = undefined;
+    await new Promise((resolve) => closing?.close(resolve) ?? setImmediate(resolve));
+  });
 
   async function fake(answer: (socket: Socket, received: string) => void): Promise<string> {
     const listening = createServer((socket) => {
