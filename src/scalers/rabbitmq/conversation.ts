@@ -102,6 +102,7 @@ export function createConversation(parts: ConversationParts): Conversation<Rabbi
       },
       noCounters: () => ((link.overview()?.ratesMode ?? 'none') === 'none' || zeros.eventful() ? undefined : NO_COUNTERS),
       isCalm,
+      nodeNames: () => link.nodeNames(),
       zeros: {
         ...zeros,
         broken: (queue) => {

@@ -16,6 +16,8 @@ export interface ManagementLink {
   overview(): Overview | undefined;
   /** Every node ran when last seen; true where the credentials may not see nodes. */
   allRunning(): boolean;
+  /** Names of all nodes of the cluster, those that are down included; undefined where they were not seen. */
+  nodeNames(): readonly string[] | undefined;
   /** Renews what is known of the broker where it is due; never rejects. */
   refresh(): Promise<void>;
   /** Passes on the management API's answer, and learns from it whether the API is there. */
@@ -67,12 +69,13 @@ export function createManagementLink({ management, optional, signal, onNodeEvent
     if (performance.now() - nodesAt < NODES_MS) return;
     try {
       const seen = await use((each) => each.nodes(signal));
-      if (nodes !== undefined && describe(seen) !== describe(nodes)) onNodeEvent();
+      // Met in trouble, a cluster may have been in it for a moment only.
+      if (nodes === undefined ? seen.some(isInTrouble) : describe(seen) !== describe(nodes)) onNodeEvent();
       nodes = seen;
     } catch (thrown) {
       const error = toQueueScalerError(thrown);
       // A user who may not see nodes goes without this warning; anything else may be a node that hangs.
-      if (reached && error.code !== 'BROKER_FORBIDDEN' && error.code !== 'BROKER_REFUSED') onNodeEvent();
+      if ((reached || !optional) && error.code !== 'BROKER_FORBIDDEN' && error.code !== 'BROKER_REFUSED') onNodeEvent();
     } finally {
       nodesAt = performance.now();
     }
@@ -93,6 +96,7 @@ export function createManagementLink({ management, optional, signal, onNodeEvent
     isAbsent,
     overview: () => overview,
     allRunning: () => nodes?.every(({ running }) => running) ?? true,
+    nodeNames: () => nodes?.map(({ name }) => name),
     use,
     refresh() {
       if (management === undefined) return Promise.resolve();
@@ -109,9 +113,13 @@ export function createManagementLink({ management, optional, signal, onNodeEvent
   };
 }
 
+function isInTrouble({ running, tells }: Node): boolean {
+  return !running || !tells;
+}
+
 function describe(nodes: readonly Node[]): string {
   return nodes
-    .map(({ name, running }) => `${name} ${running}`)
+    .map(({ name, running, tells }) => `${name} ${running} ${tells}`)
     .sort()
     .join();
 }

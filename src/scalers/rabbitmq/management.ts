@@ -48,6 +48,8 @@ export interface Overview {
 export interface Node {
   readonly name: string;
   readonly running: boolean;
+  /** Whether the node's own figures were in the answer: a node that hangs still runs to the others, but does not tell. */
+  readonly tells: boolean;
 }
 
 export interface Management {
@@ -118,11 +120,13 @@ export function createManagement(http: HttpClient, endpoints: Endpoints<Endpoint
     },
 
     async nodes(signal) {
-      const { json } = await get('/api/nodes?columns=name,running', signal);
+      const { json } = await get('/api/nodes?columns=name,running,uptime', signal);
       if (!Array.isArray(json)) throw new BrokerError('BROKER_REPLY_INVALID', 'the management API answered no list of nodes');
       return json
         .map(asRecord)
-        .flatMap(({ name, running }) => (typeof name === 'string' ? [{ name, running: running === true }] : []));
+        .flatMap(({ name, running, uptime }) =>
+          typeof name === 'string' ? [{ name, running: running === true, tells: uptime !== undefined }] : [],
+        );
     },
 
     totals: (vhost, signal) =>

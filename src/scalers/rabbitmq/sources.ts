@@ -22,6 +22,8 @@ export interface VhostSources {
   noCounters(): Counters | undefined;
   /** All nodes ran when last seen, and nothing has changed lately. */
   isCalm(): boolean;
+  /** Names of all nodes of the cluster, those that are down included; undefined where they were not seen. */
+  nodeNames(): readonly string[] | undefined;
   readonly zeros: Zeros;
   readonly rates: RateTracker;
 }
