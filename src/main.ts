@@ -24,6 +24,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     doc: 'find the faults of manifests',
     load: async () => (await import('./cli/check.ts')).checkCommand(),
   },
+  read: {
+    doc: 'read queues once and explain the reading',
+    load: async () => (await import('./cli/read.ts')).readCommand(),
+  },
   convert: {
     doc: 'make KEDA’s own triggers triggers of this scaler, or back',
     load: async () => (await import('./cli/convert.ts')).convertCommand(),

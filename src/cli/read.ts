@@ -1,0 +1,138 @@
+/**
+ * `queue-scaler read FILE…`: asks the brokers of the triggers in the files once, or again and again, and tells what was read, what
+ * KEDA would be told and why. It reads only, and never prints metadata or credentials.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Command, InvalidArgumentError } from 'commander';
+import { readManifests } from '../auth/files.ts';
+import { openKubernetes } from '../auth/kubernetes/reader.ts';
+import { createResolver } from '../auth/resolver.ts';
+import { toQueueScalerError } from '../errors.ts';
+import { noEvents } from '../scalers/events.ts';
+import { explainError, explainSample, type Explanation } from '../scalers/explanation.ts';
+import { createSamplers } from '../scalers/samplers.ts';
+import { createTriggers, type Triggers } from '../scalers/triggers.ts';
+import { processIo, type Io } from './io.ts';
+import { layeredReader, subjectsOf, type Subject } from './read/subjects.ts';
+import { readingText } from './read/text.ts';
+
+/** Longest wait for one reading. A zero that has to last before it is sure is waited for no longer than this. */
+const READ_MS = 20_000;
+/** A question that is unknown for now is asked again after this. */
+const AGAIN_MS = 500;
+const WATCH_MS = 1_000;
+
+export interface ReadOptions {
+  readonly trigger?: number;
+  readonly json?: boolean;
+  /** Until the signal aborts. */
+  readonly watch?: boolean;
+  readonly kubeconfig?: string;
+}
+
+const EXIT_KNOWN = 0;
+const EXIT_UNKNOWN = 1;
+const EXIT_NOTHING = 2;
+
+/** Resolves with the exit code: 1 where a trigger's state is unknown. */
+export async function read(paths: readonly string[], options: ReadOptions, io: Io, signal: AbortSignal): Promise<number> {
+  const manifests = await readManifests(paths);
+  for (const { position, object, path, message } of manifests.faults) {
+    const where = [object, path.join('.')].filter((word) => word !== undefined && word !== '').join(' ');
+    io.stderr.write(`${position.file}:${position.line}:${position.column}: ${where} ${message}\n`);
+  }
+  const cluster = options.kubeconfig === undefined ? undefined : await openKubernetes({ kubeconfig: options.kubeconfig });
+  const reader = layeredReader(manifests, cluster, process.env);
+  const credentials = createResolver({ reader });
+  const samplers = createSamplers(noEvents);
+  try {
+    const triggers = createTriggers(credentials, samplers);
+    const all = await subjectsOf(manifests, reader, signal);
+    const subjects = options.trigger === undefined ? all : all.filter(({ index }) => index === options.trigger);
+    if (subjects.length === 0) {
+      io.stderr.write(
+        `no external trigger${options.trigger === undefined ? '' : ` ${options.trigger}`} is in the files; KEDA’s own triggers: queue-scaler convert\n`,
+      );
+      return manifests.faults.length > 0 ? EXIT_UNKNOWN : EXIT_NOTHING;
+    }
+    let known = true;
+    do {
+      const explained = await Promise.all(
+        subjects.map(async (subject) => ({
+          subject,
+          explanation: await explain(triggers, subject, options.watch === true, signal),
+        })),
+      );
+      known = explained.every(({ explanation }) => explanation.reading !== undefined);
+      print(explained, options, io);
+      if (options.watch === true) await sleep(WATCH_MS, undefined, { signal }).catch(() => undefined);
+    } while (options.watch === true && !signal.aborted);
+    return known && manifests.faults.length === 0 ? EXIT_KNOWN : EXIT_UNKNOWN;
+  } catch (thrown) {
+    io.stderr.write(`${toQueueScalerError(thrown).message}\n`);
+    return EXIT_UNKNOWN;
+  } finally {
+    await samplers.close();
+    await credentials.close();
+  }
+}
+
+/** What may pass by itself is asked again until it is known or time is up; a watch shows it as it is. */
+async function explain(triggers: Triggers, subject: Subject, once: boolean, signal: AbortSignal): Promise<Explanation> {
+  const deadline = performance.now() + READ_MS;
+  const { namespace, name, metadata } = subject;
+  let metric = { name: '(none)', target: 0 };
+  for (;;) {
+    try {
+      const trigger = triggers.find({ namespace, name, metadata });
+      metric = trigger.spec;
+      return explainSample(metric, await trigger.read(AbortSignal.any([signal, AbortSignal.timeout(READ_MS)])));
+    } catch (thrown) {
+      const { code } = toQueueScalerError(thrown);
+      const passing = code === 'ZERO_UNCONFIRMED' || code === 'FIELD_MISSING';
+      if (once || !passing || signal.aborted || performance.now() > deadline) return explainError(metric, thrown);
+      await sleep(AGAIN_MS, undefined, { signal }).catch(() => undefined);
+    }
+  }
+}
+
+function print(
+  explained: readonly { readonly subject: Subject; readonly explanation: Explanation }[],
+  options: ReadOptions,
+  io: Io,
+): void {
+  if (options.json === true) {
+    for (const { subject, explanation } of explained)
+      io.stdout.write(`${JSON.stringify({ trigger: subject.label, at: new Date().toISOString(), ...explanation })}\n`);
+    return;
+  }
+  // Home and clear, where there is a screen.
+  if (options.watch === true && io.colour) io.stdout.write('\u001b[H\u001b[J');
+  else if (options.watch === true) io.stdout.write(`--- ${new Date().toISOString()}\n`);
+  io.stdout.write(explained.map(({ subject, explanation }) => readingText(subject, explanation)).join('\n'));
+}
+
+export function readCommand(): Command {
+  return new Command('read')
+    .description('read the queues of triggers once and explain what KEDA and the HPA would make of it')
+    .argument('<file...>', 'manifests of ScaledObjects or ScaledJobs and what they name; a folder stands for its .yaml files')
+    .option('--trigger <index>', 'only the trigger of that index', (text) => {
+      if (!/^\d+$/.test(text)) throw new InvalidArgumentError('must be a whole number from 0');
+      return Number(text);
+    })
+    .option('--watch', 'again each second, until Ctrl-C')
+    .option('--kubeconfig <file>', 'look up in that cluster what the files do not hold')
+    .option('--json', 'one JSON object a reading')
+    .addHelpText(
+      'after',
+      '\nVariables that no workload of the files sets are taken from this process’s environment.\nExit code: 0 all known, 1 something is unknown, 2 no trigger to read.',
+    )
+    .action(async (paths: string[], options: ReadOptions) => {
+      const stop = new AbortController();
+      const onSignal = (): void => {
+        stop.abort();
+      };
+      process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
+      process.exitCode = await read(paths, options, processIo(), stop.signal);
+    });
+}

@@ -1,0 +1,151 @@
+/**
+ * The triggers of the files as KEDA would forward them, with what the HPA would be told. What a file does not hold is looked up in a
+ * cluster if there is one, and variables in this process's environment.
+ */
+import { containerOf, environmentOf, type ReadValues } from '../../auth/environment.ts';
+import type { ObjectReader } from '../../auth/objectReader.ts';
+import {
+  secretValues,
+  type Container,
+  type ObjectOf,
+  type ScaledJob,
+  type ScaledObject,
+  type Trigger,
+} from '../../auth/objects.ts';
+import type { Manifests, Position } from '../../auth/files.ts';
+
+export interface Subject {
+  /** `ScaledObject shop/orders trigger 0`. */
+  readonly label: string;
+  readonly position: Position;
+  readonly namespace: string;
+  readonly name: string;
+  readonly index: number;
+  readonly trigger: Trigger;
+  readonly metadata: Readonly<Record<string, string>>;
+  /** Variables that nobody sets: KEDA leaves their keys out. */
+  readonly unset: readonly string[];
+  readonly targetType: 'AverageValue' | 'Value';
+  readonly isJob: boolean;
+  readonly minReplicas: number;
+  readonly maxReplicas: number;
+  /** Replicas of the workload, where its object is known. */
+  readonly replicas: number | undefined;
+}
+
+const FROM_ENV = 'FromEnv';
+/** KEDA's defaults. */
+const MIN_REPLICAS = 0;
+const MAX_REPLICAS = 100;
+
+/** Objects of the files first, then those of the cluster; a workload that neither has is one with this process's environment. */
+export function layeredReader(
+  manifests: Manifests,
+  cluster: ObjectReader | undefined,
+  environment: Readonly<Record<string, string | undefined>>,
+): ObjectReader {
+  const env = Object.entries(environment).flatMap(([name, value]) =>
+    value === undefined ? [] : [{ name, value: value.replaceAll('$', '$$$$') }],
+  );
+  return {
+    async get(kind, namespace, name, options) {
+      const written = await manifests.reader.get(kind, namespace, name, options);
+      if (written !== undefined) return written;
+      if (cluster !== undefined) return cluster.get(kind, namespace, name, options);
+      if (kind !== 'Deployment' && kind !== 'StatefulSet') return undefined;
+      const stand: ObjectOf<'Deployment'> = {
+        apiVersion: 'apps/v1',
+        kind: 'Deployment',
+        metadata: { name },
+        spec: { template: { spec: { containers: [{ name: 'this process', env }] } } },
+      };
+      return stand as ObjectOf<typeof kind>;
+    },
+    ...(cluster?.serviceAccountToken === undefined ? {} : { serviceAccountToken: cluster.serviceAccountToken.bind(cluster) }),
+    close: async () => {
+      await cluster?.close();
+    },
+  };
+}
+
+/** Rejects with a `TriggerError` where a variable's source is missing. */
+export async function subjectsOf(manifests: Manifests, reader: ObjectReader, signal: AbortSignal): Promise<Subject[]> {
+  const subjects: Subject[] = [];
+  for (const manifest of [...manifests.of('ScaledObject'), ...manifests.of('ScaledJob')]) {
+    const { kind, namespace, name, object } = manifest;
+    const workload = kind === 'ScaledJob' ? undefined : await workloadOf(object, namespace, reader, signal);
+    const container = containerFor(object, workload);
+    const replicas = workload?.spec.replicas;
+    for (const [index, trigger] of object.spec.triggers.entries()) {
+      if (trigger.type !== 'external' && trigger.type !== 'external-push') continue;
+      const { metadata, unset } = await forwarded(trigger, container, namespace, reader, signal);
+      subjects.push({
+        label: `${kind} ${namespace}/${name} trigger ${index}`,
+        position: manifest.positionOf(['spec', 'triggers', index]),
+        namespace,
+        name,
+        index,
+        trigger,
+        metadata,
+        unset,
+        targetType: trigger.metricType === 'Value' ? 'Value' : 'AverageValue',
+        isJob: kind === 'ScaledJob',
+        minReplicas: object.spec.minReplicaCount ?? MIN_REPLICAS,
+        maxReplicas: object.spec.maxReplicaCount ?? MAX_REPLICAS,
+        replicas,
+      });
+    }
+  }
+  return subjects;
+}
+
+async function workloadOf({ spec }: ScaledObject, namespace: string, reader: ObjectReader, signal: AbortSignal) {
+  const kind = spec.scaleTargetRef.kind ?? 'Deployment';
+  if (kind !== 'Deployment' && kind !== 'StatefulSet') return undefined;
+  return reader.get(kind, namespace, spec.scaleTargetRef.name, { signal });
+}
+
+function containerFor(
+  object: ScaledObject | ScaledJob,
+  workload: ObjectOf<'Deployment'> | ObjectOf<'StatefulSet'> | undefined,
+): Container | undefined {
+  if (object.kind === 'ScaledJob') {
+    return containerOf(
+      object.spec.jobTargetRef.template.spec,
+      object.spec.envSourceContainerName,
+      `ScaledJob ${object.metadata.name}`,
+    );
+  }
+  if (workload === undefined) return undefined;
+  const pod = workload.spec.template.spec;
+  const name = object.spec.scaleTargetRef.envSourceContainerName;
+  return pod.containers[0]?.name === 'this process'
+    ? pod.containers[0]
+    : containerOf(pod, name, `${workload.kind} ${workload.metadata.name}`);
+}
+
+async function forwarded(
+  { metadata }: Trigger,
+  container: Container | undefined,
+  namespace: string,
+  reader: ObjectReader,
+  signal: AbortSignal,
+): Promise<Pick<Subject, 'metadata' | 'unset'>> {
+  const read: ReadValues = async (kind, name) => {
+    if (kind === 'ConfigMap') return (await reader.get('ConfigMap', namespace, name, { signal }))?.data ?? undefined;
+    const secret = await reader.get('Secret', namespace, name, { signal });
+    return secret && secretValues(secret);
+  };
+  const environment = container === undefined ? undefined : environmentOf(container, `container ${container.name}`, read);
+  const values: Record<string, string> = {};
+  const unset: string[] = [];
+  for (const [key, value] of Object.entries(metadata)) {
+    if (!key.endsWith(FROM_ENV)) values[key] = value;
+    else {
+      const resolved = (await environment?.get(value)) ?? '';
+      if (resolved === '') unset.push(value);
+      else values[key] = resolved;
+    }
+  }
+  return { metadata: values, unset };
+}

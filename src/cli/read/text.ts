@@ -1,0 +1,66 @@
+/**
+ * One reading for a person: what was read where, how it became the metric, and what KEDA and the HPA make of it.
+ */
+import { proposeReplicas } from '../../local/hpa/metrics.ts';
+import { DEFAULT_TOLERANCE } from '../../local/hpa/behavior.ts';
+import type { Explanation } from '../../scalers/explanation.ts';
+import type { Measures } from '../../scalers/reading.ts';
+import type { Subject } from './subjects.ts';
+
+const SHOWN_QUEUES = 20;
+
+export function readingText(subject: Subject, { metric, reading, trouble }: Explanation): string {
+  const lines = [subject.label, `  metric    s${subject.index}-${metric.name}, target ${metric.target} (${subject.targetType})`];
+  for (const variable of subject.unset) lines.push(`  variable  ${variable} is not set: KEDA leaves its key out`);
+  if (reading !== undefined) {
+    const { value, active, because, reader, ageMs, queues, queueCount, notes, measures } = reading;
+    lines.push(`  reader    ${reader}, ${Math.round(ageMs)} ms ago`);
+    if (queueCount !== 1) lines.push(`  figures   ${figures(measures)}`);
+    for (const { queue, measures: own, reader: by } of queues.slice(0, SHOWN_QUEUES))
+      lines.push(`  queue     ${queue}: ${figures(own)}${by === reader ? '' : ` (${by})`}`);
+    if (queueCount > SHOWN_QUEUES) lines.push(`            and ${queueCount - SHOWN_QUEUES} more queues`);
+    for (const step of because) lines.push(`  because   ${step}`);
+    for (const note of notes) lines.push(`  note      ${note}`);
+    lines.push(
+      `  to KEDA   ${value}, ${active ? 'active' : 'not active'}`,
+      `  replicas  ${replicasText(subject, metric.target, value, active)}`,
+    );
+  }
+  if (trouble !== undefined) {
+    lines.push(
+      `  ${reading === undefined ? 'unknown ' : 'since   '}  ${trouble.message} [${trouble.code}]`,
+      `  remedy    ${trouble.remedy}`,
+    );
+    if (reading === undefined) lines.push('  to KEDA   an error: KEDA holds the number of replicas');
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+function figures(measures: Measures): string {
+  const words = Object.entries(measures).map(([name, figure]) => `${name} ${Math.round(figure * 1000) / 1000}`);
+  return words.length === 0 ? 'none' : words.join(', ');
+}
+
+/** What is asked for by this trigger alone, at this moment: stabilization and other triggers may hold it up. */
+export function replicasText(subject: Subject, target: number, value: number, active: boolean): string {
+  const { isJob, minReplicas, maxReplicas, targetType, replicas } = subject;
+  if (isJob) {
+    const jobs = Math.min(maxReplicas, Math.ceil(value / target));
+    return active ? `up to ${jobs} jobs, those that run included` : 'no new job';
+  }
+  if (!active && minReplicas === 0) return 'none once the cooldown is over';
+  const least = Math.max(1, minReplicas);
+  const current = Math.max(least, replicas ?? least);
+  const counts = { wanted: current, existing: current, ready: current };
+  const proposal = proposeReplicas([{ name: 'the metric', targetType, target, result: { value } }], counts, {
+    up: DEFAULT_TOLERANCE,
+    down: DEFAULT_TOLERANCE,
+  });
+  const asked = Math.min(maxReplicas, Math.max(least, proposal.replicas ?? current));
+  const bound =
+    proposal.replicas === undefined || proposal.replicas === asked
+      ? ''
+      : `, as ${proposal.replicas} lies outside ${least} to ${maxReplicas}`;
+  const from = targetType === 'Value' ? ` of ${current} now` : '';
+  return `the HPA asks for ${asked}${from}: ${proposal.because}${bound}`;
+}

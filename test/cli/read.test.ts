@@ -1,0 +1,174 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough, Readable } from 'node:stream';
+import amqp, { type ChannelModel, type ConfirmChannel } from 'amqplib';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { read, type ReadOptions } from '../../src/cli/read.ts';
+import { startRabbit, type RabbitNode } from '../bed/rabbitmq.ts';
+import { startRedis, type RedisServer } from '../bed/redis.ts';
+import { until } from '../bed/until.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'read-'));
+let redis: RedisServer;
+let rabbit: RabbitNode;
+let connection: ChannelModel;
+let channel: ConfirmChannel;
+
+beforeAll(async () => {
+  [redis, rabbit] = await Promise.all([startRedis({ password: 'hunter2' }), startRabbit()]);
+  connection = await amqp.connect(rabbit.amqpUrl());
+  channel = await connection.createConfirmChannel();
+});
+afterAll(async () => {
+  await connection.close();
+  await Promise.all([redis.close(), rabbit.close()]);
+  rmSync(folder, { recursive: true });
+});
+
+function manifest(name: string, triggers: string, more = ''): string {
+  const file = join(folder, `${name}.yaml`);
+  writeFileSync(
+    file,
+    `apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata: { name: orders, namespace: shop }
+spec:
+  scaleTargetRef: { name: worker }
+  maxReplicaCount: 4
+  triggers:
+${triggers}
+${more}`,
+  );
+  return file;
+}
+
+async function run(file: string, options: ReadOptions = {}, signal = new AbortController().signal) {
+  const stdout = new PassThrough();
+  const stderr = new PassThrough();
+  const code = await read([file], options, { stdin: Readable.from([]), stdout, stderr, colour: false }, signal);
+  const out = String(stdout.read() ?? '');
+  const err = String(stderr.read() ?? '');
+  expect(out + err).not.toContain('hunter2');
+  return { code, out, err };
+}
+
+const redisTrigger = (list: string): string => `    - type: external-push
+      metadata:
+        scalerAddress: keda-queue-scaler.keda:6000
+        scaler: redis
+        address: 127.0.0.1:${redis.port}
+        listName: ${list}
+        listLength: "5"
+      authenticationRef: { name: redis }`;
+const AUTHENTICATION = `---
+apiVersion: keda.sh/v1alpha1
+kind: TriggerAuthentication
+metadata: { name: redis, namespace: shop }
+spec:
+  secretTargetRef:
+    - { parameter: password, name: redis, key: password }
+---
+apiVersion: v1
+kind: Secret
+metadata: { name: redis, namespace: shop }
+stringData: { password: hunter2 }
+`;
+
+describe('read', () => {
+  test('tells figures, steps, what KEDA gets and what the HPA asks for, with credentials from the files', async () => {
+    await redis.call('RPUSH', 'orders', ...Array.from({ length: 17 }, (_, index) => index));
+    const { code, out } = await run(manifest('list', redisTrigger('orders'), AUTHENTICATION));
+    expect(code).toBe(0);
+    expect(out).toContain('ScaledObject shop/orders trigger 0');
+    expect(out).toMatch(/metric +s0-redis-orders, target 5 \(AverageValue\)/);
+    expect(out).toMatch(/reader +\S+, \d+ ms ago/);
+    expect(out).toMatch(/because +17 waiting/);
+    expect(out).toMatch(/to KEDA +17, active/);
+    expect(out).toMatch(/replicas +the HPA asks for 4: the metric is 17 for a target of 5 each/);
+  });
+
+  test('reads RabbitMQ with the login of a variable, and says what workers hold', async () => {
+    await channel.assertQueue('orders');
+    for (let index = 0; index < 7; index++) channel.sendToQueue('orders', Buffer.from('x'));
+    await channel.waitForConfirms();
+    const held = await channel.get('orders');
+    expect(held).not.toBe(false);
+    const trigger = `    - type: external-push
+      metadata:
+        scalerAddress: keda-queue-scaler.keda:6000
+        scaler: rabbitmq
+        hostFromEnv: READ_TEST_RABBIT
+        management: http://127.0.0.1:${rabbit.managementPort}
+        queueName: orders
+        mode: QueueLength
+        value: "20"`;
+    process.env['READ_TEST_RABBIT'] = rabbit.amqpUrl();
+    const file = manifest('rabbit', trigger);
+    const { code, out } = await until(
+      'the management API has sampled the queue',
+      async () => {
+        const result = await run(file);
+        if (!result.out.includes('unacknowledged 1')) throw new Error(result.out + result.err);
+        return result;
+      },
+      { deadlineMs: 25_000, everyMs: 300 },
+    );
+    delete process.env['READ_TEST_RABBIT'];
+    expect(code).toBe(0);
+    expect(out).toMatch(/to KEDA +7, active/);
+    expect(out).toMatch(/replicas +the HPA asks for 1/);
+  });
+
+  test('says of a variable that nobody sets that KEDA leaves its key out, and fails', async () => {
+    const trigger = `    - type: external
+      metadata: { scalerAddress: x.y:6000, scaler: rabbitmq, hostFromEnv: READ_TEST_NONE, queueName: orders, mode: QueueLength, value: "20" }`;
+    const { code, out } = await run(manifest('unset', trigger));
+    expect(code).toBe(1);
+    expect(out).toContain('READ_TEST_NONE is not set');
+    expect(out).toContain('[INVALID_TRIGGER]');
+  });
+
+  test('tells a wrong password as such, with what to do', async () => {
+    const wrong = AUTHENTICATION.replace('password: hunter2', 'password: wrong');
+    const { code, out } = await run(manifest('wrong', redisTrigger('orders'), wrong));
+    expect(code).toBe(1);
+    expect(out).toContain('[BROKER_REFUSED]');
+    expect(out).toContain('KEDA holds the number of replicas');
+  });
+
+  test('reads the one trigger that was asked for, and prints JSON on demand', async () => {
+    const file = manifest('two', `${redisTrigger('orders')}\n${redisTrigger('mails')}`, AUTHENTICATION);
+    const { out } = await run(file, { trigger: 1, json: true });
+    const lines = out.trim().split('\n');
+    expect(lines).toHaveLength(1);
+    expect(JSON.parse(lines[0] ?? '')).toMatchObject({
+      trigger: 'ScaledObject shop/orders trigger 1',
+      metric: { name: 'redis-mails', target: 5 },
+      reading: { value: 0, active: false },
+    });
+  });
+
+  test('watches until it is told to stop', async () => {
+    const stop = new AbortController();
+    const stdout = new PassThrough();
+    const io = { stdin: Readable.from([]), stdout, stderr: new PassThrough(), colour: false };
+    const file = manifest('watch', redisTrigger('watched'), AUTHENTICATION);
+    const ended = read([file], { watch: true, json: true }, io, stop.signal);
+    let text = '';
+    stdout.on('data', (chunk) => (text += String(chunk)));
+    await until('the first reading', () => Promise.resolve(text.includes('"value":0') || undefined));
+    await redis.call('RPUSH', 'watched', 'a', 'b', 'c');
+    await until('the change', () => Promise.resolve(text.includes('"value":3') || undefined));
+    stop.abort();
+    expect(await ended).toBe(0);
+  });
+
+  test('has an exit code of its own where no trigger is for an external scaler', async () => {
+    const { code, err } = await run(
+      manifest('built-in', `    - type: redis\n      metadata: { address: a.b:6379, listName: x }`),
+    );
+    expect(code).toBe(2);
+    expect(err).toContain('queue-scaler convert');
+  });
+});
