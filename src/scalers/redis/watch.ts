@@ -77,7 +77,8 @@ export function createPartWatch(reader: Reader, flushed: () => void): PartWatch 
   }
 
   function gap(cell: Cell): number {
-    return [...cell.watched].some((watched) => watched.sleeping()) ? SLEEPING_GAP_MS : BUSY_GAP_MS;
+    for (const watched of cell.watched) if (watched.sleeping()) return SLEEPING_GAP_MS;
+    return BUSY_GAP_MS;
   }
 
   function enqueue(cell: Cell): void {
@@ -151,8 +152,9 @@ export function createPartWatch(reader: Reader, flushed: () => void): PartWatch 
         return;
       }
       const cell = next.value;
+      if (cell.state !== 'idle' || cell.timer !== undefined || now - cell.readAt < UNTRACKED_POLL_MS) continue;
       const due = period(cell);
-      if (cell.state !== 'idle' || cell.timer !== undefined || now - cell.readAt < due) continue;
+      if (now - cell.readAt < due) continue;
       // Polls that only make sure are spread, so that they never hold up a wake-up.
       if (due === SAFETY_POLL_MS && safety-- <= 0) continue;
       enqueue(cell);

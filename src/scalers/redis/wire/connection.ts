@@ -43,6 +43,9 @@ interface Request {
   timer: NodeJS.Timeout | undefined;
 }
 
+/** Replies that are late but coming may come so much later. */
+const LATE_MS = 100;
+
 /** Opens a connection. Rejects with a {@link BrokerError}. `onPush` hears what the server says unasked. */
 export function openConnection(
   address: Address,
@@ -53,7 +56,7 @@ export function openConnection(
   const where = addressText(address);
   return new Promise((resolve, reject) => {
     let stage: 'connecting' | 'handshake' | 'open' = 'connecting';
-    let heard = false;
+    let heardBytes = 0;
     let failure: BrokerError | undefined;
     let requests: Request[] = [];
     let settleEnd: (reason: BrokerError) => void = () => undefined;
@@ -99,6 +102,20 @@ export function openConnection(
       request.resolve(request.replies);
     }, onPush);
 
+    /** A process that was busy itself finds its timers due before it has read what came meanwhile: that is read first. */
+    function overdue(request: Request, deadlineMs: number): void {
+      const before = heardBytes;
+      setImmediate(() => {
+        if (!requests.includes(request)) return;
+        if (heardBytes === before) fail(new BrokerError('BROKER_TIMEOUT', `${where} has not answered within ${deadlineMs} ms`));
+        else {
+          request.timer = setTimeout(() => {
+            overdue(request, deadlineMs);
+          }, LATE_MS);
+        }
+      });
+    }
+
     const connection: Connection = {
       where,
       ended,
@@ -121,7 +138,7 @@ export function openConnection(
             timer: undefined,
           };
           request.timer = setTimeout(() => {
-            fail(new BrokerError('BROKER_TIMEOUT', `${where} has not answered within ${deadlineMs} ms`));
+            overdue(request, deadlineMs);
           }, deadlineMs);
           requests.push(request);
           socket.write(encode(commands));
@@ -145,7 +162,7 @@ export function openConnection(
     });
     if (tls !== undefined) socket.once('secureConnect', open);
     socket.on('data', (chunk: Buffer) => {
-      heard = true;
+      heardBytes += chunk.length;
       if (failure !== undefined) return;
       try {
         decoder.write(chunk);
@@ -155,15 +172,16 @@ export function openConnection(
     });
     socket.on('error', (error) => {
       failure ??=
-        stage === 'open' && !heard && 'code' in error && error.code === 'ECONNRESET'
+        stage === 'open' && heardBytes === 0 && 'code' in error && error.code === 'ECONNRESET'
           ? closedUnheard(where, false)
           : connectionError(error, where, stage, tls !== undefined);
     });
     socket.on('close', () => {
       clearTimeout(opening);
-      failure ??= heard
-        ? new BrokerError('BROKER_UNREACHABLE', `${where} closed the connection`)
-        : closedUnheard(where, tls !== undefined && stage === 'handshake');
+      failure ??=
+        heardBytes > 0
+          ? new BrokerError('BROKER_UNREACHABLE', `${where} closed the connection`)
+          : closedUnheard(where, tls !== undefined && stage === 'handshake');
       const unanswered = requests;
       requests = [];
       for (const request of unanswered) {
