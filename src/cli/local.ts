@@ -12,6 +12,9 @@ import { planRun, type Plan } from '../local/plan.ts';
 import { run, type RunEnd } from '../local/run.ts';
 import { declareFlags, LOCAL_SETTINGS, readSettings, type Settings } from '../settings.ts';
 
+const DEFAULT_COLUMNS = 80;
+const DEFAULT_ROWS = 24;
+
 interface Switches {
   readonly json?: true;
   readonly untilIdle?: true;
@@ -108,7 +111,8 @@ function chooseOutput({ json }: Switches): Output {
   if (!process.stdout.isTTY) return { event: lineWriter(toStdout), aside: toStderr, close: nothing };
   const table = createTable({
     write: (text) => void process.stdout.write(text),
-    columns: () => process.stdout.columns,
+    // A terminal that does not tell its size says 0.
+    size: () => ({ columns: process.stdout.columns || DEFAULT_COLUMNS, rows: process.stdout.rows || DEFAULT_ROWS }),
     colours: process.stdout.hasColors(),
   });
   return {

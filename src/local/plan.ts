@@ -109,7 +109,7 @@ export async function planRun(manifests: Manifests, settings: HpaSettings): Prom
   for (const { namespace, name } of manifests.of('ScaledJob')) {
     notices.push({ object: `${namespace}/${name}`, message: 'is a ScaledJob, which is not run here' });
   }
-  if (manifests.of('ScaledObject').length === 0) {
+  if (faults.length === 0 && workloads.length === 0) {
     faults.push({ position: { file: '(all files)', line: 1, column: 1 }, path: [], message: 'there is no ScaledObject to run' });
   }
   return { workloads, faults, notices };

@@ -68,8 +68,8 @@ export async function runLoop(options: LoopOptions, signal: AbortSignal): Promis
   function scale(by: Scaler, desired: number, reason: string): void {
     const from = target.wanted;
     if (desired === from) return;
+    tell({ event: 'scale', by, from, desired, reason, ...replicas(), replicas: desired });
     target.scale(desired);
-    tell({ event: 'scale', by, from, desired, reason, ...replicas() });
   }
 
   function requestScale(activity: Activity): string {

@@ -20,8 +20,8 @@ interface Row {
 
 export interface Terminal {
   write(text: string): void;
-  /** Columns now. */
-  columns(): number;
+  /** Columns and rows now. */
+  size(): { readonly columns: number; readonly rows: number };
   readonly colours: boolean;
 }
 
@@ -48,7 +48,7 @@ export function createTable(terminal: Terminal): Table {
     clearTimeout(timer);
     timer = undefined;
     const erase = drawn > 0 ? `\u001b[${drawn}A\u001b[J` : '';
-    const lines = renderTable(rows, terminal.columns(), terminal.colours);
+    const lines = renderTable(rows, terminal.size(), terminal.colours);
     drawn = lines.length;
     terminal.write(`${erase}${[...above.splice(0), ...lines].map((line) => `${line}\n`).join('')}`);
   }
@@ -68,7 +68,8 @@ export function createTable(terminal: Terminal): Table {
         if (event.event === 'poll') row.active = event.active ? 'yes' : event.failing ? 'unknown' : 'no';
         if (event.event === 'push' && event.active) row.active = 'yes';
         if (event.event === 'hpa' || event.event === 'scale') row.desired = String(event.desired);
-        if ('reason' in event) row.because = event.reason;
+        // What a push of `false` does not do is no news.
+        if ('reason' in event && !(event.event === 'push' && !event.active)) row.because = event.reason;
       }
       if (event.event !== 'poll' && event.event !== 'hpa') {
         above.push(`${event.time.slice(11, 19)} ${object === undefined ? '' : `${object} `}${sentence(event)}`);
@@ -84,8 +85,12 @@ export function createTable(terminal: Terminal): Table {
   };
 }
 
-/** Lines of at most so many columns. */
-export function renderTable(rows: ReadonlyMap<string, Readonly<Row>>, columns: number, colours: boolean): readonly string[] {
+/** At most as many lines as the terminal has rows but one, as no more can be redrawn; and none that it would break. */
+export function renderTable(
+  rows: ReadonlyMap<string, Readonly<Row>>,
+  size: { readonly columns: number; readonly rows: number },
+  colours: boolean,
+): readonly string[] {
   const cells = [...rows].map(([object, row]) => [object, row.metric, row.active, row.replicas, row.desired, row.because]);
   const widths = HEAD.map((title, column) => Math.max(title.length, ...cells.map((row) => (row[column] ?? '').length)));
   const line = (row: readonly string[]): string =>
@@ -93,7 +98,10 @@ export function renderTable(rows: ReadonlyMap<string, Readonly<Row>>, columns: n
       .map((cell, column) => (column === HEAD.length - 1 ? cell : cell.padEnd(widths[column] ?? 0)))
       .join('  ')
       .trimEnd()
-      .slice(0, Math.max(20, columns - 1));
+      .slice(0, Math.max(1, size.columns - 1));
   const head = line(HEAD);
-  return [colours ? styleText('bold', head, { validateStream: false }) : head, ...cells.map(line)];
+  const room = Math.max(1, size.rows - 3);
+  const shown =
+    cells.length <= room + 1 ? cells.map(line) : [...cells.slice(0, room).map(line), `… and ${cells.length - room} more`];
+  return [colours ? styleText('bold', head, { validateStream: false }) : head, ...shown];
 }

@@ -1,10 +1,10 @@
 /**
  * Ends the workers when this process is gone, however it went: a small process of its own holds the other end of a pipe and, once
- * that is closed, sends SIGTERM to every worker's process group still listed, and SIGKILL when the grace period is over. It must
- * never touch a group that was not listed, and does nothing while this process lives.
+ * that is closed, sends SIGTERM to every worker still listed, and SIGKILL to its process group when the grace period is over. It must
+ * never touch a process that was not listed, and does nothing while this process lives.
  *
- * What no program can do: if the guard itself is killed together with this process (by a container's end, for one), nobody is left
- * to end the workers but whoever killed both.
+ * What it cannot do: if the guard is killed together with this process (by a container's end, for one), nobody is left to end the
+ * workers but whoever killed both. And a worker that writes to its output after this process is gone meets a broken pipe.
  */
 import { spawn } from 'node:child_process';
 
@@ -31,7 +31,7 @@ while read -r line; do
   esac
 done
 alive() { for group in $groups; do kill -0 -"$group" 2>/dev/null && return 0; done; return 1; }
-for group in $groups; do kill -TERM -"$group" 2>/dev/null; done
+for group in $groups; do kill -TERM "$group" 2>/dev/null; done
 left=$1
 while [ "$left" -gt 0 ] && alive; do sleep 1; left=$((left - 1)); done
 for group in $groups; do kill -KILL -"$group" 2>/dev/null; done

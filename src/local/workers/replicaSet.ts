@@ -32,7 +32,7 @@ export function createReplicaSet(
   listener: ReplicaSetListener,
 ): ReplicaSet {
   const pods = new Map<string, Pod>();
-  const stopping = new Map<Pod, Promise<void>>();
+  const stopping = new Map<string, Pod>();
   let wanted = 0;
 
   function add(): void {
@@ -40,7 +40,8 @@ export function createReplicaSet(
     pods.set(
       pod,
       startPod(pod, template(pod), lifeline, {
-        event: (event) => {
+        event(event) {
+          if (event.state === 'stopped') stopping.delete(pod);
           listener.pod(pod, event);
         },
         output: (stream, line) => {
@@ -50,21 +51,20 @@ export function createReplicaSet(
     );
   }
 
-  function remove(pod: Pod): void {
-    pods.delete(pod.name);
-    // Entered before it is stopped, so that whoever hears of the stop counts it.
-    stopping.set(pod, Promise.resolve());
-    stopping.set(
-      pod,
-      pod.stop().then(() => void stopping.delete(pod)),
-    );
+  /** All are counted as stopping before the first is told, so that whoever hears of one knows of all. */
+  function remove(victims: readonly Pod[]): void {
+    for (const pod of victims) {
+      pods.delete(pod.name);
+      stopping.set(pod.name, pod);
+    }
+    for (const pod of victims) void pod.stop();
   }
 
   function newName(): string {
     for (;;) {
       const letters = Array.from({ length: NAME_SUFFIX_LENGTH }, () => NAME_LETTERS.charAt(randomInt(NAME_LETTERS.length)));
       const pod = `${name}-${letters.join('')}`;
-      if (!pods.has(pod)) return pod;
+      if (!pods.has(pod) && !stopping.has(pod)) return pod;
     }
   }
 
@@ -84,14 +84,14 @@ export function createReplicaSet(
     scale(replicas) {
       wanted = replicas;
       for (let missing = wanted - pods.size; missing > 0; missing--) add();
-      for (const pod of chooseVictims([...pods.values()], pods.size - wanted)) remove(pod);
+      remove(chooseVictims([...pods.values()], pods.size - wanted));
     },
     async close() {
       this.scale(0);
-      await Promise.all(stopping.values());
+      await Promise.all([...stopping.values()].map((pod) => pod.stop()));
     },
     kill() {
-      for (const pod of [...pods.values(), ...stopping.keys()]) pod.kill();
+      for (const pod of [...pods.values(), ...stopping.values()]) pod.kill();
     },
   };
 }
