@@ -9,6 +9,7 @@ import { RULES } from '../src/cli/check/finding.ts';
 import { ERRORS } from '../src/errors.ts';
 import type { Key } from '../src/scalers/metadata.ts';
 import { SCALERS } from '../src/scalers/registry.ts';
+import { envOf, flagOf, LOCAL_SETTINGS, SERVE_SETTINGS, type SettingTable } from '../src/settings.ts';
 
 const MARK = /(<!-- table:(\S+) -->\n)[\s\S]*?(<!-- \/table -->)/g;
 
@@ -52,10 +53,24 @@ function rules(): string {
   return table(['rule', 'severity', 'meaning'], rows);
 }
 
+function settings(command: string): string {
+  const tables: Readonly<Record<string, SettingTable>> = { serve: SERVE_SETTINGS, local: LOCAL_SETTINGS };
+  const found = tables[command];
+  if (found === undefined) throw new Error(`no settings are those of ${command}`);
+  const rows = Object.entries(found).map(([name, { default: value, doc }]) => [
+    `\`${flagOf(name)}\``,
+    `\`${envOf(name)}\``,
+    value === undefined ? '–' : `\`${value}\``,
+    doc,
+  ]);
+  return table(['flag', 'environment', 'default', 'meaning'], rows);
+}
+
 function make(name: string): string {
   const [kind, of] = name.split(':');
   if (kind === 'errors') return errors();
   if (kind === 'rules') return rules();
+  if (kind === 'settings' && of !== undefined) return settings(of);
   if (kind === 'keys' && of !== undefined) return keys(of);
   throw new Error(`no table is called ${name}`);
 }

@@ -30,7 +30,7 @@ afterAll(async () => {
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'local-cli-'));
   await cp(join(ROOT, 'examples/local'), folder, { recursive: true });
-  manifest = join(folder, 'jobs.yaml');
+  manifest = join(folder, 'redis.yaml');
   const text = await readFile(manifest, 'utf8');
   // Its own Redis, and no patience.
   await writeFile(
@@ -133,7 +133,7 @@ describe('queue-scaler local', () => {
     const process_ = local();
     expect(await exitOf(process_)).toBe(1);
     expect(events).toEqual([]);
-    expect(errors).toEqual([expect.stringMatching(/jobs\.yaml:\d+:\d+: .*coolDownPeriod/)]);
+    expect(errors).toEqual([expect.stringMatching(/redis\.yaml:\d+:\d+: .*coolDownPeriod/)]);
   });
 
   test('tells wrong flags', async () => {
