@@ -114,6 +114,9 @@ const cloud: Source = (spec, context) => {
   );
 };
 
+/** What KEDA itself reads from an external trigger's authentication, for its connection to this program; no broker's business. */
+const KEDA_PARAMETERS = ['caCert', 'tlsClientCert', 'tlsClientKey'] as const;
+
 /** In the order in which KEDA applies them. */
 const SOURCES: readonly Source[] = [env, configMaps, secrets, hashiCorpVault, cloud, serviceAccountTokens, oauth2];
 
@@ -143,6 +146,7 @@ export async function readParameters(spec: AuthenticationSpec, context: SourceCo
   if (spec.filePath !== undefined && spec.filePath !== '') return fileParameters(spec.filePath, context);
   const parameters: Parameters = new Map();
   for (const source of SOURCES) await source(spec, context, parameters);
+  for (const name of KEDA_PARAMETERS) parameters.delete(name);
   return parameters;
 }
 

@@ -13,7 +13,18 @@ export const ALLOWED_NAMESPACES = 'keda-queue-scaler/allowed-namespaces';
 export const ALLOWED_HOSTS = 'keda-queue-scaler/allowed-hosts';
 
 /** Keys and parameters that say which host is spoken to. Every scaler's keys of that kind must be here. */
-export const ENDPOINT_KEYS: readonly string[] = ['host', 'hosts', 'address', 'addresses', 'oauthTokenURI'];
+export const ENDPOINT_KEYS: readonly string[] = [
+  'host',
+  'hosts',
+  'address',
+  'addresses',
+  'management',
+  'prometheus',
+  'natMap',
+  'oauthTokenURI',
+];
+/** Values of such keys that name no host. */
+const NO_HOST: readonly string[] = ['', 'auto', 'off'];
 
 /** One resolved authentication parameter. */
 export interface Parameter {
@@ -49,7 +60,8 @@ export function requireHostsAllowed(
     const parameter = parameters.get(key);
     const named = [metadata[key], metadata[`${key}FromEnv`], parameter?.foreign === false ? parameter.value : undefined];
     for (const value of named) {
-      if (value === undefined || value.trim() === '' || hostsOf(value).every((host) => isAllowed(host, allowed))) continue;
+      if (value === undefined || NO_HOST.includes(value.trim()) || hostsOf(value).every((host) => isAllowed(host, allowed)))
+        continue;
       throw new TriggerError(
         'NOT_ALLOWED',
         `${origin.label} holds credentials of another namespace, so they are not sent to the ${key} that the trigger names; ` +
@@ -59,17 +71,12 @@ export function requireHostsAllowed(
   }
 }
 
-/** Every host in an endpoint's text, in whichever form; a text that has none stands for itself and so is never allowed. */
+/** An endpoint in the one form that cannot be read in two ways: no login, no query, nothing percent-encoded before the path. */
+const ENDPOINT = /^(?:[a-z]+:\/\/)?([a-z0-9][a-z0-9._-]*|\[[0-9a-f:.]+\])(?::\d+)?(?:\/[^@?#\\\s]*)?$/i;
+
+/** Every host that the text names; a part that is not of the plain form stands for itself and so is never allowed. */
 function hostsOf(value: string): string[] {
-  return value.split(',').map((part) => {
-    const endpoint = part.trim();
-    try {
-      const url = new URL(endpoint.includes('://') ? endpoint : `tcp://${endpoint}`);
-      return url.hostname.toLowerCase() || endpoint;
-    } catch {
-      return endpoint;
-    }
-  });
+  return value.split(/[,=]/).map((part) => ENDPOINT.exec(part.trim())?.[1]?.toLowerCase() ?? `(${part})`);
 }
 
 function isAllowed(host: string, allowed: readonly string[]): boolean {

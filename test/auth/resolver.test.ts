@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { TriggerReference } from '../../src/auth/credentials.ts';
 import { parseManifests } from '../../src/auth/files.ts';
+import { ENDPOINT_KEYS } from '../../src/auth/foreignCredentials.ts';
 import { createResolver, type ResolverOptions } from '../../src/auth/resolver.ts';
+import { SCALERS } from '../../src/scalers/registry.ts';
 
 const base = `
 apiVersion: apps/v1
@@ -320,14 +322,17 @@ describe('credentials of another namespace', () => {
 
   it('go to a host that the administrator allows, and to no other in the same list', async () => {
     const annotations = { 'keda-queue-scaler/allowed-hosts': 'rabbit.shop, *.redis.svc' };
-    expect(await ask(password, { host: 'amqp://u@Rabbit.shop:5672/v' }, annotations)).toEqual({ password: 'cluster-secret' });
+    expect(await ask(password, { host: 'amqp://Rabbit.shop:5672/v%2F' }, annotations)).toEqual({ password: 'cluster-secret' });
     expect(await ask(password, { addresses: 'a.redis.svc:6379,b.redis.svc:6379' }, annotations)).toEqual({
       password: 'cluster-secret',
     });
     for (const host of [
+      'amqp://u@rabbit.shop',
+      'amqp://u:x@rabbit.shop/y@evil',
       'amqp://rabbit.shop@evil',
       'amqp://rabbit.shop:5672@evil:5672/',
       'rabbit.shop:5672,evil:5672',
+      'amqp://rabbit.shop/?x=evil',
       'evil/.redis.svc',
       'redis.svc',
       'amqp://',
@@ -335,6 +340,27 @@ describe('credentials of another namespace', () => {
     ]) {
       await expect(ask(password, { host }, annotations), host).rejects.toMatchObject(notAllowed);
     }
+  });
+
+  it('do not go to a place that another key of a scaler names', async () => {
+    for (const key of ['management', 'prometheus', 'natMap', 'hosts']) {
+      await expect(ask(whole, { [key]: key === 'natMap' ? 'a:1=evil:1' : 'http://evil' }), key).rejects.toMatchObject(notAllowed);
+    }
+    expect(await ask(whole, { management: 'off', prometheus: 'auto' })).toMatchObject({ password: 'cluster-secret' });
+  });
+
+  it('are guarded by every key of every scaler that names a place', () => {
+    const places = SCALERS.flatMap(({ keys }) =>
+      Object.entries(keys).flatMap(([name, { aliases, doc }]) =>
+        /host|address|ur[il]|endpoint|port|nat|management|prometheus/i.test(`${name} ${aliases.join(' ')}`) || doc.includes('URL')
+          ? [name, ...aliases]
+          : [],
+      ),
+    );
+    // These choose no host: a port of one that is named elsewhere, and parameters of a token request.
+    const harmless = ['port', 'ports', 'endpointParams', 'tls', 'vhostName'];
+    expect(places).toContain('host');
+    expect([...new Set(places)].filter((name) => !ENDPOINT_KEYS.includes(name) && !harmless.includes(name))).toEqual([]);
   });
 
   it('are not for a namespace that the administrator leaves out', async () => {

@@ -1,0 +1,148 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { parseAllDocuments } from 'yaml';
+import { z } from 'zod';
+import { readManifests } from '../../src/auth/files.ts';
+import { SCALERS } from '../../src/scalers/registry.ts';
+import { createMetrics } from '../../src/server/metrics.ts';
+import { envOf, SERVE_SETTINGS } from '../../src/settings.ts';
+import { rulesIn, BASE_RBAC } from '../auth/rbac.ts';
+import { deployment, kustomization, SCHEMAS } from './schemas.ts';
+
+const root = resolve(import.meta.dirname, '../../manifests');
+const examples = join(root, 'examples');
+const files = readdirSync(root, { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.yaml'))
+  .map((name) => join(root, name));
+const documentsOf = (file: string): unknown[] =>
+  parseAllDocuments(readFileSync(file, 'utf8')).map((document) => {
+    expect(document.errors, file).toEqual([]);
+    return document.toJS() as unknown;
+  });
+
+/** Faults by the schema of the object's kind; a patch of an overlay is judged by what it names alone. */
+function faultsOf(object: unknown): string[] {
+  const { kind, apiVersion } = z.looseObject({ kind: z.string(), apiVersion: z.string() }).parse(object);
+  const schema = SCHEMAS.find(
+    (each) => each instanceof z.ZodObject && (each.shape as { kind: z.ZodLiteral }).kind.value === kind,
+  );
+  if (schema === undefined) return [`${kind} ${apiVersion} has no schema`];
+  return schema.safeParse(object).error?.issues.map(({ path, message }) => `${kind} ${path.join('.')}: ${message}`) ?? [];
+}
+
+describe('the manifests', () => {
+  const isPatch = (file: string): boolean => file.endsWith(join('overlays', 'tls', 'deployment.yaml'));
+  const plain = files.filter((file) => !file.endsWith('kustomization.yaml') && !isPatch(file));
+
+  it.each(plain.map((file) => [relative(root, file), file]))('%s holds only objects of known fields', (_, file) => {
+    expect(documentsOf(file).flatMap(faultsOf)).toEqual([]);
+  });
+
+  it.each(files.filter((file) => file.endsWith('kustomization.yaml')).map((file) => [relative(root, file), file]))(
+    '%s names files that exist, and every file beside it',
+    (_, file) => {
+      const { resources, patches = [] } = kustomization.parse(documentsOf(file)[0]);
+      const named = [...resources, ...patches.map(({ path }) => path)].map((path) => resolve(dirname(file), path));
+      expect(named.filter((path) => !existsSync(path))).toEqual([]);
+      const beside = files.filter((other) => dirname(other) === dirname(file) && other !== file);
+      expect(beside.filter((other) => !named.includes(other))).toEqual([]);
+    },
+  );
+
+  it('run the scaler without root, with a read-only disk, twice, and set only settings that exist', () => {
+    const [base] = documentsOf(join(root, 'base/deployment.yaml'));
+    const { replicas, template } = deployment.parse(base).spec;
+    expect(replicas).toBe(2);
+    expect(template.spec.securityContext?.runAsNonRoot).toBe(true);
+    const [container] = template.spec.containers;
+    expect(container?.securityContext).toEqual({
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ['ALL'] },
+    });
+    const known = Object.keys(SERVE_SETTINGS).map(envOf);
+    const patch = readFileSync(join(root, 'overlays/tls/deployment.yaml'), 'utf8');
+    const used = `${JSON.stringify(base)} ${patch}`.match(/QUEUE_SCALER_[A-Z_]+/g) ?? [];
+    expect(used.length).toBeGreaterThan(3);
+    expect(used.filter((name) => !known.includes(name))).toEqual([]);
+  });
+
+  it('ask for no right to list or watch Secrets, nor to write anything', async () => {
+    const rules = await rulesIn(BASE_RBAC);
+    expect(rules.flatMap(({ verbs }) => verbs).filter((verb) => !['get', 'list', 'watch'].includes(verb))).toEqual([]);
+    const ofSecrets = rules.filter(({ resources }) => resources.includes('secrets') || resources.includes('*'));
+    expect(ofSecrets.map(({ verbs }) => verbs)).toEqual([['get']]);
+  });
+
+  it('alert on metrics that the scaler has', () => {
+    const { registry } = createMetrics('test', {
+      connections: () => 0,
+      streams: () => 0,
+      triggers: () => 0,
+      watches: () => [],
+    });
+    const names = registry.getMetricsAsArray().map(({ name }) => name);
+    const used = readFileSync(join(root, 'overlays/monitoring/rules.yaml'), 'utf8').match(/\bqueue_scaler_\w+/g) ?? [];
+    expect(used.length).toBeGreaterThan(0);
+    expect(used.filter((name) => !names.includes(name))).toEqual([]);
+  });
+});
+
+describe('the examples', () => {
+  it('have triggers that our own parser takes, and name only authentication that stands in the same file', async () => {
+    const scalers = new Map(SCALERS.map((scaler) => [scaler.type, scaler]));
+    const seen = new Set<string>();
+    for (const file of files.filter((each) => each.startsWith(examples))) {
+      const { of, faults } = await readManifests([file]);
+      expect(faults, file).toEqual([]);
+      for (const { object } of [...of('ScaledObject'), ...of('ScaledJob')]) {
+        for (const { metadata, authenticationRef } of object.spec.triggers) {
+          const scaler = scalers.get(metadata['scaler'] ?? '');
+          expect(scaler, `${file}: ${metadata['scaler'] ?? ''}`).toBeDefined();
+          // KEDA puts the variable's value in place of its name.
+          const forwarded = Object.entries(metadata).map(([key, value]) => [
+            key,
+            key === 'hostFromEnv' ? 'amqp://broker' : value,
+          ]);
+          const given = Object.fromEntries(forwarded) as Record<string, string>;
+          expect(() => scaler?.spec(given, authenticationRef === undefined ? 'none' : 'later'), file).not.toThrow();
+          seen.add(scaler?.type ?? '');
+          if (authenticationRef === undefined) continue;
+          const kind =
+            authenticationRef.kind === 'ClusterTriggerAuthentication' ? authenticationRef.kind : 'TriggerAuthentication';
+          expect(
+            of(kind).map(({ name }) => name),
+            file,
+          ).toContain(authenticationRef.name);
+        }
+      }
+    }
+    expect([...scalers.keys()].filter((type) => !seen.has(type))).toEqual([]);
+  });
+
+  it('show every source of authentication that the scaler reads', async () => {
+    const { of } = await readManifests([examples]);
+    const specs = [...of('TriggerAuthentication'), ...of('ClusterTriggerAuthentication')].map(({ object }) => object.spec);
+    for (const source of ['secretTargetRef', 'configMapTargetRef', 'env', 'hashiCorpVault'] as const) {
+      expect(
+        specs.some((spec) => spec[source] !== undefined),
+        source,
+      ).toBe(true);
+    }
+  });
+});
+
+describe('the image', () => {
+  it('is built from the locked dependencies by the script of package.json, and runs without root', () => {
+    const text = readFileSync(resolve(root, '../Dockerfile'), 'utf8');
+    const { scripts } = z
+      .object({ scripts: z.record(z.string(), z.string()) })
+      .parse(JSON.parse(readFileSync(resolve(root, '../package.json'), 'utf8')));
+    expect(text).toContain('npm ci');
+    const [, script] = /npm run (\w+)/.exec(text) ?? [];
+    expect(scripts[script ?? '']).toContain('dist/bundle');
+    expect(text).toMatch(/USER 65532/);
+    expect(text.lastIndexOf('FROM gcr.io/distroless/')).toBeGreaterThan(text.indexOf('FROM node:'));
+  });
+});
