@@ -2,6 +2,7 @@
  * Private Redis servers on the loopback, alone, under Sentinel or as a cluster: free ports, own temporary folders, nothing on disk
  * unless asked for, and nothing left behind.
  */
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -47,12 +48,27 @@ export interface RedisOptions {
   readonly persistent?: boolean;
   readonly sentinel?: boolean;
   /** Files in PEM; the port then speaks TLS only. */
-  readonly tls?: { readonly cert: string; readonly key: string; readonly ca: string };
+  readonly tls?: {
+    readonly cert: string;
+    readonly key: string;
+    readonly ca: string;
+    /** Makes the server demand a client's certificate; its own calls show this one. */
+    readonly client?: { readonly cert: string; readonly key: string };
+  };
 }
 
 export async function startRedis(options: RedisOptions = {}): Promise<RedisServer> {
   const folder = await mkdtemp(join(tmpdir(), 'queue-scaler-redis-'));
-  const clientTls = options.tls === undefined ? {} : { tls: { rejectUnauthorized: false } };
+  const client = options.tls?.client;
+  const clientTls =
+    options.tls === undefined
+      ? {}
+      : {
+          tls: {
+            rejectUnauthorized: false,
+            ...(client === undefined ? {} : { cert: readFileSync(client.cert), key: readFileSync(client.key) }),
+          },
+        };
   let port = await freePort();
   let process: LaunchedProcess | undefined;
 
@@ -69,7 +85,7 @@ export async function startRedis(options: RedisOptions = {}): Promise<RedisServe
             'tls-cert-file': cert,
             'tls-key-file': key,
             'tls-ca-cert-file': ca,
-            'tls-auth-clients': 'no',
+            'tls-auth-clients': client === undefined ? 'no' : 'yes',
             'tls-replication': 'yes',
           }),
       ...(options.sentinel === true

@@ -3,9 +3,9 @@
  * server, whatever the number of triggers, and none before the first question.
  */
 import { LRUCache } from 'lru-cache';
-import { toQueueScalerError } from '../../errors.ts';
+import { ProcessError, toQueueScalerError } from '../../errors.ts';
 import type { SamplerEvents } from '../events.ts';
-import { unknown } from '../reading.ts';
+import { unknown, type Reading } from '../reading.ts';
 import type { BrokerIdentity, Conversation, Report, Watcher } from '../scaler.ts';
 import { answer, type Role } from './answer.ts';
 import { createDiscovery } from './discovery.ts';
@@ -26,6 +26,9 @@ export function createConversation(
 ): Conversation<RedisQuestion> {
   const types = new LRUCache<string, string>({ max: MAX_REMEMBERED_KEYS });
   const seenKeys = new LRUCache<string, true>({ max: MAX_REMEMBERED_KEYS });
+  /** Messages of a question, waiting and held, when last told. */
+  const totals = new LRUCache<string, number>({ max: MAX_REMEMBERED_KEYS });
+  const closing = new AbortController();
   const openSessions = new Map<string, number>();
   let refusal: string | undefined;
   let viewer: NodeJS.Timeout | undefined;
@@ -68,6 +71,48 @@ export function createConversation(
 
   const seen = (key: string): boolean => seenKeys.has(key);
 
+  /**
+   * Whether fewer messages wait than before and nobody is seen to hold one: they may have been taken between two readings, or to a list that
+   * no look has found yet.
+   */
+  function maybeTaken(question: RedisQuestion, reading: Reading): boolean {
+    if (question.kind !== 'keys' || question.processing.length === 0 || !reading.known) return false;
+    const { length = 0, processing = 0 } = reading.measures;
+    const before = totals.get(question.key) ?? 0;
+    if (processing > 0 || length >= before) totals.set(question.key, length + processing);
+    return processing === 0 && length < before;
+  }
+
+  /** Reads what waits, and only then, where workers may have put it, what they hold: what moves on is seen at one end at least. */
+  async function readTaken(question: RedisQuestion, signal: AbortSignal): Promise<Reading> {
+    try {
+      const results = new Map<string, PartResult>();
+      const keep = (part: Part, result: PartResult): void => {
+        remember(part, result);
+        results.set(part.id, result);
+      };
+      const waiting = plan(question, found);
+      const isWaiting = new Set(waiting.roles.filter((role) => role.as === 'waiting').map((role) => role.partId));
+      await reader.read(
+        waiting.parts.filter((part) => isWaiting.has(part.id)),
+        keep,
+        signal,
+      );
+      await Promise.all(patternsOf(question).map((pattern) => discovery.lookNow(pattern)));
+      const all = plan(question, found);
+      await reader.read(
+        all.parts.filter((part) => !results.has(part.id)),
+        keep,
+        signal,
+      );
+      const reading = answer(question, all.roles, (id) => results.get(id), seen, []);
+      if (reading?.known === true) totals.set(question.key, (reading.measures.length ?? 0) + (reading.measures.processing ?? 0));
+      return reading ?? unknown(new ProcessError('INTERNAL', 'a question was left without an answer'));
+    } catch (thrown) {
+      return unknown(toQueueScalerError(thrown));
+    }
+  }
+
   return {
     async sweep(questions, report, signal) {
       // Questions of which all keys are known go out at once; patterns seen for the first time are looked up beside them.
@@ -100,6 +145,7 @@ export function createConversation(
 
     close() {
       clearInterval(viewer);
+      closing.abort();
       watch.close();
       discovery.close();
       topology.close();
@@ -118,9 +164,18 @@ export function createConversation(
     const askers = new Map<string, Asked[]>();
     const results = new Map<string, PartResult>();
     const left = new Map<Asked, number>();
+    const taken: Promise<void>[] = [];
     const settle = (each: Asked): void => {
       const reading = answer(each.question, each.roles, (id) => results.get(id), seen, notes(each.question, []));
-      if (reading !== undefined) report(each.question.key, reading);
+      if (reading === undefined) return;
+      if (!maybeTaken(each.question, reading)) report(each.question.key, reading);
+      else {
+        taken.push(
+          readTaken(each.question, signal).then((checked) => {
+            report(each.question.key, checked);
+          }),
+        );
+      }
     };
     for (const each of asked) {
       left.set(each, each.parts.length);
@@ -145,13 +200,16 @@ export function createConversation(
       },
       signal,
     );
+    await Promise.all(taken);
   }
 
   function watchQuestion(question: RedisQuestion, watcher: Watcher): () => void {
+    const patterns = patternsOf(question);
     let roles: readonly Role[] = [];
     const watched = new Map<string, () => void>();
     let ended = false;
     let queued = false;
+    let checking = false;
 
     const tell = (): void => {
       queued = false;
@@ -163,7 +221,19 @@ export function createConversation(
         if (result !== undefined && 'value' in result && result.value.exists && role !== undefined) seenKeys.set(role.key, true);
       }
       const reading = answer(question, roles, (id) => watch.result(id), seen, notes(question, ids));
-      if (reading !== undefined) watcher.report(reading);
+      if (reading === undefined || checking) return;
+      if (!maybeTaken(question, reading)) {
+        watcher.report(reading);
+        return;
+      }
+      checking = true;
+      void readTaken(question, closing.signal).then((checked) => {
+        checking = false;
+        if (ended) return;
+        watcher.report(checked);
+        replan();
+        heard();
+      });
     };
     const heard = (): void => {
       if (queued) return;
@@ -171,7 +241,7 @@ export function createConversation(
       queueMicrotask(tell);
     };
     const replan = (): void => {
-      if (ended) return;
+      if (ended || patterns.some((pattern) => discovery.keys(pattern) === undefined)) return;
       const planned = plan(question, found);
       roles = planned.roles;
       for (const part of planned.parts) {
@@ -180,13 +250,12 @@ export function createConversation(
       if (planned.parts.length === 0) heard();
     };
 
-    const patterns = patternsOf(question);
     const unwatches = patterns.map((pattern) => discovery.watch(pattern, replan));
     if (patterns.length === 0) replan();
     else {
+      // A look that succeeds later tells so by itself.
       Promise.all(patterns.map((pattern) => discovery.found(pattern))).then(replan, (thrown: unknown) => {
         if (!ended) watcher.report(unknown(toQueueScalerError(thrown)));
-        replan();
       });
     }
     return () => {

@@ -20,10 +20,12 @@ const MAX_KEYS = 50_000;
 const FORGET_MS = 600_000;
 
 export interface Discovery {
-  /** The keys known to match, as of the last look; undefined before the first. */
+  /** The keys known to match; undefined where no look has ever succeeded, as nothing found is something else. */
   keys(pattern: NamePattern): ReadonlySet<string> | undefined;
   /** The same, after a first look where there was none. Rejects with a {@link QueueScalerError}. */
   found(pattern: NamePattern): Promise<ReadonlySet<string>>;
+  /** Looks now, after any look that is under way. Rejects with a {@link QueueScalerError}. */
+  lookNow(pattern: NamePattern): Promise<void>;
   /** Keeps the pattern's keys fresh and tells when there are new ones, until the returned function is called. */
   watch(pattern: NamePattern, changed: () => void): () => void;
   close(): void;
@@ -33,6 +35,8 @@ interface Known {
   readonly text: string;
   readonly keys: Set<string>;
   readonly changed: Set<() => void>;
+  /** Whether a look has gone through, and the pattern is fit to be one. */
+  complete: boolean;
   askedAt: number;
   lookedAt: number;
   lookMs: number;
@@ -61,6 +65,7 @@ export function createDiscovery(topology: Topology): Discovery {
         text: pattern.text,
         keys: new Set(),
         changed: new Set(),
+        complete: false,
         askedAt: 0,
         lookedAt: -Infinity,
         lookMs: 0,
@@ -76,18 +81,20 @@ export function createDiscovery(topology: Topology): Discovery {
   function look(known: Known): Promise<void> {
     known.looking ??= (async () => {
       const startedAt = performance.now();
-      const before = known.keys.size;
+      const before = known.complete ? known.keys.size : -1;
       try {
         const { nodes } = await topology.view();
         await Promise.all(nodes.map((node) => scan(node, known)));
         known.error = undefined;
+        known.complete = true;
       } catch (thrown) {
         known.error = toQueueScalerError(thrown);
+        if (known.error.code === 'VALUE_IMPLAUSIBLE') known.complete = false;
       }
       known.lookedAt = performance.now();
       known.lookMs = known.lookedAt - startedAt;
       known.looking = undefined;
-      if (known.keys.size !== before) for (const changed of known.changed) changed();
+      if (known.complete && known.keys.size !== before) for (const changed of known.changed) changed();
     })();
     return known.looking;
   }
@@ -113,13 +120,22 @@ export function createDiscovery(topology: Topology): Discovery {
   }
 
   return {
-    keys: (pattern) => (patterns.get(pattern.text)?.lookedAt === undefined ? undefined : patterns.get(pattern.text)?.keys),
+    keys(pattern) {
+      const known = patterns.get(pattern.text);
+      return known?.complete === true ? known.keys : undefined;
+    },
     async found(pattern) {
       const known = knownOf(pattern);
-      if (known.lookedAt === -Infinity || known.error !== undefined) await look(known);
-      if (known.error !== undefined) throw known.error;
+      if (!known.complete) await look(known);
+      if (!known.complete) throw known.error ?? new BrokerError('BROKER_UNREACHABLE', `${pattern.text} was not looked for`);
       if (closing.signal.aborted) throw new BrokerError('BROKER_UNREACHABLE', 'the conversation is closing');
       return known.keys;
+    },
+    async lookNow(pattern) {
+      const known = knownOf(pattern);
+      await known.looking;
+      await look(known);
+      if (known.error !== undefined) throw known.error;
     },
     watch(pattern, changed) {
       const known = knownOf(pattern);

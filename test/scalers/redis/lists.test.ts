@@ -153,6 +153,23 @@ describe('what a server refuses', () => {
   });
 });
 
+it('a pattern that may not be looked for is an error each time, and never an empty queue', async () => {
+  await server.call('ACL', 'SETUSER', 'short', 'reset', 'on', '>short', '+llen', '+type', '+role', '~*');
+  await server.call('RPUSH', 'job:1', 'x');
+  const metadata = trigger({ username: 'short', password: 'short', listName: 'job:*' });
+  const shared = asker.trigger(metadata);
+  for (let count = 0; count < 3; count++) {
+    await expect(shared.read(AbortSignal.timeout(2_000))).rejects.toMatchObject({ code: 'BROKER_FORBIDDEN' });
+    await new Promise((resolve) => setTimeout(resolve, 600));
+  }
+  const { samples, troubles, stop } = follow(asker, metadata);
+  await until('trouble', () => troubles.length > 0);
+  await server.call('ACL', 'SETUSER', 'short', '+scan');
+  await until('found', () => samples.at(-1)?.decision.value === 1);
+  expect(samples.map(({ decision }) => decision.value).filter((value) => value !== 1)).toEqual([]);
+  stop();
+});
+
 describe('a watched trigger', () => {
   it('hears of a message within milliseconds, of the end of work, and again', async () => {
     const { samples, stop } = follow(asker, trigger({ listName: 'watched' }));

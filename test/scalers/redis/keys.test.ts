@@ -1,0 +1,152 @@
+import { describe, expect, it } from 'vitest';
+import fc from 'fast-check';
+import { TriggerError } from '../../../src/errors.ts';
+import { parseNames } from '../../../src/scalers/redis/names.ts';
+import { parseClusterNodes, slotOf, slotOwners } from '../../../src/scalers/redis/topology/slots.ts';
+import { scalerOf } from '../../../src/scalers/registry.ts';
+import type { Bound } from '../../../src/scalers/scaler.ts';
+
+const TYPES = ['redis', 'redis-sentinel', 'redis-cluster', 'redis-streams', 'redis-sentinel-streams', 'redis-cluster-streams'];
+
+/** What a trigger of that type needs beside its address. */
+function minimal(scaler: string): Record<string, string> {
+  return {
+    scaler,
+    ...(scaler.endsWith('streams') ? { stream: 's' } : { listName: 'q' }),
+    ...(scaler.includes('sentinel') ? { sentinelMaster: 'mymaster' } : {}),
+  };
+}
+function bind(metadata: Record<string, string>, authentication: Record<string, string> = {}): Bound {
+  return scalerOf(metadata).bind(metadata, authentication);
+}
+function faults(metadata: Record<string, string>, authentication: Record<string, string> = {}): string[] {
+  try {
+    bind(metadata, authentication);
+  } catch (thrown) {
+    if (thrown instanceof TriggerError) return thrown.faults.map(({ key }) => key);
+    throw thrown;
+  }
+  return [];
+}
+
+describe.each(TYPES)('%s', (type) => {
+  it('finds its address under every name and at every place, the first one first', () => {
+    const labels = [
+      bind({ ...minimal(type), address: 'a:1', addresses: 'b:2' }),
+      bind({ ...minimal(type), addresses: 'b:2', addressFromEnv: 'c:3' }, { address: 'd:4' }),
+      bind({ ...minimal(type), addressFromEnv: 'c:3' }, { addresses: 'd:4' }),
+      bind({ ...minimal(type), addressFromEnv: 'c:3' }),
+      bind({ ...minimal(type), host: 'e', portFromEnv: '5' }, { port: '6' }),
+      bind(minimal(type), { hosts: 'f', ports: '6' }),
+    ].map(({ broker }) => broker.label);
+    expect(labels.map((label) => /\b[a-f]:\d/.exec(label)?.[0])).toEqual(['a:1', 'b:2', 'd:4', 'c:3', 'e:5', 'f:6']);
+  });
+
+  it('tells the faults of its address', () => {
+    expect(faults(minimal(type))).toEqual(['address']);
+    expect(faults({ ...minimal(type), host: 'a' })).toEqual(['host']);
+    expect(faults({ ...minimal(type), hosts: 'a,b', ports: '1' })).toEqual(['host']);
+    expect(faults({ ...minimal(type), address: 'nowhere' })).toEqual(['address']);
+    expect(faults({ ...minimal(type), address: 'a:99999' })).toEqual(['address']);
+    expect(faults({ ...minimal(type), address: 'http://a:1' })).toEqual(['address']);
+    expect(faults({ ...minimal(type), address: 'rediss://a:1', tls: 'disable' })).toEqual(['tls']);
+  });
+
+  it('leaves enableTLS and unsafeSsl to KEDA’s own connection to this scaler', () => {
+    const plain = bind({ ...minimal(type), address: 'a:1', enableTLS: 'true', unsafeSsl: 'true' });
+    const secured = bind({ ...minimal(type), address: 'a:1' }, { tls: 'enable' });
+    expect(plain.broker.key).toBe(bind({ ...minimal(type), address: 'a:1' }).broker.key);
+    expect(secured.broker.key).not.toBe(plain.broker.key);
+  });
+
+  it('shares a conversation with equal settings only, and shows no password', () => {
+    const one = bind({ ...minimal(type), address: 'redis://user:s3cret@a:1' });
+    const same = bind({ ...minimal(type), address: 'a:1', username: 'user', password: 's3cret' });
+    const other = bind({ ...minimal(type), address: 'a:1', username: 'user', password: 'other' });
+    expect(one.broker).toEqual(same.broker);
+    expect(other.broker.key).not.toBe(one.broker.key);
+    expect(JSON.stringify([one.broker, one.question])).not.toContain('s3cret');
+    expect(() => bind({ ...minimal(type), address: 'redis://user:s3cret@a:1:2' })).not.toThrow(/s3cret/);
+  });
+});
+
+it('list and stream triggers on one server with one set of credentials share a conversation', () => {
+  expect(bind({ ...minimal('redis'), address: 'a:1' }).broker).toEqual(
+    bind({ ...minimal('redis-streams'), address: 'a:1' }).broker,
+  );
+});
+
+it('a sentinel trigger needs the primary’s name', () => {
+  expect(faults({ scaler: 'redis-sentinel', listName: 'q', address: 'a:1' })).toEqual(['sentinelMaster']);
+});
+
+it.each([
+  ['listLength', ['0', '-1', 'x', '1.5', 'NaN', '1e999']],
+  ['activationListLength', ['-1', 'x']],
+  ['operation', ['avg']],
+  ['requireMatch', ['yes']],
+  ['databaseIndex', ['-1', 'x']],
+  ['staleAfter', ['-1s', 'soon']],
+])('%s is at fault as each of %j', (key, values) => {
+  for (const value of values) expect(faults({ ...minimal('redis'), address: 'a:1', [key]: value }), value).toEqual([key]);
+});
+
+it('a stream’s mode follows its keys as in KEDA', () => {
+  const spec = (more: Record<string, string>): number =>
+    scalerOf(minimal('redis-streams')).spec(
+      { ...minimal('redis-streams'), address: 'a:1', streamLength: '1', pendingEntriesCount: '2', ...more },
+      'none',
+    ).target;
+  expect(spec({})).toBe(1);
+  expect(spec({ lagCount: '3' })).toBe(1);
+  expect(spec({ consumerGroup: 'g' })).toBe(2);
+  expect(spec({ consumerGroup: 'g', lagCount: '0' })).toBe(2);
+  expect(spec({ consumerGroup: 'g', lagCount: '3' })).toBe(3);
+});
+
+it('names keep their meaning when escaped, and patterns are told from names', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.string({ minLength: 1, unit: fc.constantFrom('a', 'b', ':', '*', '?', '[', ',', '\\') }), { minLength: 1 }),
+      (names) => {
+        const escaped = names.map((name) => name.replaceAll(/[\\*?[,]/g, String.raw`\$&`)).join(',');
+        expect(parseNames(escaped)).toEqual(names.map((text) => ({ text, glob: false })));
+      },
+    ),
+  );
+  expect(parseNames('a, b:*:c ,d[1],e\\,f*')).toEqual([
+    { text: 'a', glob: false },
+    { text: 'b:*:c', glob: true },
+    { text: 'd[1]', glob: true },
+    { text: 'e,f*', glob: true },
+  ]);
+});
+
+it('slots are those of the specification', () => {
+  expect([slotOf('123456789'), slotOf('foo'), slotOf('{user1000}.following'), slotOf('foo{}{bar}'), slotOf('')]).toEqual([
+    0x31c3,
+    12_182,
+    slotOf('user1000'),
+    slotOf('foo{}{bar}'),
+    0,
+  ]);
+  expect(slotOf('{user1000}.followers')).toBe(slotOf('{user1000}.following'));
+});
+
+it('of two claims to a slot the one with the higher epoch is true', () => {
+  const line = (id: string, port: number, epoch: number, rest: string): string =>
+    `${id} 10.0.0.1:${port}@1${port},name-${id} master - 0 0 ${epoch} connected ${rest}`;
+  const old = parseClusterNodes(`${line('a', 1, 1, '0-100 [7->-b]')}\n${line('b', 2, 2, '101-200')}`, false) ?? [];
+  const recent = parseClusterNodes(`${line('c', 3, 5, '0-50')}\n${line('a', 1, 1, '51-100')}`, true) ?? [];
+  const owners = slotOwners([old, recent]);
+  expect([owners[0]?.id, owners[50]?.id, owners[51]?.id, owners[101]?.id, owners[201]?.id]).toEqual([
+    'c',
+    'c',
+    'a',
+    'b',
+    undefined,
+  ]);
+  expect(old[0]?.moving).toEqual([7]);
+  expect([old[0]?.announced, recent[0]?.announced]).toEqual(['10.0.0.1:1', 'name-c:3']);
+  expect(parseClusterNodes('nonsense', false)).toBeUndefined();
+});
