@@ -40,15 +40,17 @@ export function createMembers(sources: VhostSources): Members {
 
   /** Throws where the set may be smaller than it is. */
   function demandWhole({ selection, subject }: RabbitQuestion, lately: Seen): void {
-    if (!sources.zeros.eventful()) lately.whole = true;
-    if (!lately.whole) {
-      throw new QueueError('QUEUE_DOWN', `${subject}: a node has just changed, and lists may lack some of its queues`);
+    const nodes = sources.nodeNames();
+    if (selection.kind === 'shards' && nodes !== undefined && lately.names.size > 0) {
+      // The plugin keeps shards on every node of the cluster, so that the names themselves tell whether any node's are left out.
+      const nodesWithShards = new Set([...lately.names.keys()].map((name) => SHARD_NODE.exec(name)?.[1]));
+      const bare = nodes.filter((node) => !nodesWithShards.has(node));
+      if (bare.length > 0) throw new QueueError('QUEUE_DOWN', `${subject}: no shard is listed of node ${bare.join(', ')}`);
+      return;
     }
-    if (selection.kind !== 'shards' || lately.names.size === 0) return;
-    // The plugin keeps shards on every node of the cluster.
-    const nodesWithShards = new Set([...lately.names.keys()].map((name) => SHARD_NODE.exec(name)?.[1]));
-    const bare = sources.nodeNames()?.filter((node) => !nodesWithShards.has(node)) ?? [];
-    if (bare.length > 0) throw new QueueError('QUEUE_DOWN', `${subject}: no shard is listed of node ${bare.join(', ')}`);
+    if (!sources.zeros.eventful()) lately.whole = true;
+    if (lately.whole) return;
+    throw new QueueError('QUEUE_DOWN', `${subject}: a node has just changed, and lists may lack some of its queues`);
   }
 
   function matcherOf(question: RabbitQuestion): (name: string) => boolean {

@@ -83,6 +83,11 @@ describe('the queues of a set', () => {
     await expect(members.find(ask({ kind: 'shards', exchange }))).rejects.toThrow('no shard is listed of node r3@localhost');
   });
 
+  test('are known at once when each node has its shards in the list, though a node has just changed', async () => {
+    const { found } = await membersOf({ names: SHARDS, eventful: true, nodes: NODES }).find(shards);
+    expect(found.size).toBe(3);
+  });
+
   test('are taken as listed where the login may not see nodes', async () => {
     const { found } = await membersOf({ names: SHARDS.slice(0, 2), eventful: false, nodes: undefined }).find(shards);
     expect(found.size).toBe(2);
