@@ -1,11 +1,11 @@
 /**
  * What the scaler says while the node that leads a queue fails: killed, stopped in order, hung, restarted; for every type of queue,
- * over every road to it, by a scaler that has known the queue before, one that meets it as it fails and one that meets it as it
- * comes back. Messages wait all the time, so the only answers that may be given are the truth and an error.
+ * over every road to it, by a scaler that has known the queue before, one that meets it as it fails, one that meets it as it comes
+ * back, and ones that look in for a moment. Messages wait all the time, so the only answers that may be given are the truth and an error.
  */
 import { connect } from 'amqplib';
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { startRabbitCluster, type RabbitCluster, type RabbitNode } from '../bed/rabbitmq.ts';
 import { startScaler, type TestScaler } from '../bed/scaler.ts';
 import { until } from '../bed/until.ts';
@@ -20,6 +20,7 @@ const DEPTHS: Record<QueueType, number> = { classic: 5, mirrored: 6, quorum: 7, 
 const REPLICATED: readonly QueueType[] = ['mirrored', 'quorum', 'stream'];
 
 const BASELINE_DEADLINE_MS = 60_000;
+const STAY_MS = 6000;
 /** A right answer counts as recovery when nothing else has followed for so long. */
 const SETTLED_MS = 3000;
 
@@ -108,6 +109,33 @@ function roads(): Readonly<Record<string, Readonly<Record<string, string>>>> {
 async function watchAll(suffix: string, who: string): Promise<Witness[]> {
   const scaler = await startScaler();
   scalers.push(scaler);
+  return witnessesOf(scaler, suffix, who);
+}
+
+/** Scalers that look in on the queues now and then, one after the other, and so meet each state of the cluster anew. */
+function passBy(suffix: string): { stop(): Promise<readonly Witness[]> } {
+  const stopped = new AbortController();
+  const witnesses: Witness[] = [];
+  const passing = (async () => {
+    while (!stopped.signal.aborted) {
+      const scaler = await startScaler();
+      const own = witnessesOf(scaler, suffix, 'passing by');
+      witnesses.push(...own);
+      await delay(STAY_MS, undefined, { signal: stopped.signal }).catch(() => undefined);
+      await Promise.all(own.map((witness) => witness.stop()));
+      await scaler.close();
+    }
+  })();
+  return {
+    async stop() {
+      stopped.abort();
+      await passing;
+      return witnesses;
+    },
+  };
+}
+
+function witnessesOf(scaler: TestScaler, suffix: string, who: string): Witness[] {
   return Object.entries(roads()).flatMap(([road, metadata]) =>
     QUEUE_TYPES.map((type) => {
       const queue = type === 'sharded' ? { shardedExchange: `sharded-${suffix}` } : { queueName: `${type}-${suffix}` };
@@ -142,7 +170,7 @@ const FAILURES: readonly Failure[] = [
     awayMs: 25_000,
     comeBack: () => leader.start(),
     failoverMs: 15_000,
-    recoveryMs: 20_000,
+    recoveryMs: 25_000,
   },
   {
     name: 'stopped',
@@ -150,7 +178,7 @@ const FAILURES: readonly Failure[] = [
     awayMs: 25_000,
     comeBack: () => leader.start(),
     failoverMs: 20_000,
-    recoveryMs: 20_000,
+    recoveryMs: 25_000,
   },
   {
     name: 'restarted',
@@ -158,7 +186,7 @@ const FAILURES: readonly Failure[] = [
     awayMs: 0,
     comeBack: () => leader.start(),
     failoverMs: undefined,
-    recoveryMs: 20_000,
+    recoveryMs: 25_000,
   },
   {
     name: 'hung',
@@ -166,7 +194,7 @@ const FAILURES: readonly Failure[] = [
       leader.pause();
       return Promise.resolve();
     },
-    awayMs: 100_000,
+    awayMs: 120_000,
     async comeBack() {
       leader.resume();
       // The nodes have parted by now. Until one of them is restarted, the management API counts what both sides hold.
@@ -174,7 +202,7 @@ const FAILURES: readonly Failure[] = [
       await leader.kill();
       await leader.start();
     },
-    failoverMs: 95_000,
+    failoverMs: 115_000,
     recoveryMs: 30_000,
   },
 ];
@@ -194,10 +222,14 @@ describe('while messages wait, no zero and no false number is told', () => {
       const failedAt = performance.now();
       const failing = failure.fail();
       witnesses.push(...(await watchAll(failure.name, 'met failing')));
+      const passersBy = passBy(failure.name);
+      onTestFinished(async () => {
+        await passersBy.stop();
+      });
       await failing;
       await delay(failure.awayMs);
       const replicated = witnesses.filter(({ name }) => REPLICATED.some((type) => name.startsWith(type)));
-      const failovers = replicated.map((witness) => ({ witness, ms: witness.rightSince(failedAt) }));
+      const failovers = replicated.map((witness) => ({ witness, ms: witness.rightSince(failedAt), last: lastWords(witness) }));
       await failure.comeBack();
       const backAt = performance.now();
       witnesses.push(...(await watchAll(failure.name, 'met coming back')));
@@ -206,11 +238,12 @@ describe('while messages wait, no zero and no false number is told', () => {
         everyMs: 500,
       }).catch(() => false);
       await Promise.all(witnesses.map((witness) => witness.stop()));
+      const all = [...witnesses, ...(await passersBy.stop())];
       await Promise.all(scalers.splice(0).map((scaler) => scaler.close()));
 
-      console.log(`${failure.name}:\n${tallyTable(witnesses)}`);
+      console.log(`${failure.name}:\n${tallyTable(all)}`);
       console.log(recoveryTable(witnesses, failedAt, failovers, backAt));
-      for (const witness of witnesses) {
+      for (const witness of all) {
         expect.soft(witness.wrong(failedAt), `${witness.name}: answers that were neither the truth nor an error`).toEqual([]);
         expect.soft(witness.tally().slow, `${witness.name}: answers later than ${SLOW_MS} ms`).toBe(0);
       }
@@ -227,11 +260,13 @@ describe('while messages wait, no zero and no false number is told', () => {
 function unsettled(witnesses: readonly Witness[]): string {
   return witnesses
     .filter((witness) => !witness.settled(SETTLED_MS))
-    .map(({ name, answers }) => {
-      const { value, active, reason } = answers.at(-1) ?? {};
-      return `${name}: ${reason ?? `value ${value ?? '?'}, active ${active ?? '?'}`}`;
-    })
+    .map((witness) => `${witness.name}: ${lastWords(witness)}`)
     .join('\n');
+}
+
+function lastWords({ answers }: Witness): string {
+  const { value, active, reason } = answers.at(-1) ?? {};
+  return reason ?? `value ${value ?? '?'}, active ${active ?? '?'}`;
 }
 
 function recoveryTable(

@@ -5,7 +5,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { KedaClient, TriggerSpec } from '../keda/client.ts';
 
-const EVERY_MS = 250;
+const EVERY_MS = 400;
 /** No promise of an answer is longer than 2 s; the rest is for a busy machine. */
 export const SLOW_MS = 3000;
 
@@ -116,26 +116,19 @@ export function watchTrigger(name: string, client: KedaClient, spec: TriggerSpec
   };
 }
 
-/** The tallies as an aligned table, with a sum. */
+/** The tallies as an aligned table, with a sum; witnesses of one name share a line. */
 export function tallyTable(witnesses: readonly Witness[]): string {
   const columns = ['readings', 'right', 'unknown', 'zero', 'above', 'below', 'inactive', 'slow'] as const;
-  const tallies = witnesses.map((witness) => ({ name: witness.name, tally: witness.tally() }));
-  const sum = Object.fromEntries(
-    columns.map((column) => [column, tallies.reduce((total, { tally }) => total + tally[column], 0)]),
-  ) as unknown as Tally;
+  const sumOf = (some: readonly Witness[]): number[] => {
+    const tallies = some.map((witness) => witness.tally());
+    return columns.map((column) => tallies.reduce((total, tally) => total + tally[column], 0));
+  };
   const row = (name: string, cells: readonly (string | number)[]): string =>
     `${name.padEnd(48)}${cells.map((cell) => String(cell).padStart(9)).join('')}`;
+  const names = [...new Set(witnesses.map(({ name }) => name))];
   return [
     row('', columns),
-    ...tallies.map(({ name, tally }) =>
-      row(
-        name,
-        columns.map((column) => tally[column]),
-      ),
-    ),
-    row(
-      'all',
-      columns.map((column) => sum[column]),
-    ),
+    ...names.map((name) => row(name, sumOf(witnesses.filter((witness) => witness.name === name)))),
+    row('all', sumOf(witnesses)),
   ].join('\n');
 }
