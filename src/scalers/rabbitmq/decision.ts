@@ -84,7 +84,7 @@ function judge(policy: Policy, measures: Measures, subject: string): Decision {
     }
     case 'PublishedToDeliveredRatio': {
       const published = need(measures, 'publishRate', subject);
-      const delivered = need(measures, 'deliverRate', subject);
+      const delivered = divisor(need(measures, 'deliverRate', subject));
       if (published > 0 && delivered === 0) {
         return withoutRate(policy, measures, `${round(published)}/s published and nothing delivered`);
       }
@@ -99,7 +99,7 @@ function judge(policy: Policy, measures: Measures, subject: string): Decision {
       const count = need(measures, countName, subject);
       if (count === 0) return activity(policy, measures, subject, 0, false, ['the queue is empty: nothing to consume']);
       const published = need(measures, 'publishRate', subject);
-      const delivered = need(measures, 'deliverRate', subject);
+      const delivered = divisor(need(measures, 'deliverRate', subject));
       if (delivered === 0) return withoutRate(policy, measures, `${count} messages and nothing delivered`);
       const seconds = Math.max(0, (published - delivered) / delivered + count / delivered);
       const over = seconds > activation;
@@ -168,6 +168,11 @@ function need(measures: Measures, name: MeasureName, subject: string): number {
     ? 'the management API (rates_mode must not be none)'
     : 'the management API or the Prometheus plugin';
   throw new QueueError('FIELD_MISSING', `${subject}: the broker has not told ${name}; it comes from ${where}`);
+}
+
+/** A rate to divide by: less than a message in a week is none. */
+function divisor(rate: number): number {
+  return rate < 1e-6 ? 0 : rate;
 }
 
 function round(figure: number): number {

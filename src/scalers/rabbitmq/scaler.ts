@@ -19,8 +19,6 @@ import type { TlsSettings } from './tls.ts';
 
 /** The broker answers a declare in about a millisecond, or hangs for 77 s; a trigger's `timeout` only shortens this. */
 const DECLARE_TIMEOUT_MS = 1_000;
-/** Below the time in which a call must be answered, so that the answer can say what failed. */
-const CONNECT_TIMEOUT_MS = 1_500;
 const DEFAULT_USER = 'guest';
 
 export const rabbitmq = defineScaler({
@@ -99,7 +97,7 @@ export const rabbitmq = defineScaler({
                   })),
                 ),
                 login,
-                connectTimeoutMs: Math.min(values.timeout, CONNECT_TIMEOUT_MS),
+                connectTimeoutMs: values.timeout,
                 timeoutMs: Math.min(values.timeout, DECLARE_TIMEOUT_MS),
                 onChange(endpoint, open, error) {
                   events.connections({ broker, endpoint, open });

@@ -1,0 +1,261 @@
+import fc from 'fast-check';
+import { afterEach, describe, expect, it } from 'vitest';
+import { Secret } from '../../../src/auth/secret.ts';
+import { QueueScalerError } from '../../../src/errors.ts';
+import { openAmqp, type AmqpConnection, type Declared } from '../../../src/scalers/rabbitmq/amqp/connection.ts';
+import { createFrameReader, MAX_FRAME_BYTES, ProtocolError } from '../../../src/scalers/rabbitmq/amqp/frames.ts';
+import { until } from '../../bed/until.ts';
+import { frame, short, start, startFakeAmqp, u32, type FakeAmqp, type FakeAmqpOptions, type FakeClient } from './fakeAmqp.ts';
+
+const TIMEOUT_MS = 150;
+let fake: FakeAmqp | undefined;
+let connection: AmqpConnection | undefined;
+let ended: QueueScalerError | undefined;
+
+afterEach(async () => {
+  await connection?.close();
+  await fake?.close();
+  connection = ended = fake = undefined;
+});
+
+async function open(options: FakeAmqpOptions = {}): Promise<AmqpConnection> {
+  fake = await startFakeAmqp(options);
+  connection = await openAmqp({
+    address: { host: '127.0.0.1', port: fake.port, label: 'fake', tls: undefined },
+    login: { user: 'user', password: new Secret('p@ss') },
+    vhost: '/',
+    connectTimeoutMs: 500,
+    timeoutMs: TIMEOUT_MS,
+    onEnd: (error) => {
+      ended = error;
+    },
+  });
+  return connection;
+}
+
+function ask(queue: string): Promise<Declared | QueueScalerError> {
+  return new Promise((resolve) => connection?.declare(queue, resolve));
+}
+
+async function codes(queues: readonly string[]): Promise<Record<string, string | number>> {
+  const answers = await Promise.all(queues.map(async (queue) => [queue, await ask(queue)] as const));
+  return Object.fromEntries(answers.map(([queue, answer]) => [queue, answer instanceof Error ? answer.code : answer.ready]));
+}
+
+function names(count: number, prefix = 'q'): string[] {
+  return Array.from({ length: count }, (_, index) => `${prefix}${index}`);
+}
+
+describe('passive declares', () => {
+  it('are pipelined: a broker that answers nothing until it has many gets many', async () => {
+    const waiting: (() => void)[] = [];
+    await open({
+      onDeclare: (client, channel, queue) => {
+        waiting.push(() => {
+          client.declareOk(channel, queue, Number(queue.slice(1)));
+        });
+        if (waiting.length >= 50) for (const reply of waiting.splice(0)) reply();
+      },
+    });
+    expect(await codes(names(50))).toEqual(Object.fromEntries(names(50).map((queue, index) => [queue, index])));
+  });
+
+  it('are answered each with its own figures, whatever order and number', async () => {
+    await open({
+      onDeclare: (client, channel, queue) => {
+        setTimeout(() => {
+          client.declareOk(channel, queue, Number(queue.slice(1)));
+        }, 1);
+      },
+    });
+    expect(await codes(names(500))).toEqual(Object.fromEntries(names(500).map((queue, index) => [queue, index])));
+  });
+
+  it('are asked again, and not failed, where another queue’s 404 has ended their channel', async () => {
+    await open({
+      onDeclare: (client, channel, queue) => {
+        if (queue.startsWith('missing')) client.closeChannel(channel, 404, `NOT_FOUND - no queue '${queue}' in vhost '/'`);
+        else client.declareOk(channel, queue, 5);
+      },
+    });
+    const queues = names(60).flatMap((queue, index) => (index % 7 === 0 ? [queue, `missing${index}`] : [queue]));
+    const expected = Object.fromEntries(queues.map((queue) => [queue, queue.startsWith('m') ? 'QUEUE_MISSING' : 5]));
+    expect(await codes(queues)).toEqual(expected);
+    expect(await codes(queues)).toEqual(expected);
+    expect(fake?.taken).toBe(1);
+  });
+
+  it.each([
+    [404, "NOT_FOUND - no queue 'q' in vhost '/'", 'QUEUE_MISSING'],
+    [404, "NOT_FOUND - home node 'r3@h' of durable queue 'q' in vhost '/' is down or inaccessible", 'QUEUE_DOWN'],
+    [404, "NOT_FOUND - queue 'q' in vhost '/' process is stopped by supervisor", 'QUEUE_DOWN'],
+    [404, "NOT_FOUND - queue 'no queue 'q'' in vhost '/' has crashed and failed to restart", 'QUEUE_DOWN'],
+    [404, "NOT_FOUND - failed to perform operation on queue 'q' in vhost '/' due to timeout", 'QUEUE_DOWN'],
+    [405, "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'q' in vhost '/'", 'QUEUE_LOCKED'],
+    [403, "ACCESS_REFUSED - configure access to queue 'q' in vhost '/' refused for user 'user'", 'BROKER_FORBIDDEN'],
+    [541, 'INTERNAL_ERROR', 'BROKER_BUSY'],
+  ])('that end in %d %s are %s', async (code, text, expected) => {
+    await open({
+      onDeclare: (client, channel) => {
+        client.closeChannel(channel, code, text);
+      },
+    });
+    expect(await codes(['q'])).toEqual({ q: expected });
+  });
+
+  it('tell a sharded exchange from a queue by the name in the answer', async () => {
+    await open({
+      onDeclare: (client, channel, queue) => {
+        client.declareOk(channel, `sharding: ${queue} - r1@h - 0`, 0);
+      },
+    });
+    const answer = await ask('orders');
+    expect(answer).toMatchObject({ code: 'QUEUE_WRONG_TYPE' });
+    expect((answer as Error).message).toContain('shardedExchange');
+  });
+});
+
+describe('a queue that hangs', () => {
+  it('costs its own answer alone, and is asked again once the broker has given it up', async () => {
+    const hung: (() => void)[] = [];
+    let hangs = true;
+    await open({
+      onDeclare: (client, channel, queue) => {
+        blockable(client, channel, queue, () => queue === 'hangs' && hangs, hung);
+      },
+    });
+    const startedAt = performance.now();
+    const others = names(100);
+    expect(await codes(['a', 'hangs', ...others])).toEqual({
+      a: 1,
+      hangs: 'QUEUE_DOWN',
+      ...Object.fromEntries(others.map((queue) => [queue, 1])),
+    });
+    expect(performance.now() - startedAt).toBeLessThan(TIMEOUT_MS * 10);
+    const askedBefore = fake?.declared.filter((queue) => queue === 'hangs').length;
+    expect(await codes(['hangs', 'b'])).toEqual({ hangs: 'QUEUE_DOWN', b: 1 });
+    // The first declare still waits at the broker, so that a second would only hang as well.
+    expect(fake?.declared.filter((queue) => queue === 'hangs')).toHaveLength(askedBefore ?? NaN);
+    hangs = false;
+    for (const release of hung.splice(0)) release();
+    await until('the queue is read again', async () => (await codes(['hangs']))['hangs'] === 1);
+    expect(ended).toBeUndefined();
+  });
+
+  it('ends the connection where the node itself does not answer any more', async () => {
+    let answers = true;
+    await open({
+      onDeclare: (client, channel, queue) => {
+        if (answers) client.declareOk(channel, queue, 1);
+      },
+      opensChannels: () => answers,
+    });
+    expect(await codes(['q', 'r'])).toEqual({ q: 1, r: 1 });
+    answers = false;
+    expect(await codes(['q', 'r'])).toEqual({ q: 'QUEUE_DOWN', r: 'BROKER_TIMEOUT' });
+    expect(ended).toMatchObject({ code: 'BROKER_TIMEOUT' });
+  });
+});
+
+/** As RabbitMQ does: while one declare is under way on a channel, what comes after it waits. */
+function blockable(client: FakeClient, channel: number, queue: string, blocks: () => boolean, hung: (() => void)[]): void {
+  const blocked = channelsBlocked.get(client.socket) ?? new Map<number, (() => void)[]>();
+  channelsBlocked.set(client.socket, blocked);
+  const behind = blocked.get(channel);
+  const reply = (): void => {
+    client.declareOk(channel, queue, 1);
+  };
+  if (behind !== undefined) behind.push(reply);
+  else if (blocks()) {
+    const rest: (() => void)[] = [];
+    blocked.set(channel, rest);
+    hung.push(() => {
+      blocked.delete(channel);
+      reply();
+      for (const each of rest) each();
+    });
+  } else reply();
+}
+const channelsBlocked = new WeakMap<object, Map<number, (() => void)[]>>();
+
+describe('an opening that fails', () => {
+  it.each([
+    ['HTTP', 'HTTP/1.1 400 Bad Request\r\n\r\n', 'BROKER_REPLY_INVALID', 'HTTP, not AMQP'],
+    ['another version', 'AMQP\0\x01\x00\x00', 'BROKER_REPLY_INVALID', 'another version'],
+    ['a TLS alert', '\x15\x03\x03\x00\x02\x02\x46', 'TLS_FAILED', 'use amqps'],
+    ['noise', 'hello there, this is no AMQP at all', 'BROKER_REPLY_INVALID', 'something other'],
+  ])('says that the peer speaks %s', async (_, reply, code, text) => {
+    const error = await open({ onConnection: (socket) => void socket.write(Buffer.from(reply, 'latin1')) }).catch(
+      (thrown: unknown) => thrown,
+    );
+    expect(error).toMatchObject({ code });
+    expect((error as Error).message).toContain(text);
+  });
+
+  it('says that the login is refused, without the password', async () => {
+    const error = await open({
+      onLogin: (client) => {
+        client.send(0, 10, 50, Buffer.from([1, 147]), short('ACCESS_REFUSED - p@ss'), Buffer.from([0, 0, 0, 0]));
+      },
+    }).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'BROKER_REFUSED' });
+    expect(String(error)).not.toContain('p@ss');
+  });
+
+  it('ends in time where nothing answers', async () => {
+    const error = await open({ onConnection: (socket) => socket.resume() }).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'BROKER_TIMEOUT' });
+    await until('the socket is closed', () => fake?.open === 0);
+  });
+});
+
+describe('bytes that are no AMQP', () => {
+  const whole = Buffer.concat([
+    start,
+    frame(1, 50, 11, short('queue'), u32(7), u32(0)),
+    frame(2, 20, 40, Buffer.from([1, 148]), short('NOT_FOUND'), Buffer.alloc(4)),
+  ]);
+
+  it('are the same frames however they are cut', () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 1, max: whole.length - 1 })), (cuts) => {
+        const read = createFrameReader();
+        const edges = [0, ...[...new Set(cuts)].sort((left, right) => left - right), whole.length];
+        const frames = edges.slice(1).flatMap((end, index) => read(whole.subarray(edges[index], end)));
+        expect(frames.map(({ method }) => method?.name)).toEqual(['connection.start', 'queue.declare-ok', 'channel.close']);
+      }),
+    );
+  });
+
+  it('are a protocol error and nothing worse, and never held beyond one frame', () => {
+    const mutation = fc.array(fc.tuple(fc.nat(whole.length - 1), fc.integer({ min: 0, max: 255 })), { maxLength: 8 });
+    fc.assert(
+      fc.property(mutation, fc.uint8Array({ maxLength: 200 }), (changes, tail) => {
+        const bytes = Buffer.concat([whole, tail]);
+        for (const [at, value] of changes) bytes[at] = value;
+        const read = createFrameReader();
+        try {
+          for (let at = 0; at < bytes.length; at += 7) read(bytes.subarray(at, at + 7));
+        } catch (thrown) {
+          expect(thrown).toBeInstanceOf(ProtocolError);
+        }
+      }),
+    );
+  });
+
+  it('cannot announce a frame larger than was agreed', () => {
+    const head = Buffer.alloc(7);
+    head.writeUInt8(1, 0);
+    head.writeUInt32BE(MAX_FRAME_BYTES + 1, 3);
+    expect(() => createFrameReader()(head)).toThrow(ProtocolError);
+  });
+
+  it('end the connection when they come later, and every question with it', async () => {
+    await open({
+      onDeclare: (client) => {
+        client.socket.write(Buffer.from('garbage that is no frame'));
+      },
+    });
+    expect(await codes(['q', 'r'])).toEqual({ q: 'BROKER_REPLY_INVALID', r: 'BROKER_REPLY_INVALID' });
+  });
+});

@@ -1,0 +1,96 @@
+import { expect, it } from 'vitest';
+import { createZeros, EVENT_MS, type Kind, type ZeroEvidence } from '../../../src/scalers/rabbitmq/zero.ts';
+
+const CONFIRM_MS = 11_000;
+
+function evidence(type: string | undefined, available: number, ...kinds: Kind[]): ZeroEvidence {
+  return { type, available, kinds: new Set(kinds) };
+}
+
+function create() {
+  const clock = { now: 100_000 };
+  const zeros = createZeros(() => clock.now);
+  return {
+    clock,
+    zeros,
+    zero: (some: ZeroEvidence, confirmMs = CONFIRM_MS) => zeros.zero('q', some, confirmMs).confirmed,
+  };
+}
+
+it('takes a classic queue’s zero from its own process at once, even while nodes come and go', () => {
+  const { zero, zeros } = create();
+  zeros.nodeEvent();
+  expect(zero(evidence('classic', 2, 'totals'))).toBe(true);
+});
+
+it.each(['statistics', 'prometheus'] as const)(
+  'takes no zero of a classic queue from %s alone: it may be from before a publish',
+  (kind) => {
+    const { zero } = create();
+    expect(zero(evidence('classic', 2, kind))).toBe(false);
+    expect(zero(evidence('classic', 2, kind, 'declare'))).toBe(true);
+  },
+);
+
+it.each([
+  ['quorum', 2, ['totals', 'declare']],
+  ['stream', 2, ['statistics', 'declare']],
+  [undefined, 1, ['declare']],
+] as const)('lets the zero of a %s queue hold before it counts', (type, available, kinds) => {
+  const { zero, clock } = create();
+  const some = evidence(type, available, ...kinds);
+  expect(zero(some)).toBe(false);
+  clock.now += 5_000;
+  expect(zero(some)).toBe(false);
+  clock.now += 5_900;
+  expect(zero(some)).toBe(false);
+  clock.now += 200;
+  expect(zero(some)).toBe(true);
+  expect(zero(some)).toBe(true);
+});
+
+it('wants several answers, not two that lie far apart', () => {
+  const { zero, clock } = create();
+  const some = evidence('quorum', 2, 'totals', 'declare');
+  expect(zero(some)).toBe(false);
+  clock.now += 60_000;
+  expect(zero(some)).toBe(false);
+  clock.now += 1_000;
+  expect(zero(some)).toBe(true);
+});
+
+it('begins anew when anything else was read, or nothing for long', () => {
+  const { zero, zeros, clock } = create();
+  const some = evidence('quorum', 2, 'totals', 'declare');
+  for (let look = 0; look < 5; look++, clock.now += 5_000) zero(some);
+  expect(zero(some)).toBe(true);
+  zeros.broken('q');
+  expect(zero(some)).toBe(false);
+  for (let look = 0; look < 5; look++, clock.now += 5_000) zero(some);
+  expect(zero(some)).toBe(true);
+  clock.now += 300_000;
+  expect(zero(some)).toBe(false);
+});
+
+it('takes one kind of reader for no confirmation where there are two', () => {
+  const { zero, clock } = create();
+  for (let look = 0; look < 20; look++, clock.now += 5_000) expect(zero(evidence('quorum', 2, 'totals'))).toBe(false);
+});
+
+it('takes no zero of a replicated queue for a while after a node came or went, however long it was zero before', () => {
+  const { zero, zeros, clock } = create();
+  const some = evidence('quorum', 2, 'totals', 'declare');
+  for (let look = 0; look < 5; look++, clock.now += 5_000) zero(some);
+  expect(zero(some)).toBe(true);
+  zeros.nodeEvent();
+  expect(zero(some)).toBe(false);
+  clock.now += EVENT_MS - 1;
+  expect(zero(some)).toBe(false);
+  clock.now += 2;
+  expect(zero(some)).toBe(true);
+});
+
+it('takes any zero with confirmZero 0', () => {
+  const { zero } = create();
+  expect(zero(evidence('quorum', 2, 'totals'), 0)).toBe(true);
+});
