@@ -8,9 +8,9 @@ import { unknown, type Known, type Reading } from './reading.ts';
 import type { BrokerIdentity, Conversation, Question, Watcher } from './scaler.ts';
 
 /** A reading this young answers again: KEDA asks for metric and activity one after the other, and retries failures at once. */
-export const FRESH_MS = 500;
+export const FRESH_MS = 1_000;
 /** Questions that arrive within this time of the first go out as one sweep. */
-const BATCH_WINDOW_MS = 5;
+const BATCH_WINDOW_MS = 20;
 /** No sweep lasts longer; what it has not answered by then is unknown. */
 const SWEEP_DEADLINE_MS = 10_000;
 /** A question that nobody has asked for so long is forgotten. */

@@ -19,6 +19,8 @@ export interface Lists {
   get(kind: ListKind, notBefore?: number): Promise<Rows>;
   /** The type of a queue, as any list has told it last. */
   typeOf(queue: string): string | undefined;
+  /** Has the totals list tell the queue's type, unless that was told lately; never rejects. */
+  learnType(queue: string): Promise<void>;
   /** Queues in the longest list had so far. */
   readonly size: number | undefined;
 }
@@ -31,6 +33,9 @@ interface Slot {
 }
 
 const FAILURE_FRESH_MS = 250;
+/** A queue may have been deleted and declared anew as another type, in ms. */
+const TYPES_FRESH_MS = 60_000;
+const TYPES_RETRY_MS = 5_000;
 
 export function createLists(fetch: (kind: ListKind) => Promise<Rows>): Lists {
   const slots = new Map<ListKind, Slot>();
@@ -49,7 +54,16 @@ export function createLists(fetch: (kind: ListKind) => Promise<Rows>): Lists {
     return slot;
   }
 
-  return {
+  const typesFresh = (queue: string): boolean => {
+    const age = performance.now() - (slots.get('totals')?.rows?.at ?? -Infinity);
+    return age < (types.has(queue) ? TYPES_FRESH_MS : TYPES_RETRY_MS);
+  };
+
+  const lists: Lists = {
+    async learnType(queue) {
+      // Whoever asks for figures tells of the trouble; without a type a zero only takes longer to be believed.
+      if (!typesFresh(queue)) await lists.get('totals').catch(() => undefined);
+    },
     typeOf: (queue) => types.get(queue),
     get size() {
       return size;
@@ -78,11 +92,13 @@ export function createLists(fetch: (kind: ListKind) => Promise<Rows>): Lists {
       return slot.pending;
     },
   };
+  return lists;
 }
 
+/** A row with all figures that counting messages needs. */
+export type CountedRow = Row & { readonly ready: number; readonly unacknowledged: number; readonly messages: number };
+
 /** Whether the row has all figures that counting messages needs. */
-export function isCounted(
-  row: Row,
-): row is Row & { readonly ready: number; readonly unacknowledged: number; readonly messages: number } {
+export function isCounted(row: Row): row is CountedRow {
   return row.error === undefined && row.ready !== undefined && row.unacknowledged !== undefined && row.messages !== undefined;
 }

@@ -9,7 +9,7 @@ import { unknown, type Measures, type QueueReading, type Reading } from '../read
 import type { Declared } from './amqp/connection.ts';
 import { chooseReader, type BulkReader } from './choice.ts';
 import { combine } from './decision.ts';
-import { isCounted, type ListKind } from './lists.ts';
+import { isCounted, type CountedRow, type ListKind } from './lists.ts';
 import type { Row } from './management.ts';
 import { createMembers, type Members } from './members.ts';
 import type { RabbitQuestion } from './question.ts';
@@ -24,6 +24,8 @@ const DECLARE_ALONG = 200;
 interface Listed {
   readonly row: Row;
   readonly kind: ListKind;
+  /** A second reader that says the same. */
+  readonly agreed?: ListKind;
   readonly at: number;
 }
 
@@ -66,7 +68,7 @@ export function createQuestionReader(sources: VhostSources): QuestionReader {
     } catch (thrown) {
       const error = toQueueScalerError(thrown);
       if (error.code === 'QUEUE_MISSING' && question.missingIsZero) return missingAsZero(question, error);
-      if (question.selection.kind === 'queue') zeros.broken(question.selection.name);
+      if (question.selection.kind === 'queue' && error.code !== 'ZERO_UNCONFIRMED') zeros.broken(question.selection.name);
       return unknown(error);
     }
   }
@@ -78,6 +80,7 @@ export function createQuestionReader(sources: VhostSources): QuestionReader {
       return { queue, live, listed: settled ? undefined : await listOne(question, queue, wanted) };
     }
     const listed = await listOne(question, queue, wanted);
+    if (isListed(listed) && listed.kind === 'prometheus' && listed.row.messages === 0) await lists.learnType(queue);
     if (declare !== undefined) {
       return { queue, listed, live: wantsLive(question, queue, listed, wanted) ? await declare(queue) : undefined };
     }
@@ -95,14 +98,20 @@ export function createQuestionReader(sources: VhostSources): QuestionReader {
     return !isLive || !zeros.isConfirmed(queue);
   }
 
-  /** By HTTP alone, the statistics have their say where the totals list is not live or lacks the queue. */
+  /** By HTTP alone, another list has its say on a zero that is not live, and where the totals list lacks the queue. */
   async function secondOpinion(queue: string, listed: View['listed']): Promise<View['listed']> {
-    if (listed === undefined || listed instanceof Error || listed.kind !== 'totals') return listed;
+    if (!isListed(listed) || listed.kind === 'statistics') return listed;
+    if (listed.kind === 'prometheus') {
+      if (listed.row.messages !== 0) return listed;
+      const totals = await listedBy('totals', queue);
+      if (totals === undefined || !isCounted(totals.row)) return listed;
+      return totals.row.messages === 0 ? { ...totals, agreed: 'prometheus' } : totals;
+    }
     if (listed.row.type === 'classic' || (isCounted(listed.row) && listed.row.messages > 0)) return listed;
     const row = await sources.queue(queue);
     if (row === undefined) return listed;
-    const agree = isCounted(row) && isCounted(listed.row) && row.messages === 0;
-    return { row, kind: agree ? 'totals' : 'statistics', at: row.at };
+    if (isCounted(row) && isCounted(listed.row) && row.messages === 0) return { ...listed, agreed: 'statistics' };
+    return { row, kind: 'statistics', at: row.at };
   }
 
   /** The queue's row from the reader that fits; undefined where there is no management API. */
@@ -231,6 +240,7 @@ export function createQuestionReader(sources: VhostSources): QuestionReader {
     if (live instanceof Error && live.row.radius === 'queue') throw live;
     const declared = live === undefined || live instanceof Error ? undefined : live;
     if (declared?.ready === 0 && declared.serviceMs >= SLOW_DECLARE_MS && lists.typeOf(queue) !== 'classic') {
+      zeros.broken(queue);
       const ms = Math.round(declared.serviceMs);
       throw new QueueError('ZERO_UNCONFIRMED', `queue ${queue}: 0 after ${ms} ms, as when its leader does not answer the broker`);
     }
@@ -252,14 +262,10 @@ export function createQuestionReader(sources: VhostSources): QuestionReader {
   function fromBoth(
     question: RabbitQuestion,
     queue: string,
-    {
-      row,
-      kind,
-      at,
-    }: Listed & { readonly row: Row & { readonly ready: number; readonly unacknowledged: number; readonly messages: number } },
+    { row, kind, agreed, at }: Listed & { readonly row: CountedRow },
     declared: Declared | undefined,
   ): Part {
-    const kinds = new Set<Kind>([kind]);
+    const kinds = new Set<Kind>(agreed === undefined ? [kind] : [kind, agreed]);
     const consumers = declared === undefined || row.type === 'stream' ? row.consumers : declared.consumers;
     if (declared !== undefined) kinds.add('declare');
     const measures: Measures = {

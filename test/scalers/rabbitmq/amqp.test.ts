@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Secret } from '../../../src/auth/secret.ts';
-import { QueueScalerError } from '../../../src/errors.ts';
+import type { QueueScalerError } from '../../../src/errors.ts';
 import { openAmqp, type AmqpConnection, type Declared } from '../../../src/scalers/rabbitmq/amqp/connection.ts';
 import { createFrameReader, MAX_FRAME_BYTES, ProtocolError } from '../../../src/scalers/rabbitmq/amqp/frames.ts';
 import { until } from '../../bed/until.ts';
@@ -152,8 +152,9 @@ describe('a queue that hangs', () => {
     });
     expect(await codes(['q', 'r'])).toEqual({ q: 1, r: 1 });
     answers = false;
-    expect(await codes(['q', 'r'])).toEqual({ q: 'QUEUE_DOWN', r: 'BROKER_TIMEOUT' });
-    expect(ended).toMatchObject({ code: 'BROKER_TIMEOUT' });
+    const unanswered = Object.values(await codes(names(20)));
+    expect(unanswered.every((answer) => answer === 'QUEUE_DOWN' || answer === 'BROKER_TIMEOUT')).toBe(true);
+    await until('the connection is given up', () => ended?.code === 'BROKER_TIMEOUT');
   });
 });
 

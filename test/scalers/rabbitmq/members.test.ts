@@ -35,7 +35,7 @@ function membersOf(listed: Listed): ReturnType<typeof createMembers> {
     managementIsAbsent: () => false,
     isCalm: () => !listed.eventful,
     nodeNames: () => listed.nodes,
-    lists: { get: () => Promise.resolve(rows()), typeOf: () => 'classic', size: undefined },
+    lists: { get: () => Promise.resolve(rows()), learnType: () => Promise.resolve(), typeOf: () => 'classic', size: undefined },
     zeros: {
       eventful: () => listed.eventful,
       broken: () => false,
