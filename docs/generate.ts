@@ -9,7 +9,9 @@ import { RULES } from '../src/cli/check/finding.ts';
 import { ERRORS } from '../src/errors.ts';
 import type { Key } from '../src/scalers/metadata.ts';
 import { SCALERS } from '../src/scalers/registry.ts';
+import { createMetrics } from '../src/server/metrics.ts';
 import { envOf, flagOf, LOCAL_SETTINGS, SERVE_SETTINGS, type SettingTable } from '../src/settings.ts';
+import { VERSION } from '../src/version.ts';
 
 const MARK = /(<!-- table:(\S+) -->\n)[\s\S]*?(<!-- \/table -->)/g;
 
@@ -66,10 +68,26 @@ function settings(command: string): string {
   return table(['flag', 'environment', 'default', 'meaning'], rows);
 }
 
+function metrics(): string {
+  const none = (): number => 0;
+  const { registry } = createMetrics(VERSION, { connections: none, streams: none, triggers: none, watches: () => [] });
+  const rows = registry
+    .getMetricsAsArray()
+    .filter(({ name }) => name.startsWith('queue_scaler_'))
+    .map((metric) => {
+      // The registry hands out the metrics themselves, of which its types tell only a part.
+      const { labelNames } = metric as unknown as { readonly labelNames: readonly string[] };
+      const labels = labelNames.length === 0 ? '–' : labelNames.map((label) => `\`${label}\``).join(', ');
+      return [`\`${metric.name}\``, String(metric.type), labels, metric.help];
+    });
+  return table(['metric', 'type', 'labels', 'meaning'], rows);
+}
+
 function make(name: string): string {
   const [kind, of] = name.split(':');
   if (kind === 'errors') return errors();
   if (kind === 'rules') return rules();
+  if (kind === 'metrics') return metrics();
   if (kind === 'settings' && of !== undefined) return settings(of);
   if (kind === 'keys' && of !== undefined) return keys(of);
   throw new Error(`no table is called ${name}`);

@@ -4,7 +4,6 @@
  */
 import { LRUCache } from 'lru-cache';
 import type { CredentialSource, TriggerReference } from '../auth/credentials.ts';
-import { fingerprint } from '../auth/secret.ts';
 import { toQueueScalerError, TriggerError, type QueueScalerError } from '../errors.ts';
 import type { Known, Reading } from './reading.ts';
 import { SCALERS, scalerOf } from './registry.ts';
@@ -76,9 +75,9 @@ export function createTriggers(
 
   return {
     find(reference) {
-      const size = TRIGGER_BYTES + metadataBytes(reference);
-      const sorted = Object.entries(reference.metadata).sort(([left], [right]) => (left < right ? -1 : 1));
-      const key = fingerprint(reference.namespace, reference.name, ...sorted.flat());
+      // Once in the reference and once in its identity.
+      const size = TRIGGER_BYTES + 2 * metadataBytes(reference);
+      const key = identityOf(reference);
       let found = triggers.get(key);
       if (found === undefined) {
         try {
@@ -94,6 +93,16 @@ export function createTriggers(
     },
     all: () => [...triggers.values()].flatMap((found) => ('trigger' in found ? [found.trigger] : [])),
   };
+}
+
+/** One text for one reference: lengths keep parts apart, and the order of the metadata, which is a map on the wire, has no part in it. */
+function identityOf({ namespace, name, metadata }: TriggerReference): string {
+  let identity = `${namespace.length} ${namespace}${name.length} ${name}`;
+  for (const key of Object.keys(metadata).sort()) {
+    const value = metadata[key] ?? '';
+    identity += `${key.length} ${key}${value.length} ${value}`;
+  }
+  return identity;
 }
 
 /** Throws if it is too much. */

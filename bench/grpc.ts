@@ -1,0 +1,239 @@
+/**
+ * What the gRPC side costs: GetMetrics against an empty grpc-js handler, ten thousand triggers polled as KEDA does with a stream open
+ * for each, and the time from start to serving. All servers are processes of their own, from the bundle, before a real Redis.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { build } from 'esbuild';
+import packageJson from '../package.json' with { type: 'json' };
+import { cpuMsOf } from '../test/bed/process.ts';
+import { startRedis, type RedisServer } from '../test/bed/redis.ts';
+import { createKedaClient, type KedaClient } from '../test/keda/client.ts';
+import { median, quantile, type Benchmark } from './report.ts';
+
+const ROOT = join(import.meta.dirname, '..');
+const BUNDLE = join(ROOT, 'dist/bundle/main.mjs');
+const EMPTY = join(import.meta.dirname, 'servers/empty.ts');
+
+const STARTS = 5;
+const START_GOAL_MS = 500;
+const TURNS = 3;
+const TURN_MS = 4_000;
+const IN_FLIGHT = 32;
+/** 70 % of the baseline's throughput, told as CPU time a call. */
+const CPU_GOAL = 1 / 0.7;
+
+const TRIGGERS = 10_000;
+const POLL_MS = 30_000;
+const HPA_MS = 15_000;
+const SETTLE_MS = 10_000;
+const P99_GOAL_MS = 25;
+const RSS_GOAL_MB = 300;
+
+const bench: Benchmark = async (report) => {
+  await bundle();
+  const redis = await startRedis();
+  try {
+    const starts: number[] = [];
+    for (let start = 0; start < STARTS; start++) {
+      const server = await startProcess([BUNDLE, 'serve']);
+      starts.push(server.startMs);
+      await server.stop();
+    }
+    report.figure('from start to serving, from the bundle (median)', median(starts), 'ms', START_GOAL_MS);
+
+    await throughput(redis, report);
+    await tenThousand(redis, report);
+  } finally {
+    await redis.close();
+  }
+};
+export default bench;
+
+/** As `npm run bundle` does. */
+async function bundle(): Promise<void> {
+  const banner = /--banner:js=([^"]*)"/.exec(packageJson.scripts.bundle)?.[1] ?? '';
+  await build({
+    entryPoints: [join(ROOT, 'src/main.ts')],
+    bundle: true,
+    platform: 'node',
+    target: 'node20',
+    format: 'esm',
+    splitting: true,
+    outdir: join(ROOT, 'dist/bundle'),
+    outExtension: { '.js': '.mjs' },
+    banner: { js: banner },
+    logLevel: 'warning',
+  });
+}
+
+async function throughput(redis: RedisServer, report: Parameters<Benchmark>[0]): Promise<void> {
+  const scaler = await startProcess([BUNDLE, 'serve']);
+  const empty = await startProcess(['--import', 'tsx', EMPTY]);
+  try {
+    const ours: Cost[] = [];
+    const baseline: Cost[] = [];
+    for (let turn = 0; turn <= TURNS; turn++) {
+      const costs = [await load(scaler, redis), await load(empty, redis)] as const;
+      // The first turn is for the compiler.
+      if (turn === 0) continue;
+      ours.push(costs[0]);
+      baseline.push(costs[1]);
+    }
+    const cpu = (costs: readonly Cost[]): number => median(costs.map(({ cpuUs }) => cpuUs));
+    const rate = (costs: readonly Cost[]): number => median(costs.map(({ perSecond }) => perSecond));
+    report.ratio('CPU of a GetMetrics against an empty grpc-js handler', cpu(ours), cpu(baseline), 'µs', CPU_GOAL);
+    report.figure('GetMetrics a second, one caller process', rate(ours), '/s');
+    report.figure('the same against the empty handler', rate(baseline), '/s');
+  } finally {
+    await scaler.stop();
+    await empty.stop();
+  }
+}
+
+interface Cost {
+  readonly cpuUs: number;
+  readonly perSecond: number;
+}
+
+/** Keeps calls under way for a while; they must all succeed. */
+async function load(server: Started, redis: RedisServer): Promise<Cost> {
+  const client = createKedaClient(server.grpc);
+  try {
+    const request = { scaledObjectRef: client.trigger({ metadata: metadata(redis, 'throughput') }).reference, metricName: 'm' };
+    const cpuBefore = cpuMsOf(server.pid);
+    const startedAt = performance.now();
+    let calls = 0;
+    const caller = async (): Promise<void> => {
+      while (performance.now() - startedAt < TURN_MS) {
+        await client.call('GetMetrics', request);
+        calls++;
+      }
+    };
+    await Promise.all(Array.from({ length: IN_FLIGHT }, caller));
+    return {
+      cpuUs: ((cpuMsOf(server.pid) - cpuBefore) * 1000) / calls,
+      perSecond: (calls * 1000) / (performance.now() - startedAt),
+    };
+  } finally {
+    client.close();
+  }
+}
+
+async function tenThousand(redis: RedisServer, report: Parameters<Benchmark>[0]): Promise<void> {
+  const scaler = await startProcess([BUNDLE, 'serve']);
+  const client = createKedaClient(scaler.grpc);
+  try {
+    const references = Array.from({ length: TRIGGERS }, (_, number) => ({
+      name: `worker-${number}`,
+      metadata: metadata(redis, `list-${number}`),
+    })).map((spec) => client.trigger(spec));
+    const streams = references.map((trigger) => trigger.push());
+    await Promise.all(streams.map((stream) => stream.next(false, 120_000)));
+    await sleep(SETTLE_MS);
+
+    const latencies: number[] = [];
+    const failures: unknown[] = [];
+    const cpuBefore = cpuMsOf(scaler.pid);
+    const startedAt = performance.now();
+    await spread(POLL_MS, [POLL_MS, HPA_MS], references.length, (number) =>
+      asKeda(client, references[number]?.reference, latencies).catch((error: unknown) => failures.push(error)),
+    );
+    const seconds = (performance.now() - startedAt) / 1000;
+    report.figure(`calls a second for ${TRIGGERS} triggers with a stream each`, latencies.length / seconds, '/s');
+    report.figure('p50 of these calls, at the caller', quantile(latencies, 0.5), 'ms');
+    report.figure('p99 of these calls, at the caller', quantile(latencies, 0.99), 'ms', P99_GOAL_MS);
+    report.figure('calls that failed', failures.length, '', 0);
+    report.figure('CPU of the scaler', (cpuMsOf(scaler.pid) - cpuBefore) / 10 / seconds, '% of a core');
+    report.figure('RSS of the scaler', rssMb(scaler.pid), 'MB', RSS_GOAL_MB);
+    for (const stream of streams) stream.close();
+  } finally {
+    client.close();
+    await scaler.stop();
+  }
+}
+
+/** Calls `ask` for each number at even distances, each at all the given periods, for `forMs`. */
+async function spread(
+  forMs: number,
+  periods: readonly number[],
+  count: number,
+  ask: (number: number) => Promise<unknown>,
+): Promise<void> {
+  const TICK_MS = 5;
+  const asked = periods.map(() => 0);
+  const under = new Set<Promise<unknown>>();
+  const startedAt = performance.now();
+  for (let passed = 0; passed < forMs; passed = performance.now() - startedAt) {
+    periods.forEach((period, index) => {
+      const due = Math.floor((passed / period) * count);
+      for (let number = asked[index] ?? 0; number < due; number++) {
+        const answer = ask(number % count).finally(() => under.delete(answer));
+        under.add(answer);
+      }
+      asked[index] = due;
+    });
+    await sleep(TICK_MS);
+  }
+  await Promise.all(under);
+}
+
+async function asKeda(client: KedaClient, reference: unknown, latencies: number[]): Promise<void> {
+  const timed = async (method: 'GetMetricSpec' | 'GetMetrics' | 'IsActive', request: unknown): Promise<void> => {
+    const startedAt = performance.now();
+    await client.call(method, request);
+    latencies.push(performance.now() - startedAt);
+  };
+  await timed('GetMetricSpec', reference);
+  await timed('GetMetrics', { scaledObjectRef: reference, metricName: 'm' });
+  await timed('IsActive', reference);
+}
+
+function metadata(redis: RedisServer, listName: string): Record<string, string> {
+  return { scaler: 'redis', address: `127.0.0.1:${redis.port}`, listName };
+}
+
+function rssMb(pid: number): number {
+  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
+}
+
+interface Started {
+  readonly grpc: string;
+  readonly pid: number;
+  readonly startMs: number;
+  stop(): Promise<void>;
+}
+
+async function startProcess(args: readonly string[]): Promise<Started> {
+  const startedAt = performance.now();
+  const child = spawn(process.execPath, args, {
+    env: {
+      ...process.env,
+      QUEUE_SCALER_GRPC_ADDRESS: '127.0.0.1:0',
+      QUEUE_SCALER_HTTP_ADDRESS: '127.0.0.1:0',
+      QUEUE_SCALER_KUBERNETES: 'off',
+    },
+    stdio: ['ignore', 'inherit', 'pipe'],
+  });
+  const exited = once(child, 'exit');
+  for await (const line of createInterface({ input: child.stderr })) {
+    if (!line.includes('"msg":"serving"')) continue;
+    const { grpc } = JSON.parse(line) as { grpc: string };
+    // Leaving the loop pauses the stream, and a full pipe would hold up the process.
+    setImmediate(() => child.stderr.resume());
+    return {
+      grpc,
+      pid: child.pid ?? 0,
+      startMs: performance.now() - startedAt,
+      stop: async () => {
+        child.kill('SIGTERM');
+        await exited;
+      },
+    };
+  }
+  throw new Error(`${args.join(' ')} ended before it served`);
+}
