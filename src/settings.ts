@@ -45,6 +45,12 @@ export const SERVE_SETTINGS = {
     placeholder: 'host:port',
     doc: 'Where /metrics, /livez and /readyz are served. Port 0 takes a free one.',
   },
+  page: {
+    schema: oneOf(['on', 'off']),
+    default: 'on',
+    placeholder: 'on|off',
+    doc: 'Whether the status page is served at / of the HTTP address. It shows names and figures to whoever reaches it, and no secrets.',
+  },
   kubernetes: {
     schema: oneOf(['auto', 'off']),
     default: 'auto',

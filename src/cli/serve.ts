@@ -25,6 +25,7 @@ async function serve(flags: Readonly<Record<string, string>>): Promise<void> {
   const server = await startServer({
     grpcAddress: settings.grpcAddress,
     httpAddress: settings.httpAddress,
+    page: settings.page === 'on',
     credentials: await openCredentials(settings, process.env, logger),
     logger,
     shutdownGraceMs: settings.shutdownGrace,

@@ -58,7 +58,7 @@ export async function run(options: RunOptions): Promise<RunEnd> {
   const { plan, manifests, logger, stop, kill } = options;
   const server = await startServer({
     grpcAddress: LOOPBACK_ANY_PORT,
-    ...(options.httpAddress === undefined ? {} : { httpAddress: options.httpAddress }),
+    ...(options.httpAddress === undefined ? {} : { httpAddress: options.httpAddress, page: true }),
     credentials: createResolver({ reader: manifests.reader }),
     logger,
     ...(options.scalers === undefined ? {} : { scalers: options.scalers }),

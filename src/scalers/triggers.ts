@@ -46,6 +46,14 @@ export interface Trigger {
   watch(watcher: TriggerWatcher, signal: AbortSignal): void;
 }
 
+/** Hears what each trigger says, whoever asked; must not throw. */
+export interface TriggerObserver {
+  sample(trigger: Trigger, sample: Sample): void;
+  trouble(trigger: Trigger, error: QueueScalerError): void;
+}
+
+const noObserver: TriggerObserver = { sample: () => undefined, trouble: () => undefined };
+
 export interface Triggers {
   /** Throws a {@link TriggerError} that lists every fault of the metadata. */
   find(reference: TriggerReference): Trigger;
@@ -61,6 +69,7 @@ export function createTriggers(
   credentials: CredentialSource,
   samplers: Samplers,
   scalers: readonly Scaler[] = SCALERS,
+  observer: TriggerObserver = noObserver,
 ): Triggers {
   const triggers = new LRUCache<string, { readonly trigger: Trigger } | { readonly error: TriggerError }>({
     max: MAX_TRIGGERS,
@@ -70,7 +79,7 @@ export function createTriggers(
   function parse(reference: TriggerReference): Trigger {
     const scaler = scalerOf(reference.metadata, scalers);
     const spec = scaler.spec(reference.metadata, credentials.available ? 'later' : 'none');
-    return createTrigger(reference, scaler, spec, credentials, samplers);
+    return createTrigger(reference, scaler, spec, credentials, samplers, observer);
   }
 
   return {
@@ -125,6 +134,7 @@ function createTrigger(
   spec: MetricSpec,
   credentials: CredentialSource,
   samplers: Samplers,
+  observer: TriggerObserver,
 ): Trigger {
   let bound: { readonly version: string; readonly bound: Bound } | undefined;
 
@@ -138,10 +148,27 @@ function createTrigger(
 
   function decided(reading: Known, current: Bound): Sample {
     latest = { reading, decision: current.decide(reading) };
+    observer.sample(trigger, latest);
     return latest;
   }
 
-  return {
+  async function readNow(signal: AbortSignal): Promise<Sample> {
+    let current = await bind(signal);
+    let reading = await samplers.of(current).read(current.question, signal);
+    if (credentials.available && isRefusal(reading)) {
+      // The secret may have been rotated: where it was, the new one is asked with at once.
+      credentials.refused(reference);
+      const renewed = await bind(signal);
+      if (renewed !== current) {
+        current = renewed;
+        reading = await samplers.of(current).read(current.question, signal);
+      }
+    }
+    if (!reading.known) throw reading.error;
+    return decided(reading, current);
+  }
+
+  const trigger: Trigger = {
     reference,
     scaler,
     spec,
@@ -152,19 +179,12 @@ function createTrigger(
     },
 
     async read(signal) {
-      let current = await bind(signal);
-      let reading = await samplers.of(current).read(current.question, signal);
-      if (credentials.available && isRefusal(reading)) {
-        // The secret may have been rotated: where it was, the new one is asked with at once.
-        credentials.refused(reference);
-        const renewed = await bind(signal);
-        if (renewed !== current) {
-          current = renewed;
-          reading = await samplers.of(current).read(current.question, signal);
-        }
+      try {
+        return await readNow(signal);
+      } catch (thrown) {
+        if (!signal.aborted) observer.trouble(trigger, toQueueScalerError(thrown));
+        throw thrown;
       }
-      if (!reading.known) throw reading.error;
-      return decided(reading, current);
     },
 
     watch(watcher, signal) {
@@ -173,11 +193,16 @@ function createTrigger(
       let watched: Bound | undefined;
       let timer: NodeJS.Timeout | undefined;
 
+      const tell = (error: QueueScalerError): void => {
+        observer.trouble(trigger, error);
+        watcher.trouble(error);
+      };
+
       const hear = (reading: Reading, current: Bound): void => {
         if (signal.aborted || current !== watched) return;
         if (!reading.known) {
           if (credentials.available && isRefusal(reading)) credentials.refused(reference);
-          watcher.trouble(reading.error);
+          tell(reading.error);
           return;
         }
         try {
@@ -185,7 +210,7 @@ function createTrigger(
           sleeping = !sample.decision.active;
           watcher.sample(sample);
         } catch (thrown) {
-          watcher.trouble(toQueueScalerError(thrown));
+          tell(toQueueScalerError(thrown));
         }
       };
 
@@ -204,7 +229,7 @@ function createTrigger(
             });
           }
         } catch (thrown) {
-          if (!signal.aborted) watcher.trouble(toQueueScalerError(thrown));
+          if (!signal.aborted) tell(toQueueScalerError(thrown));
         }
         // Only credentials from elsewhere can change under a watch.
         if (credentials.available && !signal.aborted) timer = setTimeout(() => void follow(), REBIND_MS);
@@ -221,6 +246,7 @@ function createTrigger(
       void follow();
     },
   };
+  return trigger;
 }
 
 function isRefusal(reading: Reading): boolean {

@@ -12,6 +12,8 @@ import { VERSION } from '../version.ts';
 import { listen } from './address.ts';
 import { followCertificates, type CertificateFiles, type Certificates } from './certificates.ts';
 import { startGrpcServer, type GrpcServer } from './grpc/server.ts';
+import { createHistory } from './http/page/history.ts';
+import { createPage } from './http/page/page.ts';
 import { createHttpServer } from './http/server.ts';
 import { createJournal, createRefusalLog } from './journal.ts';
 import { createLifecycle, SHUTDOWN_GRACE_MS } from './lifecycle.ts';
@@ -22,6 +24,8 @@ export interface ServerOptions {
   readonly grpcAddress: string;
   /** Nothing is served by HTTP without it. */
   readonly httpAddress?: string;
+  /** Whether the status page is served at `/`. */
+  readonly page?: boolean;
   /** Closed with the server. */
   readonly credentials: CredentialSource;
   readonly logger: Logger;
@@ -70,13 +74,17 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     lifecycle.started('credentials', () => credentials.close());
     const samplers = createSamplers(metrics.samplerEvents);
     lifecycle.started('brokers', () => samplers.close());
-    triggers = createTriggers(credentials, samplers, options.scalers ?? SCALERS);
+    const history = options.page === true && options.httpAddress !== undefined ? createHistory() : undefined;
+    triggers = createTriggers(credentials, samplers, options.scalers ?? SCALERS, history);
+    const known = triggers;
 
     let httpAddress: string | undefined;
     if (options.httpAddress !== undefined) {
-      const http = createHttpServer({ registry: metrics.registry, waitingFor });
+      const page = history === undefined ? undefined : createPage(history, () => known.all());
+      const http = createHttpServer({ registry: metrics.registry, waitingFor, page });
       httpAddress = await listen(http, options.httpAddress);
       lifecycle.started('http', () => {
+        page?.close();
         http.close();
         http.closeAllConnections();
       });

@@ -7,7 +7,11 @@ import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 /** Debian's package of each broker and a file that it brings. */
-const PACKAGES = { 'rabbitmq-server': '/usr/lib/rabbitmq/bin/rabbitmq-server', 'redis-server': '/usr/bin/redis-server' };
+const PACKAGES = {
+  'rabbitmq-server': '/usr/lib/rabbitmq/bin/rabbitmq-server',
+  'redis-server': '/usr/bin/redis-server',
+  chromium: '/usr/bin/chromium',
+};
 /** Debian's way to say that installing a package must start no service: a script that answers 101. */
 const SERVICE_POLICY = '/usr/sbin/policy-rc.d';
 const APT_DEADLINE_MS = 600_000;

@@ -3,6 +3,7 @@
  */
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { Registry } from 'prom-client';
+import type { Page } from './page/page.ts';
 
 const REQUEST_TIMEOUT_MS = 5_000;
 const MAX_HEADERS = 100;
@@ -11,6 +12,8 @@ export interface HttpSources {
   readonly registry: Registry;
   /** What is still waited for; empty if ready. */
   waitingFor(): readonly string[];
+  /** The status page, if it is served. */
+  readonly page?: Page | undefined;
 }
 
 export function createHttpServer({ registry, ...sources }: HttpSources): Server {
@@ -21,6 +24,7 @@ export function createHttpServer({ registry, ...sources }: HttpSources): Server 
       reply(response, 405, 'method not allowed\n');
       return;
     }
+    if (sources.page?.handle(request, response) === true) return;
     switch (request.url?.split('?', 1)[0] ?? '') {
       case '/metrics':
         registry.metrics().then(

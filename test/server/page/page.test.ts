@@ -1,0 +1,205 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { gzipSync } from 'node:zlib';
+import type { Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { BrokerError } from '../../../src/errors.ts';
+import type { Trigger } from '../../../src/scalers/triggers.ts';
+import { startBrowser, type TestBrowser } from '../../bed/browser.ts';
+import { createMemoryBroker } from '../../bed/memoryScaler.ts';
+import { startScaler, type TestScaler } from '../../bed/scaler.ts';
+import { until } from '../../bed/until.ts';
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const MANY = 10_000;
+
+const broker = createMemoryBroker();
+const never = new AbortController().signal;
+let scaler: TestScaler;
+let browser: TestBrowser;
+
+function trigger(name: string, more: Record<string, string> = {}): Trigger {
+  const metadata = { scaler: 'memory', queueName: name, host: 'memory://user:hunter2@broker/', ...more };
+  return scaler.server.triggers.find({ namespace: 'shop', name, metadata });
+}
+
+async function open(path = '/'): Promise<Page> {
+  const page = await browser.context.newPage();
+  await page.goto(`http://${scaler.http}${path}`);
+  return page;
+}
+
+/** Problems that axe knows of, as `rule: element`. */
+async function problemsOf(page: Page): Promise<string[]> {
+  await page.evaluate(AXE);
+  return page.evaluate(async () => {
+    const { axe } = globalThis as unknown as {
+      axe: { run(): Promise<{ violations: { id: string; nodes: { html: string; failureSummary: string }[] }[] }> };
+    };
+    const { violations } = await axe.run();
+    return violations.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`));
+  });
+}
+
+beforeAll(async () => {
+  scaler = await startScaler({ page: true, scalers: [broker.scaler] });
+  browser = await startBrowser();
+  broker.set('orders', 42);
+  broker.set('mails', 0);
+  await Promise.all(['orders', 'mails'].map((name) => trigger(name).read(never)));
+});
+afterAll(async () => {
+  await browser.close();
+  await scaler.close();
+});
+
+describe('the status page', () => {
+  test('lists triggers with state, value and target', async () => {
+    const page = await open();
+    await page.getByRole('row', { name: /shop\/orders/ }).waitFor();
+    const cells = await page
+      .getByRole('row', { name: /shop\/orders/ })
+      .getByRole('gridcell')
+      .allTextContents();
+    expect(cells.slice(0, 5)).toEqual(['● active', 'shop/orders', 'memory-orders', '42 / 20', '42']);
+    expect(await page.locator('#summary').textContent()).toBe('2 triggers: 1 active, 1 idle, 0 unknown');
+    await page.close();
+  });
+
+  test('shows a wake within a second', async () => {
+    const stop = new AbortController();
+    trigger('mails').watch({ sample: () => undefined, trouble: () => undefined }, stop.signal);
+    const page = await open();
+    const row = page.getByRole('row', { name: /shop\/mails/ });
+    await row.waitFor();
+    const began = performance.now();
+    broker.set('mails', 3);
+    await row.getByText('● active').waitFor({ timeout: 5_000 });
+    expect(performance.now() - began).toBeLessThan(1_000);
+    expect(await row.locator('.c-wakes').textContent()).toBe('1');
+    broker.set('mails', 0);
+    await row.getByText('○ idle').waitFor();
+    stop.abort();
+    await page.close();
+  });
+
+  test('explains one trigger, follows it, and comes back with Escape to the same row', async () => {
+    const page = await open();
+    await page.getByRole('row', { name: /shop\/orders/ }).focus();
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: 'shop/orders' }).waitFor();
+    expect(await page.locator('#detail').innerText()).toContain('42 ready');
+    expect(await page.getByRole('img').getAttribute('aria-label')).toContain('highest 42');
+    broker.set('orders', 50);
+    await until('a reading that is not remembered', async () => (await trigger('orders').read(never)).decision.value === 50);
+    await page.locator('#detail').getByText('50 ready').waitFor();
+    await page.keyboard.press('Escape');
+    await page.getByRole('row', { name: /shop\/orders/ }).waitFor();
+    expect(await page.evaluate('document.activeElement.textContent')).toContain('shop/orders');
+    await page.close();
+  });
+
+  test('says why a state is unknown and since when', async () => {
+    broker.fail(new BrokerError('BROKER_UNREACHABLE', 'memory://: connection refused'));
+    await expect(trigger('broken').read(never)).rejects.toThrow('refused');
+    broker.fail(undefined);
+    const page = await open('/#/trigger/shop%2Fbroken%2Fmemory-broken');
+    await page.getByRole('heading', { name: 'Why it is unknown' }).waitFor();
+    const text = await page.locator('#detail').innerText();
+    expect(text).toContain('memory://: connection refused');
+    expect(text).toContain('KEDA holds the number of replicas');
+    await page.close();
+  });
+
+  test('has no fault that axe finds, in the list and in the detail, light and dark, and on a phone', async () => {
+    const page = await open();
+    for (const colorScheme of ['light', 'dark'] as const) {
+      for (const size of [
+        { width: 1280, height: 800 },
+        { width: 360, height: 640 },
+      ]) {
+        await page.emulateMedia({ colorScheme });
+        await page.setViewportSize(size);
+        await page.goto(`http://${scaler.http}/#`);
+        await page.getByRole('row', { name: /shop\/orders/ }).waitFor();
+        expect(await problemsOf(page)).toEqual([]);
+        expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
+        await page.goto(`http://${scaler.http}/#/trigger/shop%2Forders%2Fmemory-orders`);
+        await page.getByRole('img').waitFor();
+        expect(await problemsOf(page)).toEqual([]);
+        expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
+      }
+    }
+    await page.close();
+  });
+
+  test('loads nothing from elsewhere, under a policy that forbids it, and no part shows a secret', async () => {
+    const page = await browser.context.newPage();
+    const urls: string[] = [];
+    const complaints: string[] = [];
+    page.on('request', (request) => urls.push(request.url()));
+    page.on('console', (message) => complaints.push(message.text()));
+    page.on('pageerror', (error) => complaints.push(error.message));
+    await page.goto(`http://${scaler.http}/`);
+    await page.getByRole('row', { name: /shop\/orders/ }).waitFor();
+    expect(urls.filter((url) => !url.startsWith(`http://${scaler.http}/`) && !url.startsWith('data:'))).toEqual([]);
+    expect(complaints).toEqual([]);
+    const response = await fetch(`http://${scaler.http}/`);
+    expect(response.headers.get('content-security-policy')).toContain("default-src 'none'");
+    const texts = await Promise.all(
+      ['/api/triggers', '/api/trigger?id=shop/orders/memory-orders'].map(async (path) =>
+        (await fetch(`http://${scaler.http}${path}`)).text(),
+      ),
+    );
+    expect(texts.join()).toContain('memory-orders');
+    expect(texts.join() + (await page.content())).not.toMatch(/hunter2|user:/);
+    await page.close();
+  });
+
+  test('is read-only', async () => {
+    for (const method of ['POST', 'PUT', 'DELETE']) {
+      expect((await fetch(`http://${scaler.http}/api/triggers`, { method })).status).toBe(405);
+    }
+  });
+
+  test('has less than 100 KB of script, compressed', () => {
+    const folder = new URL('../../../src/server/http/page/assets/', import.meta.url);
+    const scripts = ['app.js', 'rows.js', 'detail.js'].map((name) => readFileSync(new URL(name, folder)));
+    expect(gzipSync(Buffer.concat(scripts)).length).toBeLessThan(100_000);
+  });
+
+  test('holds ten thousand triggers with few elements; search, filter, sort and End find their way', async () => {
+    for (let index = 0; index < MANY; index++) trigger(`many-${String(index).padStart(5, '0')}`);
+    broker.set('many-00777', 7);
+    await trigger('many-00777').read(never);
+    const page = await open();
+    await page.getByText(/^1000\d triggers/).waitFor();
+    expect(await page.locator('#rows > *').count()).toBeLessThan(100);
+    expect(await page.getByRole('grid').getAttribute('aria-rowcount')).toMatch(/^1000\d$/);
+
+    await page.locator('.row').first().focus();
+    await page.keyboard.press('End');
+    await page.getByRole('row', { name: /shop\/orders/ }).waitFor();
+
+    await page.keyboard.press('/');
+    await page.keyboard.type('many 777 SHOP');
+    await page.getByText(/^\d+ of 1000\d triggers/).waitFor();
+    await page.getByLabel('State').selectOption('active');
+    await page.getByText(/^1 of 1000\d triggers/).waitFor();
+    expect(await page.locator('.row:visible').allTextContents()).toEqual([expect.stringContaining('shop/many-00777')]);
+
+    await page.getByLabel('State').selectOption('');
+    await page.getByRole('searchbox').fill('');
+    await page.getByRole('button', { name: 'Waiting' }).click();
+    await page.locator('[aria-sort="descending"]').waitFor();
+    await page.locator('.row[aria-rowindex="2"]').getByText('shop/orders').waitFor();
+    await page.close();
+  });
+
+  test('can be turned off', async () => {
+    const without = await startScaler({ page: false, scalers: [broker.scaler] });
+    expect((await fetch(`http://${without.http}/`)).status).toBe(404);
+    expect((await fetch(`http://${without.http}/api/triggers`)).status).toBe(404);
+    await without.close();
+  });
+});
