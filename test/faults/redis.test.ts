@@ -326,6 +326,51 @@ describe('in a cluster', () => {
   });
 });
 
+describe('a cluster’s primary that sleeps through a failover', () => {
+  it('is never believed when it wakes', async () => {
+    const cluster = await startRedisCluster();
+    closers.push(() => cluster.close());
+    const asker = open();
+    const [drained, filled] = ['{stale}drained', '{stale}filled'];
+    const slot = slotOf(drained);
+    const old = await cluster.ownerOf(slot);
+    await old.call('RPUSH', drained, ...Array.from({ length: 50 }, String));
+    await old.call('RPUSH', filled, 'x');
+    await old.call('WAIT', 1, 5_000);
+    const base = { scaler: 'redis-cluster', addresses: cluster.addresses, staleAfter: '0s' };
+    const triggers = [drained, filled].map((listName) => asker.trigger({ ...base, listName }));
+    for (const trigger of triggers) await trigger.read(AbortSignal.timeout(2_000));
+    old.pause();
+    const next = await until(
+      'a replica takes over',
+      async () => {
+        const owner = await cluster.ownerOf(slot);
+        return owner.port === old.port ? undefined : owner;
+      },
+      { deadlineMs: 30_000 },
+    );
+    await next.call('LTRIM', drained, 0, 0);
+    await next.call('RPUSH', filled, ...Array.from({ length: 49 }, String));
+    const values = [new Set<number>(), new Set<number>()];
+    const endsAt = performance.now() + 6_000;
+    let resumed = false;
+    while (performance.now() < endsAt) {
+      if (!resumed && performance.now() > endsAt - 4_000) {
+        old.resume();
+        resumed = true;
+      }
+      await Promise.all(
+        triggers.map(async (trigger, index) => {
+          const sample = await trigger.read(AbortSignal.timeout(1_000)).catch(() => undefined);
+          if (sample !== undefined) values[index]?.add(sample.decision.value);
+        }),
+      );
+      await sleep(20);
+    }
+    expect(values).toEqual([new Set([1]), new Set([50])]);
+  });
+});
+
 describe('ten thousand pushes', () => {
   it('to sleeping lists wake every one of them, while connections are cut', async () => {
     const server = await startRedis({ persistent: true });

@@ -11,7 +11,8 @@ import { answer, type Role } from './answer.ts';
 import { createDiscovery } from './discovery.ts';
 import type { NamePattern } from './names.ts';
 import type { NodeListener } from './node.ts';
-import { countPart, streamPart, type Part, type PartResult } from './parts.ts';
+import type { Part, PartResult } from './parts.ts';
+import { patternsOf, plan, type Plan } from './plan.ts';
 import type { RedisQuestion } from './questions.ts';
 import { createReader } from './reader.ts';
 import { VIEW_PERIOD_MS, type Topology, type View } from './topology/topology.ts';
@@ -166,7 +167,7 @@ export function createConversation(
     const left = new Map<Asked, number>();
     const taken: Promise<void>[] = [];
     const settle = (each: Asked): void => {
-      const reading = answer(each.question, each.roles, (id) => results.get(id), seen, notes(each.question, []));
+      const reading = answer(each.question, each.roles, (id) => results.get(id), seen, []);
       if (reading === undefined) return;
       if (!maybeTaken(each.question, reading)) report(each.question.key, reading);
       else {
@@ -220,7 +221,7 @@ export function createConversation(
         const role = roles.find((each) => each.partId === id);
         if (result !== undefined && 'value' in result && result.value.exists && role !== undefined) seenKeys.set(role.key, true);
       }
-      const reading = answer(question, roles, (id) => watch.result(id), seen, notes(question, ids));
+      const reading = answer(question, roles, (id) => watch.result(id), seen, notes(ids));
       if (reading === undefined || checking) return;
       if (!maybeTaken(question, reading)) {
         watcher.report(reading);
@@ -282,41 +283,12 @@ export function createConversation(
   }
 
   /** What a person who asks why should know of how the next message would be noticed. */
-  function notes(_question: RedisQuestion, watchedIds: readonly string[]): readonly string[] {
+  function notes(watchedIds: readonly string[]): readonly string[] {
     if (watchedIds.length === 0 || watch.tracked(watchedIds)) return [];
     return refusal === undefined ? [] : [`woken by polling, as the server does not track keys for us: ${refusal}`];
   }
 }
 
-interface Asked {
+interface Asked extends Plan {
   readonly question: RedisQuestion;
-  readonly parts: readonly Part[];
-  readonly roles: readonly Role[];
-}
-
-function patternsOf(question: RedisQuestion): readonly NamePattern[] {
-  return question.kind === 'stream' ? [] : [...question.names, ...question.processing].filter((name) => name.glob);
-}
-
-/** The parts of a question, given the keys that its patterns stand for. A key that is named twice counts once. */
-function plan(question: RedisQuestion, found: (pattern: NamePattern) => ReadonlySet<string>): Pick<Asked, 'parts' | 'roles'> {
-  if (question.kind === 'stream') {
-    const part = streamPart(question.stream, question.group, question.mode);
-    return { parts: [part], roles: [{ partId: part.id, key: question.stream, as: 'waiting' }] };
-  }
-  const parts = new Map<string, Part>();
-  const roles: Role[] = [];
-  const add = (patterns: readonly NamePattern[], as: Role['as']): void => {
-    for (const pattern of patterns) {
-      for (const key of pattern.glob ? found(pattern) : [pattern.text]) {
-        const part = countPart(key);
-        if (parts.has(part.id)) continue;
-        parts.set(part.id, part);
-        roles.push({ partId: part.id, key, as });
-      }
-    }
-  };
-  add(question.names, 'waiting');
-  add(question.processing, 'processing');
-  return { parts: [...parts.values()], roles };
 }

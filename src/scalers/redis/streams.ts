@@ -26,9 +26,8 @@ const STREAM_KEYS = {
     default: '5',
   }),
   lagCount: key(
-    'Target with a group, in place of pendingEntriesCount: entries not yet delivered or not yet acknowledged per replica. 0 means: not given.',
-    whole({ min: 0 }),
-    { default: '0' },
+    'Target with a group, in place of pendingEntriesCount: entries not yet delivered or not yet acknowledged per replica.',
+    whole({ min: 1 }),
   ),
   activationLagCount: key('The trigger is active above this number, whichever of the three is counted.', whole({ min: 0 }), {
     default: '0',
@@ -39,7 +38,7 @@ const STREAM_KEYS = {
 type StreamValues = Values<typeof STREAM_KEYS>;
 
 function modeOf({ consumerGroup, lagCount }: StreamValues): StreamMode {
-  return consumerGroup === undefined ? 'length' : lagCount > 0 ? 'lag' : 'pending';
+  return consumerGroup === undefined ? 'length' : lagCount !== undefined ? 'lag' : 'pending';
 }
 
 function defineStreams(type: string, kind: DeploymentKind, doc: string, connection: KeyTable): Scaler {
@@ -51,7 +50,7 @@ function defineStreams(type: string, kind: DeploymentKind, doc: string, connecti
     rules: connectionRules,
     spec: (values) => ({
       name: metricName('redis-streams', values.stream),
-      target: { length: values.streamLength, pending: values.pendingEntriesCount, lag: values.lagCount }[modeOf(values)],
+      target: { length: values.streamLength, pending: values.pendingEntriesCount, lag: values.lagCount ?? NaN }[modeOf(values)],
     }),
     bind: (values) => {
       const mode = modeOf(values);
