@@ -40,10 +40,12 @@ interface Request {
   readonly count: number;
   readonly resolve: (replies: readonly Reply[]) => void;
   readonly reject: (error: BrokerError) => void;
+  /** In ms of `performance.now()`. */
+  readonly sentAt: number;
   timer: NodeJS.Timeout | undefined;
 }
 
-/** Replies that are late but coming may come so much later. */
+/** What is late but coming is waited for again and again so long, up to twice its time in all. */
 const LATE_MS = 100;
 
 /** Opens a connection. Rejects with a {@link BrokerError}. `onPush` hears what the server says unasked. */
@@ -78,16 +80,27 @@ export function openConnection(
       failure ??= error;
       socket.destroy();
     };
-    const opening = setTimeout(() => {
-      fail(
-        tls !== undefined && stage === 'handshake'
-          ? new BrokerError(
-              'TLS_FAILED',
-              `${where} took no part in a TLS handshake for ${timeoutMs} ms; is it a port without TLS?`,
-            )
-          : new BrokerError('BROKER_UNREACHABLE', `${where} took no connection within ${timeoutMs} ms`),
-      );
-    }, timeoutMs);
+    const startedAt = performance.now();
+    let opening = setTimeout(unopened, timeoutMs);
+    /** As with {@link overdue} replies: what happened while this process was busy is heard first. */
+    function unopened(): void {
+      const before = `${stage} ${socket.bytesRead}`;
+      setImmediate(() => {
+        if (stage === 'open' || failure !== undefined) return;
+        if (`${stage} ${socket.bytesRead}` !== before && performance.now() - startedAt < 2 * timeoutMs) {
+          opening = setTimeout(unopened, LATE_MS);
+          return;
+        }
+        fail(
+          tls !== undefined && stage === 'handshake'
+            ? new BrokerError(
+                'TLS_FAILED',
+                `${where} took no part in a TLS handshake for ${timeoutMs} ms; is it a port without TLS?`,
+              )
+            : new BrokerError('BROKER_UNREACHABLE', `${where} took no connection within ${timeoutMs} ms`),
+        );
+      });
+    }
 
     const decoder = createDecoder((reply) => {
       const [request] = requests;
@@ -107,7 +120,8 @@ export function openConnection(
       const before = heardBytes;
       setImmediate(() => {
         if (!requests.includes(request)) return;
-        if (heardBytes === before) fail(new BrokerError('BROKER_TIMEOUT', `${where} has not answered within ${deadlineMs} ms`));
+        if (heardBytes === before || performance.now() - request.sentAt >= 2 * deadlineMs)
+          fail(new BrokerError('BROKER_TIMEOUT', `${where} has not answered within ${deadlineMs} ms`));
         else {
           request.timer = setTimeout(() => {
             overdue(request, deadlineMs);
@@ -135,6 +149,7 @@ export function openConnection(
             count: commands.length,
             resolve: resolveRequest,
             reject: rejectRequest,
+            sentAt: performance.now(),
             timer: undefined,
           };
           request.timer = setTimeout(() => {
