@@ -21,6 +21,9 @@ export const MAX_WAITING_CALLS = 2_000;
 /** Streams at once; a ScaledObject's trigger has one, or two from KEDA 2.21 on. */
 export const MAX_STREAMS = 50_000;
 
+/** Streams that are begun or ended before calls get their turn. */
+const PACE = 20;
+
 /** A call that has ended, as metrics and logs want it. */
 export interface CallEnd<About extends Subject = Subject> {
   readonly method: string;
@@ -63,6 +66,7 @@ export interface Adapter<About extends Subject> {
 export function createAdapter<About extends Subject>(options: AdapterOptions<About>): Adapter<About> {
   const { maxWaitingCalls = MAX_WAITING_CALLS, maxStreams = MAX_STREAMS } = options;
   let waiting = 0;
+  const paced = createPace();
   const streams = new Set<AbortController>();
   options.ending.addEventListener('abort', () => {
     for (const stream of streams) stream.abort();
@@ -158,16 +162,38 @@ export function createAdapter<About extends Subject>(options: AdapterOptions<Abo
         }
         streams.add(controller);
         call.on('cancelled', () => {
-          controller.abort();
+          paced(() => {
+            controller.abort();
+          });
         });
         if (options.ending.aborted) controller.abort();
-        handled(handler, call, about, controller.signal).then(ended, (thrown: unknown) => {
-          ended(toQueueScalerError(thrown));
+        paced(() => {
+          handled(handler, call, about, controller.signal).then(ended, (thrown: unknown) => {
+            ended(toQueueScalerError(thrown));
+          });
         });
       };
     },
 
     openStreams: () => streams.size,
+  };
+}
+
+/** Runs what it is given in order, a few at a time between other events, so that thousands of streams at once hold up no call. */
+function createPace(): (work: () => void) => void {
+  let queue: (() => void)[] = [];
+  let done = 0;
+  const run = (): void => {
+    for (const work of queue.slice(done, done + PACE)) work();
+    done += PACE;
+    if (done < queue.length) setImmediate(run);
+    else {
+      queue = [];
+      done = 0;
+    }
+  };
+  return (work) => {
+    if (queue.push(work) === 1) setImmediate(run);
   };
 }
 
