@@ -15,6 +15,8 @@ import { declareFlags, LOCAL_SETTINGS, readSettings, type Settings } from '../se
 const DEFAULT_COLUMNS = 80;
 const DEFAULT_ROWS = 24;
 
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
 interface Switches {
   readonly json?: true;
   readonly untilIdle?: true;
@@ -53,7 +55,12 @@ async function local(files: readonly string[], switches: Switches, settings: Set
   const onSignal = (): void => {
     (stop.signal.aborted ? kill : stop).abort();
   };
-  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  const onGone = (): void => {
+    stop.abort();
+  };
+  for (const name of SIGNALS) process.on(name, onSignal);
+  // Whoever read the output is gone.
+  process.stdout.on('error', onGone);
   const output = chooseOutput(switches);
   try {
     const end = await run({
@@ -79,7 +86,7 @@ async function local(files: readonly string[], switches: Switches, settings: Set
     return exitCode(end, switches);
   } finally {
     output.close();
-    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+    for (const name of SIGNALS) process.off(name, onSignal);
   }
 }
 

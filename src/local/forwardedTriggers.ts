@@ -21,7 +21,7 @@ export function checkTrigger({ type, metadata, metricType }: Trigger, index: num
   if (type !== 'external' && type !== 'external-push') {
     blame(
       [...path, 'type'],
-      `is ${type}, which KEDA itself would serve: only external and external-push triggers can be run here`,
+      `is ${type}, which KEDA itself would serve: only external and external-push triggers can be run here (see \`queue-scaler convert\`)`,
     );
     return;
   }

@@ -59,6 +59,8 @@ export async function podTemplates(
     return value === undefined ? variable : { name: variable.name, value };
   });
   const variables = await environmentOf({ ...container, env }, `Deployment ${namespace}/${name}`, read).all();
+  const binary = Object.keys(variables).find((key) => variables[key]?.replaceAll(POD_NAME, '').includes('\0'));
+  if (binary !== undefined) return { fault: `variable ${binary} holds a zero byte, which no environment can` };
   const words = await expandAll([...container.command, ...(container.args ?? [])], variables);
   const graceMs = (pod.terminationGracePeriodSeconds ?? DEFAULT_GRACE_SECONDS) * 1000;
   const cwd = resolve(dirname(deployment.positionOf([]).file), container.workingDir ?? '.');

@@ -1,7 +1,7 @@
 /** The command as a user starts it, on the example of the documentation, with a real Redis. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -118,13 +118,29 @@ describe('queue-scaler local', () => {
     expect(await redis.call('LLEN', 'jobs:processing')).toBe(0);
   });
 
-  test('leaves no worker behind when it is killed itself', async () => {
+  test('stops its workers when nobody reads its output any more', async () => {
     await push(40);
     const process_ = local();
-    await until('two workers', () => workerPids().length >= 2, { deadlineMs: 20_000 });
+    await until('a worker', () => workerPids().length > 0, { deadlineMs: 20_000 });
+    process_.stdout?.destroy();
+    expect(await exitOf(process_)).toBe(0);
+    expect(await redis.call('LLEN', 'jobs:processing')).toBe(0);
+  });
+
+  test('leaves no worker behind when it is killed itself, and lets them finish', async () => {
+    await writeFile(
+      join(folder, 'worker.sh'),
+      `trap 'sleep 1; touch "finished-$HOSTNAME"; exit 0' TERM; touch "up-$HOSTNAME"; while :; do sleep 0.1; done`,
+    );
+    await push(40);
+    const process_ = local();
+    const filesOf = async (word: string): Promise<number> =>
+      (await readdir(folder)).filter((name) => name.startsWith(word)).length;
+    await until('all workers', async () => (await filesOf('up-')) === 4, { deadlineMs: 20_000 });
     process_.kill('SIGKILL');
     expect(await exitOf(process_)).toBe('SIGKILL');
     await until('no worker', () => workerPids().every((pid) => !isAlive(pid)));
+    expect(await filesOf('finished-')).toBe(4);
   });
 
   test('tells all faults of its files by place, and starts nothing', async () => {

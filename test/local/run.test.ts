@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { readManifests } from '../../src/auth/files.ts';
 import type { LocalEvent } from '../../src/local/events.ts';
 import { planRun, type Plan } from '../../src/local/plan.ts';
@@ -193,15 +193,17 @@ describe('a run', () => {
     expect(seen('hpa').at(-1)?.metrics[0]).toMatchObject({ fallback: true, value: 10 });
   });
 
-  test('gives workers the container’s environment, with the pod’s own name', async () => {
-    const command = `['sh', '-c', 'echo "$0 $POD $BROKER_USER $BROKER_URL $HOSTNAME"; sleep 300', 'at-$(BROKER_USER)']`;
+  test('gives workers the container’s environment with the pod’s own name, and nothing of this process’s', async () => {
+    vi.stubEnv('SECRET_OF_OURS', 'leaked');
+    const command = `['sh', '-c', 'echo "$0 $POD $BROKER_USER $BROKER_URL $HOSTNAME $SECRET_OF_OURS."; sleep 300', 'at-$(BROKER_USER)']`;
     const deployment = `            - name: POD\n              valueFrom: { fieldRef: { fieldPath: metadata.name } }`;
     const { start } = await planOf(manifests({ command, deployment }));
     broker.set('orders', 1);
     void start();
     const [line = ''] = await until('a line', () => lines.length > 0 && lines);
     const [worker] = seen('worker');
-    expect(line).toBe(`at-me ${worker?.pod ?? ''} me memory://secret@here ${worker?.pod ?? ''}`);
+    expect(line).toBe(`at-me ${worker?.pod ?? ''} me memory://secret@here ${worker?.pod ?? ''} .`);
+    vi.unstubAllEnvs();
   });
 
   test('stops its workers in order when it is told to stop', async () => {
@@ -326,6 +328,11 @@ describe('a plan', () => {
       'a tolerance that is no fraction',
       (text) => text.replace('stabilizationWindowSeconds: 0', 'tolerance: much'),
       /must be a fraction/,
+    ],
+    [
+      'a variable that no environment can hold',
+      (text) => text.replace("stringData: { url: 'memory://secret@here' }", 'data: { url: AGFi }'),
+      /variable BROKER_URL holds a zero byte/,
     ],
     ['files without any ScaledObject', (text) => text.slice(text.indexOf('---')), /there is no ScaledObject/],
   ])('refuses %s', async (_, change, expected) => {
