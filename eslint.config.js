@@ -23,7 +23,7 @@ export default tseslint.config(
     },
   },
   {
-    files: ['src/main.ts', 'test/bed/provision.ts', 'bench/run.ts', 'examples/demo/*.ts'],
+    files: ['src/main.ts', 'test/bed/provision.ts', 'bench/run.ts', 'e2e/run.ts', 'examples/demo/*.ts'],
     rules: { 'no-restricted-syntax': 'off' },
   },
 );

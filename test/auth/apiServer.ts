@@ -150,6 +150,8 @@ export async function startApiServer(rules: readonly Rule[]): Promise<ApiServer>
       const headers: Record<string, string> =
         failure.retryAfterS === undefined ? {} : { 'retry-after': String(failure.retryAfterS) };
       seen(refuse(response, failure.status, 'as the test wishes', headers));
+    } else if (match === null) {
+      seen(refuse(response, 404, 'the server could not find the requested resource'));
     } else if (request.headers.authorization !== `Bearer ${TOKEN}`) {
       seen(refuse(response, 401, 'Unauthorized'));
     } else if (!allows(verb, group, resource, namespace, name)) {
