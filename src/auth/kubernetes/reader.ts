@@ -166,6 +166,10 @@ function pathOf(kind: Kind, namespace: string, name: string): string {
 }
 
 const identity = z.looseObject({ metadata: z.looseObject({ name: z.string(), namespace: z.string().optional() }) });
+const outline = z.looseObject({
+  spec: z.record(z.string(), z.unknown()),
+  metadata: z.looseObject({ annotations: z.record(z.string(), z.string()).optional() }),
+});
 /** Fields of a spec that decide credentials; the others may be of a newer KEDA and must not matter here. */
 const READ_FIELDS: Readonly<Partial<Record<Kind, readonly string[]>>> = {
   ScaledObject: ['scaleTargetRef', 'triggers'],
@@ -183,12 +187,12 @@ function parseWatched(kind: Watched, object: unknown): { readonly key: string; r
 /** The object without what is not read of it: memory for ten thousand, and no quarrel with fields of a newer KEDA. */
 function withoutUnread(kind: Kind, object: unknown): unknown {
   const fields = READ_FIELDS[kind];
-  const parsed = z.looseObject({ spec: z.looseObject({}), metadata: z.looseObject({}) }).safeParse(object);
+  const parsed = outline.safeParse(object);
   // Items of a list do not always say their kind.
   const base = { apiVersion: apiVersionOf(kind), kind };
   if (!parsed.success) return { ...(object as object), ...base };
   const { metadata, spec } = parsed.data;
-  const annotations = Object.entries((metadata['annotations'] ?? {}) as Record<string, string>);
+  const annotations = Object.entries(metadata.annotations ?? {});
   return {
     ...base,
     metadata: {
