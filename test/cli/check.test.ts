@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
@@ -107,6 +107,19 @@ describe('check as a command', () => {
   test('accepts a good manifest without a word of fault', async () => {
     const { code, out } = await run(GOOD);
     expect(out).toBe('1 object with 2 triggers: no fault found\n');
+    expect(code).toBe(0);
+  });
+
+  test('accepts every example of this repository', async () => {
+    const root = new URL('../../', import.meta.url).pathname;
+    const folders = readdirSync(root, { recursive: true, encoding: 'utf8' })
+      .filter((name) => /^(?:examples|manifests\/examples)\b.*\.yaml$/.test(name))
+      .map((name) => join(root, name));
+    const stdout = new PassThrough();
+    const code = await check(folders, {}, { stdin: Readable.from([]), stdout, stderr: new PassThrough(), colour: false });
+    const out = String(stdout.read());
+    expect(out).not.toContain(': error: ');
+    expect(folders.length).toBeGreaterThan(5);
     expect(code).toBe(0);
   });
 
