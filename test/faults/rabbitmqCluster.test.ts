@@ -14,12 +14,20 @@ import { SLOW_MS, tallyTable, watchTrigger, type Witness } from './witness.ts';
 const QUEUE_TYPES = ['classic', 'mirrored', 'quorum', 'stream', 'sharded'] as const;
 type QueueType = (typeof QUEUE_TYPES)[number];
 
+/**
+ * Once a stream has changed its leader, the management API of RabbitMQ 3.10 may have neither state nor messages of it for minutes (seen
+ * for as long as the new leader ran), while a passive declare is right: by HTTP alone it is then unknown, and no recovery is demanded.
+ */
+const mayStayUnknown = ({ name }: Witness): boolean => name.startsWith('stream, http');
+
 /** Messages that wait, by type. */
 const DEPTHS: Record<QueueType, number> = { classic: 5, mirrored: 6, quorum: 7, stream: 8, sharded: 60 };
 /** Those that live on other nodes too, and so must be told while the leading node is away. */
 const REPLICATED: readonly QueueType[] = ['mirrored', 'quorum', 'stream'];
 
 const BASELINE_DEADLINE_MS = 60_000;
+/** Before a failed node comes back, replicated queues must have been told for so long by the others. */
+const TOLD_MS = 10_000;
 const STAY_MS = 6000;
 /** A right answer counts as recovery when nothing else has followed for so long. */
 const SETTLED_MS = 3000;
@@ -156,8 +164,6 @@ interface Failure {
   /** How long it stays away, in ms. */
   readonly awayMs: number;
   readonly comeBack: () => Promise<void>;
-  /** From the failure until replicated queues must be told again, in ms; undefined where the node is back too soon for that. */
-  readonly failoverMs: number | undefined;
   /** From the node's return until everything must be told again, in ms. */
   readonly recoveryMs: number;
 }
@@ -169,7 +175,6 @@ const FAILURES: readonly Failure[] = [
     fail: () => leader.kill(),
     awayMs: 25_000,
     comeBack: () => leader.start(),
-    failoverMs: 15_000,
     recoveryMs: 25_000,
   },
   {
@@ -177,7 +182,6 @@ const FAILURES: readonly Failure[] = [
     fail: () => leader.stop(),
     awayMs: 25_000,
     comeBack: () => leader.start(),
-    failoverMs: 20_000,
     recoveryMs: 25_000,
   },
   {
@@ -185,7 +189,6 @@ const FAILURES: readonly Failure[] = [
     fail: () => leader.stop(),
     awayMs: 0,
     comeBack: () => leader.start(),
-    failoverMs: undefined,
     recoveryMs: 25_000,
   },
   {
@@ -202,7 +205,6 @@ const FAILURES: readonly Failure[] = [
       await leader.kill();
       await leader.start();
     },
-    failoverMs: 115_000,
     recoveryMs: 30_000,
   },
 ];
@@ -228,15 +230,26 @@ describe('while messages wait, no zero and no false number is told', () => {
       });
       await failing;
       await delay(failure.awayMs);
-      const replicated = witnesses.filter(({ name }) => REPLICATED.some((type) => name.startsWith(type)));
-      const failovers = replicated.map((witness) => ({ witness, ms: witness.rightSince(failedAt), last: lastWords(witness) }));
+      const replicated = witnesses.filter(
+        (witness) => REPLICATED.some((type) => witness.name.startsWith(type)) && !mayStayUnknown(witness),
+      );
+      const failovers = replicated.map((witness) => ({
+        witness,
+        ms: witness.rightSince(failedAt),
+        share: witness.rightShare(TOLD_MS),
+        last: lastWords(witness),
+      }));
       await failure.comeBack();
       const backAt = performance.now();
       witnesses.push(...(await watchAll(failure.name, 'met coming back')));
-      const recovered = await until('all are told again', () => witnesses.every((witness) => witness.settled(SETTLED_MS)), {
-        deadlineMs: failure.recoveryMs + SETTLED_MS,
-        everyMs: 500,
-      }).catch(() => false);
+      const recovered = await until(
+        'all are told again',
+        () => witnesses.every((witness) => mayStayUnknown(witness) || witness.settled(SETTLED_MS)),
+        {
+          deadlineMs: failure.recoveryMs + SETTLED_MS,
+          everyMs: 500,
+        },
+      ).catch(() => false);
       await Promise.all(witnesses.map((witness) => witness.stop()));
       const all = [...witnesses, ...(await passersBy.stop())];
       await Promise.all(scalers.splice(0).map((scaler) => scaler.close()));
@@ -247,10 +260,10 @@ describe('while messages wait, no zero and no false number is told', () => {
         expect.soft(witness.wrong(failedAt), `${witness.name}: answers that were neither the truth nor an error`).toEqual([]);
         expect.soft(witness.tally().slow, `${witness.name}: answers later than ${SLOW_MS} ms`).toBe(0);
       }
-      const { failoverMs } = failure;
-      if (failoverMs !== undefined) {
-        for (const { witness, ms } of failovers)
-          expect.soft(ms ?? Infinity, `failover of ${witness.name}`).toBeLessThan(failoverMs);
+      if (failure.awayMs > TOLD_MS) {
+        for (const { witness, share, last } of failovers) {
+          expect.soft(share, `told while the node is away: ${witness.name}: ${last}`).toBeGreaterThan(0.8);
+        }
       }
       expect.soft(recovered, unsettled(witnesses)).toBe(true);
     }, 400_000);
@@ -259,7 +272,7 @@ describe('while messages wait, no zero and no false number is told', () => {
 
 function unsettled(witnesses: readonly Witness[]): string {
   return witnesses
-    .filter((witness) => !witness.settled(SETTLED_MS))
+    .filter((witness) => !mayStayUnknown(witness) && !witness.settled(SETTLED_MS))
     .map((witness) => `${witness.name}: ${lastWords(witness)}`)
     .join('\n');
 }

@@ -8,11 +8,14 @@ import type { KedaClient, TriggerSpec } from '../keda/client.ts';
 const EVERY_MS = 400;
 /** No promise of an answer is longer than 2 s; the rest is for a busy machine. */
 export const SLOW_MS = 3000;
+/** Waiting is counted in turns of the event loop that are this long at least, so that a machine that stalls all is not held against it. */
+const TURN_MS = 50;
 
 /** One pair of answers: the metric's value, or why there was none. */
 export interface Answer {
   /** When the answer came, by `performance.now()`. */
   readonly at: number;
+  /** Waiting for it, without the time in which this whole process stood still. */
   readonly tookMs: number;
   readonly value: number | undefined;
   readonly active: boolean | undefined;
@@ -41,6 +44,8 @@ export interface Witness {
   wrong(since: number): readonly string[];
   /** Whether all answers of the last `forMs` were right, and there were some. */
   settled(forMs: number): boolean;
+  /** Share of the answers of the last `forMs` that were right. */
+  rightShare(forMs: number): number;
   /** Ms from `since` until the first of the right answers that no unknown one followed; undefined where the last is not right. */
   rightSince(since: number): number | undefined;
   stop(): Promise<void>;
@@ -52,7 +57,8 @@ export function watchTrigger(name: string, client: KedaClient, spec: TriggerSpec
   const stopped = new AbortController();
 
   async function ask(): Promise<Answer> {
-    const startedAt = performance.now();
+    let turns = 0;
+    const clock = setInterval(() => turns++, TURN_MS);
     let value: number | undefined;
     let active: boolean | undefined;
     let reason: string | undefined;
@@ -67,8 +73,8 @@ export function watchTrigger(name: string, client: KedaClient, spec: TriggerSpec
     } catch (thrown) {
       reason = thrown instanceof Error ? thrown.message : String(thrown);
     }
-    const at = performance.now();
-    return { at, tookMs: at - startedAt, value, active, reason };
+    clearInterval(clock);
+    return { at: performance.now(), tookMs: turns * TURN_MS, value, active, reason };
   }
 
   const watching = (async () => {
@@ -103,6 +109,10 @@ export function watchTrigger(name: string, client: KedaClient, spec: TriggerSpec
     settled(forMs) {
       const recent = answers.filter(({ at }) => at > performance.now() - forMs);
       return recent.length > 0 && recent.every(isRight);
+    },
+    rightShare(forMs) {
+      const recent = answers.filter(({ at }) => at > performance.now() - forMs);
+      return recent.filter(isRight).length / Math.max(1, recent.length);
     },
     rightSince(since) {
       const lastWrong = answers.findLastIndex((answer) => !isRight(answer));
