@@ -60,6 +60,7 @@ export const keys = {
   ),
   hosts: key('More endpoints of the same broker, `host` or `host:port` separated by commas, tried when one fails.', list(), {
     places: everywhere,
+    secret: true,
   }),
   protocol: key('Must agree with the scheme of `host`; `auto` takes whatever that is.', oneOf(['auto', 'amqp', 'http']), {
     places: metadataOrAuthentication,
@@ -102,11 +103,14 @@ export const keys = {
   }),
   key: key('Key of the client certificate, PEM.', secretText(), { places: authentication, secret: true }),
   keyPassword: key('Password of that key.', secretText(), { places: authentication, secret: true }),
-  oauthTokenURI: key('Where OAuth2 client credentials get a token for the management API.', text(), { places: authentication }),
+  oauthTokenURI: key('Where OAuth2 client credentials get a token for the management API.', text(), {
+    places: authentication,
+    secret: true,
+  }),
   clientID: key('OAuth2 client.', text(), { places: authentication }),
   clientSecret: key('OAuth2 client’s secret.', secretText(), { places: authentication, secret: true }),
   scopes: key('OAuth2 scopes, separated by commas.', list(), { places: authentication, aliases: ['scope'] }),
-  endpointParams: key('More parameters for the token request, as a URL query.', text(), { places: authentication }),
+  endpointParams: key('More parameters for the token request, as a URL query.', text(), { places: authentication, secret: true }),
 
   shardedExchange: key('Instead of `queueName`: an exchange of the sharding plugin, all of whose shards are read.', text()),
   onMissingQueue: key(
@@ -117,12 +121,12 @@ export const keys = {
   management: key(
     'The management API: `auto` looks for it on the hosts of an AMQP URL (ports 15672, 15671), with the same login; `off` never asks it; or URLs.',
     source(),
-    { places: metadataOrAuthentication, default: 'auto' },
+    { places: metadataOrAuthentication, default: 'auto', secret: true },
   ),
   prometheus: key(
     'The Prometheus plugin: `auto` finds the port of every node through the management API; `off` never asks it; or the URLs of all nodes.',
     source(),
-    { places: metadataOrAuthentication, default: 'auto' },
+    { places: metadataOrAuthentication, default: 'auto', secret: true },
   ),
   confirmZero: key(
     'How long a zero must last where the reader at hand is known to say zero falsely at times.',

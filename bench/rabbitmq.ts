@@ -1,0 +1,239 @@
+/**
+ * What 1000 and 5000 RabbitMQ triggers cost their broker, and how soon a sleeping one is woken: against a scaler that makes a
+ * management request, or an AMQP connection, for each trigger, in the same run.
+ */
+import { readFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { connect, type ConfirmChannel } from 'amqplib';
+import { noCredentialSource } from '../src/auth/credentials.ts';
+import { noEvents } from '../src/scalers/events.ts';
+import { createSamplers } from '../src/scalers/samplers.ts';
+import { createTriggers } from '../src/scalers/triggers.ts';
+import { startRabbit, type RabbitNode } from '../test/bed/rabbitmq.ts';
+import { startScalerProcess } from '../test/bed/scaler.ts';
+import { until } from '../test/bed/until.ts';
+import { createKedaClient, type PushStream } from '../test/keda/client.ts';
+import { median, quantile, type Benchmark, type Report } from './report.ts';
+
+const SMALL = 1000;
+const LARGE = 5000;
+const ROUNDS = 5;
+const IN_FLIGHT = 16;
+/** Longer than any list answers again, and long enough for the broker’s statistics to settle. */
+const STALE_MS = 3_000;
+const SETTLE_MS = 12_000;
+const IDLE_MS = 10_000;
+const FEW = 10;
+const FEW_ROUNDS = 10;
+const MANY_WAKES = 200;
+
+const bench: Benchmark = async (report) => {
+  const node = await startRabbit();
+  const connection = await connect(node.amqpUrl(), { noDelay: true });
+  try {
+    await node.api('PUT', '/vhosts/large');
+    const channel = await connection.createConfirmChannel();
+    await fill(channel, SMALL, 1);
+    const large = await connect(`${node.amqpUrl()}/large`, { noDelay: true });
+    await fill(await large.createConfirmChannel(), LARGE, 1);
+    await large.close();
+    await sleep(SETTLE_MS);
+    await sweeps(node, report);
+    await drain(channel);
+    await wakesOfFew(node, channel, report);
+    await wakesOfMany(node, channel, report);
+  } finally {
+    await connection.close();
+    await node.close();
+  }
+};
+export default bench;
+
+const queueName = (index: number): string => `queue-${index}`;
+
+async function fill(channel: ConfirmChannel, queues: number, messages: number): Promise<void> {
+  for (let index = 0; index < queues; index++) {
+    await channel.assertQueue(queueName(index), { durable: true });
+    for (let sent = 0; sent < messages; sent++) channel.sendToQueue(queueName(index), Buffer.from('work'));
+  }
+  await channel.waitForConfirms();
+}
+
+async function drain(channel: ConfirmChannel): Promise<void> {
+  for (let index = 0; index < SMALL; index++) await channel.purgeQueue(queueName(index));
+}
+
+async function sweeps(node: RabbitNode, report: Report): Promise<void> {
+  const idle = await idlePerMs(node);
+  const withPlugin = createRound(node, SMALL, '/', {});
+  const without = createRound(node, SMALL, '/', { prometheus: 'off' });
+  const largeWithPlugin = createRound(node, LARGE, 'large', {});
+  const largeWithout = createRound(node, LARGE, 'large', { prometheus: 'off' });
+  const rounds = [withPlugin, without, largeWithPlugin, largeWithout];
+  const costs: number[][] = [[], [], [], [], [], []];
+  try {
+    // The first round connects, and on a busy machine takes longer than an answer may.
+    for (const round of rounds) await until('a first round', () => round.run().then(() => true), { deadlineMs: 60_000 });
+    report.figure('connections of 1000 triggers', connectionsOf(node) / rounds.length, '', 4);
+    for (let turn = 0; turn < ROUNDS; turn++) {
+      const runs = [
+        ...rounds.map((round) => () => round.run()),
+        () => each(SMALL, (index) => get(node, index)),
+        () => each(SMALL, (index) => declare(node, index)),
+      ];
+      for (const [index, run] of runs.entries()) {
+        await sleep(STALE_MS);
+        costs[index]?.push(await cpuOf(node, idle, run));
+      }
+    }
+  } finally {
+    await Promise.all(rounds.map(({ close }) => close()));
+  }
+  const [plugin = NaN, totals = NaN, largePlugin = NaN, largeTotals = NaN, gets = NaN, declares = NaN] = costs.map(median);
+  report.ratio('1000 queues with the Prometheus plugin, against 1000 management GETs', plugin, gets, 'ms CPU', 1 / 50);
+  report.ratio('… against 1000 AMQP connect + declare + close', plugin, declares, 'ms CPU', 1 / 200);
+  report.ratio('1000 queues without it, against 1000 management GETs', totals, gets, 'ms CPU', 1 / 10);
+  report.ratio('… against 1000 AMQP connect + declare + close', totals, declares, 'ms CPU', 1 / 40);
+  report.ratio('5000 queues against 1000, with the plugin', largePlugin, plugin, 'ms CPU', 6);
+  report.ratio('5000 queues against 1000, without it', largeTotals, totals, 'ms CPU', 6);
+  report.note(`Classic queues of one message; medians of ${ROUNDS} rounds of each in turn; idle CPU taken off.`);
+}
+
+/** Reads all triggers of a vhost once, over a sampler that lives through all rounds. */
+function createRound(node: RabbitNode, queues: number, vhostName: string, more: Readonly<Record<string, string>>) {
+  const samplers = createSamplers(noEvents);
+  const triggers = createTriggers(noCredentialSource, samplers);
+  const all = Array.from({ length: queues }, (_, index) =>
+    triggers.find({ namespace: 'bench', name: `worker-${index}`, metadata: metadataOf(node, index, { vhostName, ...more }) }),
+  );
+  return {
+    async run() {
+      const samples = await Promise.all(all.map((trigger) => trigger.read(AbortSignal.timeout(20_000))));
+      const wrong = samples.filter(({ decision }) => decision.value !== 1).length;
+      if (wrong > 0) throw new Error(`${wrong} of ${queues} were not read as one message`);
+    },
+    close: () => samplers.close(),
+  };
+}
+
+function metadataOf(node: RabbitNode, index: number, more: Readonly<Record<string, string>> = {}): Record<string, string> {
+  const management = `http://127.0.0.1:${node.managementPort}`;
+  return { scaler: 'rabbitmq', host: node.amqpUrl(), management, queueName: queueName(index), ...more };
+}
+
+async function wakesOfFew(node: RabbitNode, channel: ConfirmChannel, report: Report): Promise<void> {
+  const bed = await startPushes(node, FEW);
+  const times: number[] = [];
+  try {
+    for (let turn = 0; turn < FEW_ROUNDS; turn++) {
+      for (const [index, push] of bed.pushes.entries()) times.push(await wake(channel, index, push));
+      for (const [index] of bed.pushes.entries()) await channel.purgeQueue(queueName(index));
+      await Promise.all(bed.pushes.map((push) => push.next(false, 20_000)));
+    }
+  } finally {
+    await bed.close();
+  }
+  report.figure(`wake, ${FEW} sleeping queues, publish to true: p50 of ${times.length}`, quantile(times, 0.5), 'ms', 15);
+  report.figure('… p99', quantile(times, 0.99), 'ms', 30);
+}
+
+async function wakesOfMany(node: RabbitNode, channel: ConfirmChannel, report: Report): Promise<void> {
+  const idle = await idlePerMs(node);
+  const bed = await startPushes(node, SMALL);
+  const times: number[] = [];
+  let share = NaN;
+  try {
+    const [cpu, at] = [node.cpuMs(), performance.now()];
+    await sleep(IDLE_MS);
+    share = (node.cpuMs() - cpu) / (performance.now() - at) - idle;
+    for (const [index, push] of bed.pushes.slice(0, MANY_WAKES).entries()) times.push(await wake(channel, index, push));
+  } finally {
+    await bed.close();
+  }
+  report.figure(`wake, ${SMALL} sleeping queues, publish to true: p50 of ${times.length}`, quantile(times, 0.5), 'ms');
+  report.figure('… p99', quantile(times, 0.99), 'ms', 1_500);
+  report.figure('broker CPU while they sleep, share of a core', share * 100, '%', 6);
+}
+
+/** A scaler as its own process with a stream for each of the first queues, all told that they are inactive. */
+async function startPushes(
+  node: RabbitNode,
+  count: number,
+): Promise<{ readonly pushes: readonly PushStream[]; close(): Promise<void> }> {
+  const scaler = await startScalerProcess();
+  const client = createKedaClient(scaler.grpc);
+  const pushes = Array.from({ length: count }, (_, index) =>
+    client.trigger({ type: 'external-push', name: `worker-${index}`, metadata: metadataOf(node, index) }).push(),
+  );
+  await Promise.all(pushes.map((push) => push.next(false, 60_000)));
+  return {
+    pushes,
+    async close() {
+      for (const push of pushes) push.close();
+      client.close();
+      await scaler.stop();
+    },
+  };
+}
+
+async function wake(channel: ConfirmChannel, index: number, push: PushStream): Promise<number> {
+  // At no fixed phase of the scaler's own rhythm.
+  await sleep(Math.random() * 50);
+  const at = performance.now();
+  channel.sendToQueue(queueName(index), Buffer.from('work'));
+  await push.next(true);
+  return performance.now() - at;
+}
+
+/** CPU of the idle broker, in ms per ms. */
+async function idlePerMs(node: RabbitNode): Promise<number> {
+  const [cpu, at] = [node.cpuMs(), performance.now()];
+  await sleep(IDLE_MS);
+  return (node.cpuMs() - cpu) / (performance.now() - at);
+}
+
+async function cpuOf(node: RabbitNode, idle: number, run: () => Promise<void>): Promise<number> {
+  const [cpu, at] = [node.cpuMs(), performance.now()];
+  await run();
+  return node.cpuMs() - cpu - idle * (performance.now() - at);
+}
+
+/** TCP connections established to the broker's ports, but for the bench's own. */
+function connectionsOf({ amqpPort, managementPort, prometheusPort }: RabbitNode): number {
+  const ports = new Set([amqpPort, managementPort, prometheusPort]);
+  const ESTABLISHED = '01';
+  const OWN = 1;
+  const lines = readFileSync('/proc/net/tcp', 'utf8').split('\n').slice(1);
+  const open = lines
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([, , remote, state]) => state === ESTABLISHED && ports.has(Number.parseInt(remote?.split(':')[1] ?? '', 16)));
+  return open.length - OWN;
+}
+
+async function each(count: number, run: (index: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    while (next < count) await run(next++);
+  };
+  await Promise.all(Array.from({ length: IN_FLIGHT }, worker));
+}
+
+/** A management request on a connection of its own. */
+function get({ host, managementPort, user, password }: RabbitNode, index: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const path = `/api/queues/%2F/${queueName(index)}`;
+    request({ host, port: managementPort, path, auth: `${user}:${password}`, agent: false }, (response) => {
+      response.resume().on('end', resolve);
+    })
+      .on('error', reject)
+      .end();
+  });
+}
+
+/** A passive declare on a connection of its own. */
+async function declare(node: RabbitNode, index: number): Promise<void> {
+  const connection = await connect(node.amqpUrl());
+  await (await connection.createChannel()).checkQueue(queueName(index));
+  await connection.close();
+}

@@ -1,0 +1,210 @@
+import fc from 'fast-check';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { parseMetrics } from '../../../src/scalers/rabbitmq/prometheus.ts';
+import { createAsker } from '../redis/ask.ts';
+
+/** What is beyond what may be held of one answer and its parsing, in bytes. */
+const MEMORY_BYTES = 250_000_000;
+let server: Server | undefined;
+
+afterEach(async () => {
+  server?.closeAllConnections();
+  await new Promise<void>((resolve) => {
+    if (server === undefined) resolve();
+    else
+      server.close(() => {
+        resolve();
+      });
+  });
+  server = undefined;
+});
+
+/** A management API that answers lists, or everything, as it is told; the rest is that of a broker without figures. */
+async function serve(answer: (request: IncomingMessage, response: ServerResponse) => void): Promise<string> {
+  server = createServer((request, response) => {
+    if (request.url?.startsWith('/api/overview'))
+      response.end('{"rates_mode":"basic","object_totals":{"queues":1},"listeners":[]}');
+    else if (request.url?.startsWith('/api/nodes')) response.end('[{"name":"r1@h","running":true,"uptime":100000}]');
+    else answer(request, response);
+  });
+  await new Promise<void>((resolve) => server?.listen(0, '127.0.0.1', resolve));
+  return `http://guest:guest@127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** The value that the trigger is told, or the code of the error in its place. */
+async function outcome(host: string, more: Readonly<Record<string, string>> = {}): Promise<number | string> {
+  const asker = createAsker();
+  try {
+    const { decision } = await asker.ask({
+      scaler: 'rabbitmq',
+      host,
+      queueName: 'q',
+      timeout: '500',
+      prometheus: 'off',
+      ...more,
+    });
+    return decision.value;
+  } catch (thrown) {
+    return (thrown as { code: string }).code;
+  } finally {
+    await asker.close();
+  }
+}
+
+const ROW = { name: 'q', type: 'classic', state: 'running', messages: 5, messages_ready: 3, messages_unacknowledged: 2 };
+
+function row(changes: Readonly<Record<string, unknown>>): string {
+  return JSON.stringify([{ ...ROW, ...changes }]);
+}
+
+describe('an answer of the management API', () => {
+  it.each([
+    ['a whole row', row({}), 5],
+    ['no messages', row({ messages: undefined }), 'error'],
+    ['null messages', row({ messages: null }), 'error'],
+    ['no state', row({ state: undefined, messages: 0, messages_ready: 0, messages_unacknowledged: 0 }), 'FIELD_MISSING'],
+    ['a queue that is down', row({ state: 'down' }), 'QUEUE_DOWN'],
+    ['a stopped queue of 0', row({ state: 'stopped', messages: 0, messages_ready: 0, messages_unacknowledged: 0 }), 'QUEUE_DOWN'],
+    ['a negative count', row({ messages: -1 }), 'VALUE_IMPLAUSIBLE'],
+    ['a fraction', row({ messages: 1.5 }), 'VALUE_IMPLAUSIBLE'],
+    ['a text', row({ messages: '5' }), 'VALUE_IMPLAUSIBLE'],
+    ['a sum less than its parts', row({ messages: 0 }), 'VALUE_IMPLAUSIBLE'],
+    ['the queue twice', `[${row({}).slice(1, -1)},${row({ messages: 9 }).slice(1, -1)}]`, 'VALUE_IMPLAUSIBLE'],
+    ['a truncated list', row({}).slice(0, -9), 'BROKER_REPLY_INVALID'],
+    ['no list', '{}', 'BROKER_REPLY_INVALID'],
+    ['a page of HTML', '<html><body>503</body></html>', 'BROKER_REPLY_INVALID'],
+    ['nothing', '', 'BROKER_REPLY_INVALID'],
+  ])('with %s is %s: %s', async (_, body, expected) => {
+    const host = await serve((request, response) => {
+      if (request.url?.startsWith('/api/queues/%2F?') === true) response.end(body);
+      else response.writeHead(200).end(JSON.stringify({ name: 'q' }));
+    });
+    const found = await outcome(host);
+    if (expected === 'error') expect(found).toEqual(expect.any(String));
+    else expect(found).toBe(expected);
+  });
+
+  it.each([
+    [401, '{"error":"not_authorized","reason":"Login failed"}', 'BROKER_REFUSED'],
+    [401, '{"error":"not_authorized","reason":"Not management user"}', 'BROKER_FORBIDDEN'],
+    [403, '', 'BROKER_FORBIDDEN'],
+    [404, '<html>no such page</html>', 'BROKER_REPLY_INVALID'],
+    [500, '{"error":"Internal Server Error"}', 'BROKER_BUSY'],
+    [502, '<html>Bad Gateway</html>', 'BROKER_BUSY'],
+    [302, '', 'BROKER_REPLY_INVALID'],
+  ])('of status %d %s is %s', async (status, body, expected) => {
+    expect(await outcome(await serve((_, response) => response.writeHead(status, { location: '/elsewhere' }).end(body)))).toBe(
+      expected,
+    );
+  });
+
+  it('never becomes a number that it does not hold, whatever is changed in it', async () => {
+    let body = '';
+    const host = await serve((_, response) => response.end(body));
+    const whole = row({});
+    await fc.assert(
+      fc.asyncProperty(fc.nat(whole.length - 1), fc.string({ maxLength: 3 }), async (at, text) => {
+        body = whole.slice(0, at) + text + whole.slice(at + 1);
+        const found = await outcome(host);
+        if (typeof found !== 'number') return;
+        const parsed = JSON.parse(body) as readonly { messages?: unknown; messages_ready?: unknown }[];
+        expect(parsed.map(({ messages }) => messages)).toContain(found);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('of 50 MB is unknown, and is not held in memory', async () => {
+    const chunk = Buffer.alloc(1_000_000, ' ');
+    const host = await serve((_, response) => {
+      let sent = 0;
+      const more = (): void => {
+        while (sent++ < 50) if (!response.write(chunk)) return void response.once('drain', more);
+        response.end('[]');
+      };
+      more();
+    });
+    const before = process.memoryUsage().rss;
+    expect(await outcome(host, { timeout: '5s' })).toBe('BROKER_REPLY_INVALID');
+    expect(process.memoryUsage().rss - before).toBeLessThan(MEMORY_BYTES);
+  });
+
+  it('that drips for ever is unknown in time', async () => {
+    const host = await serve((request, response) => {
+      const drip = setInterval(() => response.write(' '), 20);
+      request.on('close', () => {
+        clearInterval(drip);
+      });
+    });
+    const startedAt = performance.now();
+    expect(await outcome(host)).toBe('BROKER_TIMEOUT');
+    expect(performance.now() - startedAt).toBeLessThan(4_000);
+  });
+
+  it('whose headers never end is unknown', async () => {
+    const host = await serve((request) => {
+      const { socket } = request;
+      socket.write('HTTP/1.1 200 OK\r\n');
+      const more = setInterval(() => socket.write(`x-more: ${'y'.repeat(8_000)}\r\n`), 1);
+      socket
+        .on('error', () => undefined)
+        .on('close', () => {
+          clearInterval(more);
+        });
+    });
+    expect(await outcome(host)).toMatch(/^BROKER_/);
+  });
+
+  it('that is a reset, from a load balancer, costs a single question nothing', async () => {
+    let requests = 0;
+    const host = await serve((request, response) => {
+      if (++requests === 1) request.socket.resetAndDestroy();
+      else response.end(row({}));
+    });
+    expect(await outcome(host)).toBe(5);
+  });
+
+  it('from a dead endpoint is had from the next', async () => {
+    const host = await serve((_, response) => response.end(row({})));
+    const alive = host.replace('http://guest:guest@', '');
+    expect(await outcome('http://guest:guest@127.0.0.1:1', { hosts: alive })).toBe(5);
+  });
+});
+
+describe('an answer of the Prometheus plugin', () => {
+  const NAMES = ['messages', 'messages_ready', 'messages_unacked'];
+  const metrics = (queue: string, figures: readonly (number | string)[], vhost = '/'): string =>
+    NAMES.map(
+      (name, index) => `rabbitmq_detailed_queue_${name}{vhost="${vhost}",queue="${queue}"} ${figures[index] ?? ''}\n`,
+    ).join('');
+
+  it('is read queue by queue, with any characters in names', () => {
+    const rows = parseMetrics(`# TYPE x gauge\n${metrics('a\\"b\\\\c\\nd', [5, 3, 2])}${metrics('other', [9, 9, 0], 'v')}`, '/');
+    expect([...rows.keys()]).toEqual(['a"b\\c\nd']);
+    expect(rows.get('a"b\\c\nd')).toMatchObject({ messages: 5, ready: 3, unacknowledged: 2 });
+  });
+
+  it.each(['NaN', '-1', '1e3', '', '+Inf', '1.5'])('that holds %j lacks the figure', (text) => {
+    expect(parseMetrics(`# x\n${metrics('q', [text, 0, 0])}`, '/').get('q')?.messages).toBeUndefined();
+  });
+
+  it('that gives a figure twice lacks it', () => {
+    expect(parseMetrics(`# x\n${metrics('q', [0, 0, 0])}${metrics('q', [5, 5, 0])}`, '/').get('q')).toMatchObject({
+      messages: undefined,
+      ready: undefined,
+    });
+  });
+
+  it('is refused where it is no metrics, and never crashes', () => {
+    expect(() => parseMetrics('<html>', '/')).toThrow('something other than metrics');
+    fc.assert(
+      fc.property(fc.string({ maxLength: 300 }), (text) => {
+        for (const [, { ready }] of parseMetrics(`# x\n${metrics('q', [1, 1, 0])}${text}`, '/')) {
+          expect(ready === undefined || Number.isSafeInteger(ready)).toBe(true);
+        }
+      }),
+    );
+  });
+});
