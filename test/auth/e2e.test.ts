@@ -6,6 +6,9 @@ import { startApiServer } from './apiServer.ts';
 
 const RUN = fileURLToPath(new URL('../../e2e/run.ts', import.meta.url));
 
+/** Two processes start one after the other, each loading the Kubernetes client. */
+const START_TIMEOUT_MS = 90_000;
+
 async function run(kubeconfig: string): Promise<{ readonly code: number | null; readonly output: string }> {
   const child = spawn(process.execPath, ['--import', 'tsx', RUN], {
     env: { ...process.env, KUBECONFIG: kubeconfig },
@@ -15,7 +18,7 @@ async function run(kubeconfig: string): Promise<{ readonly code: number | null; 
   return { output: await text(child.stdout), code: await code };
 }
 
-describe('the end-to-end test', () => {
+describe('the end-to-end test', { timeout: START_TIMEOUT_MS }, () => {
   it('says loudly that it tested nothing where there is no cluster', async () => {
     expect(await run('')).toMatchObject({ code: 0, output: expect.stringContaining('SKIPPED') as string });
   });
