@@ -7,6 +7,10 @@ import type { Declared } from './amqp/connection.ts';
 
 /** Shortest time between two declares of one queue. */
 export const MIN_INTERVAL_MS = 20;
+/** With many sleepers declares go out in larger batches, which cost the broker less, but not more rarely than this. */
+const MAX_TICK_MS = 100;
+/** After a declare that failed, in ms. */
+const REST_MS = 1_000;
 
 export interface Sleeper {
   /** Tells how many messages wait, each time that they are more than none. */
@@ -25,6 +29,8 @@ interface Watched {
   readonly queue: string;
   readonly sleepers: Set<Sleeper>;
   asking: boolean;
+  /** Not asked before this time, in ms of `performance.now()`. */
+  restUntil: number;
 }
 
 export function createWaker(declare: (vhost: string, queue: string) => Promise<Declared | QueueScalerError>): Waker {
@@ -37,10 +43,11 @@ export function createWaker(declare: (vhost: string, queue: string) => Promise<D
   let timer: NodeJS.Timeout | undefined;
 
   function run(): void {
+    timer = setTimeout(run, tickMs());
     const now = performance.now();
-    const elapsedMs = Math.min(now - ranAt, 10 * MIN_INTERVAL_MS);
+    const elapsedMs = Math.min(now - ranAt, 2 * MAX_TICK_MS);
     ranAt = now;
-    const budget = Math.max(...row.map(({ sleepers }) => Math.max(...[...sleepers].map((sleeper) => sleeper.budget))));
+    const budget = budgetOf();
     // Each queue at most once a turn; what the budget leaves over is not saved up.
     credit = Math.min(credit + (budget * elapsedMs) / 1000, row.length);
     const count = Math.floor(credit);
@@ -48,25 +55,39 @@ export function createWaker(declare: (vhost: string, queue: string) => Promise<D
     for (let asked = 0; asked < count; asked++) {
       position = (position + 1) % row.length;
       const next = row[position];
-      if (next !== undefined && !next.asking) void ask(next);
+      if (next !== undefined && !next.asking && next.restUntil <= now) void ask(next);
     }
+  }
+
+  /** The largest that any of the sleepers allows; they share it. */
+  function budgetOf(): number {
+    let budget = 1;
+    for (const { sleepers } of row) for (const sleeper of sleepers) budget = Math.max(budget, sleeper.budget);
+    return budget;
+  }
+
+  /** A tenth of the time in which all are asked once. */
+  function tickMs(): number {
+    return Math.min(MAX_TICK_MS, Math.max(MIN_INTERVAL_MS, (row.length / budgetOf()) * 100));
   }
 
   async function ask(one: Watched): Promise<void> {
     one.asking = true;
     const answer = await declare(one.vhost, one.queue);
     one.asking = false;
+    // A missing queue ends a channel at each declare; what cannot be read now is left alone for a while.
+    if (answer instanceof Error) one.restUntil = performance.now() + REST_MS;
     if (answer instanceof Error || answer.ready === 0) return;
     for (const sleeper of [...one.sleepers]) sleeper.onWork(answer);
   }
 
   function keepRunning(): void {
     if (watched.size === 0) {
-      clearInterval(timer);
+      clearTimeout(timer);
       timer = undefined;
     } else if (timer === undefined) {
       ranAt = performance.now();
-      timer = setInterval(run, MIN_INTERVAL_MS);
+      timer = setTimeout(run, MIN_INTERVAL_MS);
     }
   }
 
@@ -75,7 +96,7 @@ export function createWaker(declare: (vhost: string, queue: string) => Promise<D
       const key = `${vhost}\0${queue}`;
       let one = watched.get(key);
       if (one === undefined) {
-        one = { vhost, queue, sleepers: new Set(), asking: false };
+        one = { vhost, queue, sleepers: new Set(), asking: false, restUntil: 0 };
         watched.set(key, one);
         row.push(one);
       }
@@ -90,7 +111,7 @@ export function createWaker(declare: (vhost: string, queue: string) => Promise<D
       };
     },
     close() {
-      clearInterval(timer);
+      clearTimeout(timer);
       watched.clear();
       row = [];
     },
