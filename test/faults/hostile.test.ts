@@ -17,8 +17,8 @@ const P99_FACTOR = 3;
 const P99_FLOOR_MS = 250;
 /** Streams that come by the thousand a second take their share of the one thread: others wait, but are answered. */
 const P99_UNDER_STREAMS_MS = 5_000;
-/** Twenty thousand streams of an attacker cost some 20 KB each. */
-const RSS_BOUND_MB = 700;
+/** Twenty thousand streams of an attacker cost some 20 KB each, and what they cost is given back only in part. */
+const RSS_BOUND_MB = 900;
 
 /** A connection that HTTP/2 has given up on is closed by the unanswered keepalive ping at the latest: 30 s + 10 s. */
 const GONE_MS = 60_000;
