@@ -5,7 +5,6 @@ import { parseAllDocuments } from 'yaml';
 import { z } from 'zod';
 import { readManifests } from '../../src/auth/files.ts';
 import { SCALERS } from '../../src/scalers/registry.ts';
-import { createMetrics } from '../../src/server/metrics.ts';
 import { envOf, SERVE_SETTINGS } from '../../src/settings.ts';
 import { rulesIn, BASE_RBAC } from '../auth/rbac.ts';
 import { deployment, kustomization, SCHEMAS } from './schemas.ts';
@@ -73,19 +72,6 @@ describe('the manifests', () => {
     expect(rules.flatMap(({ verbs }) => verbs).filter((verb) => !['get', 'list', 'watch'].includes(verb))).toEqual([]);
     const ofSecrets = rules.filter(({ resources }) => resources.includes('secrets') || resources.includes('*'));
     expect(ofSecrets.map(({ verbs }) => verbs)).toEqual([['get']]);
-  });
-
-  it('alert on metrics that the scaler has', () => {
-    const { registry } = createMetrics('test', {
-      connections: () => 0,
-      streams: () => 0,
-      triggers: () => 0,
-      watches: () => [],
-    });
-    const names = registry.getMetricsAsArray().map(({ name }) => name);
-    const used = readFileSync(join(root, 'overlays/monitoring/rules.yaml'), 'utf8').match(/\bqueue_scaler_\w+/g) ?? [];
-    expect(used.length).toBeGreaterThan(0);
-    expect(used.filter((name) => !names.includes(name))).toEqual([]);
   });
 });
 

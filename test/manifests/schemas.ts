@@ -181,9 +181,7 @@ export const SCHEMAS: readonly z.ZodType[] = [
       groups: z.array(
         z.strictObject({
           name: text,
-          rules: z.array(
-            z.strictObject({ alert: text, expr: text, for: text, labels: texts, annotations: z.strictObject({ summary: text }) }),
-          ),
+          rules: z.array(z.strictObject({ alert: text, expr: text, for: text.optional(), labels: texts, annotations: texts })),
         }),
       ),
     }),
