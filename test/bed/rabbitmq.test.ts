@@ -60,6 +60,7 @@ describe('a private RabbitMQ', () => {
       await channel.waitForConfirms();
     });
     const before = { pid: first.pid, port: first.amqpPort };
+    await first.flush();
     await first.kill();
     expect(processExists(before.pid)).toBe(false);
     await expect(connect(first.amqpUrl())).rejects.toThrow('ECONNREFUSED');

@@ -92,6 +92,8 @@ export interface RabbitNode {
   ctl(...args: string[]): Promise<string>;
   /** Orderly shutdown. */
   stop(): Promise<void>;
+  /** Writes definitions to disk: a queue declared less than some seconds ago may not outlive a kill otherwise, its messages with it. */
+  flush(): Promise<void>;
   /** SIGKILL. */
   kill(): Promise<void>;
   /** SIGSTOP: connections stay open and nothing is answered. */
@@ -166,6 +168,14 @@ export async function startNode(
       deadlineMs: START_DEADLINE_MS,
     });
     if (!started.alive()) throw new Error(`${name} ended with ${await started.ended}`);
+  }
+
+  async function ctl(...args: string[]): Promise<string> {
+    const { stdout } = await promisify(execFile)(join(SCRIPTS, 'rabbitmqctl'), ['-q', '-n', name, ...args], {
+      env: environment(),
+      timeout: CTL_DEADLINE_MS,
+    });
+    return stdout;
   }
 
   function log(): string {
@@ -243,17 +253,14 @@ export async function startNode(
       if (!response.ok) throw new Error(`${method} /api${path} at ${name}: ${response.status} ${text}`);
       return text === '' ? undefined : (JSON.parse(text) as unknown);
     },
-    async ctl(...args) {
-      const { stdout } = await promisify(execFile)(join(SCRIPTS, 'rabbitmqctl'), ['-q', '-n', name, ...args], {
-        env: environment(),
-        timeout: CTL_DEADLINE_MS,
-      });
-      return stdout;
-    },
+    ctl,
     async stop() {
       // RabbitMQ takes SIGTERM as the order to shut down in good order.
       current().signal('SIGTERM');
       await until(`${name} shuts down`, () => !current().alive(), { deadlineMs: STOP_DEADLINE_MS });
+    },
+    async flush() {
+      await ctl('eval', 'mnesia:sync_log().');
     },
     kill: () => current().kill(),
     pause: () => {

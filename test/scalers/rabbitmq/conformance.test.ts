@@ -29,7 +29,10 @@ conformance({
       drain: (queue) => queues.drain(queue),
       hold: (queue, messages) => queues.hold(queue, messages),
       finish: (queue) => queues.finish(queue),
-      kill: () => node.kill(),
+      async kill() {
+        await node.flush();
+        await node.kill();
+      },
       async restart() {
         await node.start();
         await queues.close();
