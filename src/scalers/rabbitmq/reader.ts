@@ -265,6 +265,13 @@ export function createQuestionReader(sources: VhostSources): QuestionReader {
     { row, kind, agreed, at }: Listed & { readonly row: CountedRow },
     declared: Declared | undefined,
   ): Part {
+    // After a split has healed the statistics count a stream on both sides of it, for ten seconds and without a tell.
+    if (row.type === 'stream' && zeros.eventful() && declared?.ready !== row.messages) {
+      throw new QueueError(
+        'VALUE_IMPLAUSIBLE',
+        `queue ${queue}: ${row.messages} by the statistics alone, just after a node changed`,
+      );
+    }
     const kinds = new Set<Kind>(agreed === undefined ? [kind] : [kind, agreed]);
     const consumers = declared === undefined || row.type === 'stream' ? row.consumers : declared.consumers;
     if (declared !== undefined) kinds.add('declare');
