@@ -270,6 +270,7 @@ export function toQueueScalerError(thrown: unknown): QueueScalerError {
   return new ProcessError('INTERNAL', 'unexpected failure inside the scaler', { cause: thrown });
 }
 
-function isQueueScalerError(thrown: unknown): thrown is QueueScalerError {
+/** Whether it is one of ours, of whichever code. */
+export function isQueueScalerError(thrown: unknown): thrown is QueueScalerError {
   return thrown instanceof QueueScalerError;
 }

@@ -4,7 +4,7 @@
  */
 import { pino, type DestinationStream, type Level, type Logger } from 'pino';
 import { scrub } from './auth/secret.ts';
-import { QueueScalerError } from './errors.ts';
+import { isQueueScalerError } from './errors.ts';
 
 export type { Logger } from 'pino';
 
@@ -42,7 +42,7 @@ export interface ErrorDescription {
 
 export function describeError(thrown: unknown): ErrorDescription {
   if (!(thrown instanceof Error)) return { message: 'something that is no error was thrown' };
-  const code = isOurs(thrown) ? thrown.code : undefined;
+  const code = isQueueScalerError(thrown) ? thrown.code : undefined;
   const causes = causesOf(thrown);
   const defect = code === undefined ? thrown : code === 'INTERNAL' ? (thrown.cause ?? thrown) : undefined;
   return {
@@ -51,10 +51,6 @@ export function describeError(thrown: unknown): ErrorDescription {
     ...(causes.length > 0 ? { causes } : {}),
     ...(defect instanceof Error && defect.stack !== undefined ? { stack: scrub(defect.stack) } : {}),
   };
-}
-
-function isOurs(thrown: Error): thrown is QueueScalerError {
-  return thrown instanceof QueueScalerError;
 }
 
 function causesOf(error: Error): string[] {

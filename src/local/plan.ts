@@ -5,7 +5,7 @@
 import type { ReadValues } from '../auth/environment.ts';
 import type { Manifest, ManifestFault, Manifests } from '../auth/files.ts';
 import { secretValues, type ScaledObject } from '../auth/objects.ts';
-import { QueueScalerError } from '../errors.ts';
+import { isQueueScalerError } from '../errors.ts';
 import { checkTrigger, forwardedTriggers, type PlannedTrigger } from './forwardedTriggers.ts';
 import type { LoopSpec } from './keda/loop.ts';
 import { loopSpec, type Blame, type HpaSettings } from './loopSettings.ts';
@@ -128,7 +128,7 @@ async function attempt<T>(
     }
     return result;
   } catch (thrown) {
-    if (!(thrown instanceof QueueScalerError)) throw thrown;
+    if (!isQueueScalerError(thrown)) throw thrown;
     tell(thrown.message);
     return undefined;
   }

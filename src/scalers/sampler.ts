@@ -2,6 +2,7 @@
  * Shares one conversation with one broker among all who ask: coalesces questions, keeps the latest readings, and lets the last
  * known one stand in for a bounded time. It must never turn an unknown into a number.
  */
+import { untilAborted } from '../abort.ts';
 import { BrokerError, ProcessError, toQueueScalerError, type QueueScalerError } from '../errors.ts';
 import type { SamplerEvents } from './events.ts';
 import { unknown, type Known, type Reading } from './reading.ts';
@@ -220,22 +221,4 @@ export function createSampler(broker: BrokerIdentity, open: () => Conversation<Q
       await conversation?.close();
     },
   };
-}
-
-/** Waits for the promise, but no longer than the signal: then rejects with its reason while the promise goes on unheard. */
-function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => {
-      reject(signal.reason instanceof Error ? signal.reason : new Error('aborted'));
-    };
-    if (signal.aborted) {
-      abort();
-      promise.catch(() => undefined);
-      return;
-    }
-    signal.addEventListener('abort', abort, { once: true });
-    promise.then(resolve, reject).finally(() => {
-      signal.removeEventListener('abort', abort);
-    });
-  });
 }

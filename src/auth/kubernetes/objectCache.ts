@@ -3,6 +3,7 @@
  * them, and must keep the API server's load bounded however often it is asked.
  */
 import { LRUCache } from 'lru-cache';
+import { untilAborted } from '../../abort.ts';
 import { ApiFailure } from './apiClient.ts';
 
 /** An answer so young is not asked for again, not even after a broker's refusal. */
@@ -121,6 +122,7 @@ export function createObjectCache<T>(now: () => number = () => performance.now()
         fetching.catch(() => undefined);
         return answer.value;
       }
+      // The request goes on for the others that wait for it.
       return await untilAborted(fetching, options.signal);
     },
     close() {
@@ -128,22 +130,4 @@ export function createObjectCache<T>(now: () => number = () => performance.now()
       for (const go of waiting.splice(0)) go();
     },
   };
-}
-
-/** The request goes on for the others that wait for it. */
-async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  let abort = (): void => undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    abort = () => {
-      reject(signal.reason instanceof Error ? signal.reason : new Error('aborted'));
-    };
-  });
-  signal.addEventListener('abort', abort, { once: true });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener('abort', abort);
-    promise.catch(() => undefined);
-  }
 }
