@@ -28,20 +28,23 @@ export function provision(say: (line: string) => void): void {
   const policy = !existsSync(SERVICE_POLICY);
   if (policy) writeFileSync(SERVICE_POLICY, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
   try {
-    apt('update');
-    apt('install', '-y', '--no-install-recommends', ...missing);
+    // One stale source of many fails the update while the rest of it holds; whether that matters, the install tells.
+    const update = apt('update');
+    const install = apt('install', '-y', '--no-install-recommends', ...missing);
+    if (install !== undefined) throw new Error([install, update].filter(Boolean).join('\n'));
   } finally {
     if (policy) rmSync(SERVICE_POLICY, { force: true });
   }
 }
 
-function apt(...args: string[]): void {
+/** What went wrong, or undefined. */
+function apt(...args: string[]): string | undefined {
   const { status, stdout, stderr, error } = spawnSync('apt-get', ['-qq', '-o', 'DPkg::Lock::Timeout=300', ...args], {
     env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
     encoding: 'utf8',
     timeout: APT_DEADLINE_MS,
   });
-  if (status !== 0) throw new Error(`apt-get ${args.join(' ')} failed: ${stdout}${stderr}`, { cause: error });
+  return status === 0 ? undefined : `apt-get ${args.join(' ')} failed: ${stdout}${stderr}${error?.message ?? ''}`;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
