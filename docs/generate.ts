@@ -7,19 +7,13 @@ import { join } from 'node:path';
 import { format, resolveConfig } from 'prettier';
 import { RULES } from '../src/cli/check/finding.ts';
 import { ERRORS } from '../src/errors.ts';
-import type { Key } from '../src/scalers/metadata.ts';
-import { SCALERS } from '../src/scalers/registry.ts';
 import { createMetrics } from '../src/server/metrics.ts';
 import { envOf, flagOf, LOCAL_SETTINGS, SERVE_SETTINGS, type SettingTable } from '../src/settings.ts';
 import { VERSION } from '../src/version.ts';
+import { SCALER_PARTS } from './scalerParts.ts';
+import { table } from './table.ts';
 
 const MARK = /(<!-- table:(\S+) -->\n)[\s\S]*?(<!-- \/table -->)/g;
-
-/** A Markdown table; cells must not hold line breaks. */
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]): string => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
-}
 
 function errors(): string {
   const rows = Object.entries(ERRORS).map(([code, row]) => [
@@ -31,23 +25,6 @@ function errors(): string {
     row.remedy,
   ]);
   return table(['code', 'concerns', 'gRPC status', 'last known reading may stand in', 'meaning', 'what to do'], rows);
-}
-
-function places(name: string, key: Key): string {
-  const words = { metadata: 'metadata', environment: `\`${name}FromEnv\``, authentication: 'TriggerAuthentication' };
-  return key.places.map((place) => words[place]).join(', ');
-}
-
-function keys(type: string): string {
-  const scaler = SCALERS.find((candidate) => candidate.type === type);
-  if (scaler === undefined) throw new Error(`no scaler is called ${type}`);
-  const rows = Object.entries(scaler.keys).map(([name, key]) => [
-    [name, ...key.aliases].map((spelling) => `\`${spelling}\``).join(', '),
-    places(name, key),
-    key.required ? 'required' : key.default === undefined ? '–' : `\`${key.default}\``,
-    key.deprecated === undefined ? key.doc : `${key.doc} **Deprecated:** ${key.deprecated}`,
-  ]);
-  return table(['key', 'where', 'default', 'meaning'], rows);
 }
 
 function rules(): string {
@@ -89,7 +66,8 @@ function make(name: string): string {
   if (kind === 'rules') return rules();
   if (kind === 'metrics') return metrics();
   if (kind === 'settings' && of !== undefined) return settings(of);
-  if (kind === 'keys' && of !== undefined) return keys(of);
+  const part = Object.hasOwn(SCALER_PARTS, kind ?? '') ? SCALER_PARTS[kind ?? ''] : undefined;
+  if (part !== undefined && of !== undefined) return part(of);
   throw new Error(`no table is called ${name}`);
 }
 
