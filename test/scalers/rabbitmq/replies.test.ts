@@ -180,28 +180,41 @@ describe('an answer of the Prometheus plugin', () => {
       (name, index) => `rabbitmq_detailed_queue_${name}{vhost="${vhost}",queue="${queue}"} ${figures[index] ?? ''}\n`,
     ).join('');
 
-  it('is read queue by queue, with any characters in names', () => {
-    const rows = parseMetrics(`# TYPE x gauge\n${metrics('a\\"b\\\\c\\nd', [5, 3, 2])}${metrics('other', [9, 9, 0], 'v')}`, '/');
+  it('is read queue by queue, with any characters in names', async () => {
+    const rows = await parseMetrics(
+      `# TYPE x gauge\n${metrics('a\\"b\\\\c\\nd', [5, 3, 2])}${metrics('other', [9, 9, 0], 'v')}`,
+      '/',
+    );
     expect([...rows.keys()]).toEqual(['a"b\\c\nd']);
     expect(rows.get('a"b\\c\nd')).toMatchObject({ messages: 5, ready: 3, unacknowledged: 2 });
   });
 
-  it.each(['NaN', '-1', '1e3', '', '+Inf', '1.5'])('that holds %j lacks the figure', (text) => {
-    expect(parseMetrics(`# x\n${metrics('q', [text, 0, 0])}`, '/').get('q')?.messages).toBeUndefined();
+  it('of thousands of queues is read whole, in turns that leave the event loop to others', async () => {
+    const body = `# x\n${Array.from({ length: 5_000 }, (_, index) => metrics(`queue-${index}`, [index, index, 0])).join('')}`;
+    let turns = 0;
+    const others = setInterval(() => turns++, 0);
+    const rows = await parseMetrics(body, '/');
+    clearInterval(others);
+    expect([...rows.values()].filter(({ name, messages }) => name === `queue-${messages}`)).toHaveLength(5_000);
+    expect(turns).toBeGreaterThan(3);
   });
 
-  it('that gives a figure twice lacks it', () => {
-    expect(parseMetrics(`# x\n${metrics('q', [0, 0, 0])}${metrics('q', [5, 5, 0])}`, '/').get('q')).toMatchObject({
+  it.each(['NaN', '-1', '1e3', '', '+Inf', '1.5'])('that holds %j lacks the figure', async (text) => {
+    expect((await parseMetrics(`# x\n${metrics('q', [text, 0, 0])}`, '/')).get('q')?.messages).toBeUndefined();
+  });
+
+  it('that gives a figure twice lacks it', async () => {
+    expect((await parseMetrics(`# x\n${metrics('q', [0, 0, 0])}${metrics('q', [5, 5, 0])}`, '/')).get('q')).toMatchObject({
       messages: undefined,
       ready: undefined,
     });
   });
 
-  it('is refused where it is no metrics, and never crashes', () => {
-    expect(() => parseMetrics('<html>', '/')).toThrow('something other than metrics');
-    fc.assert(
-      fc.property(fc.string({ maxLength: 300 }), (text) => {
-        for (const [, { ready }] of parseMetrics(`# x\n${metrics('q', [1, 1, 0])}${text}`, '/')) {
+  it('is refused where it is no metrics, and never crashes', async () => {
+    await expect(parseMetrics('<html>', '/')).rejects.toThrow('something other than metrics');
+    await fc.assert(
+      fc.asyncProperty(fc.string({ maxLength: 300 }), async (text) => {
+        for (const [, { ready }] of await parseMetrics(`# x\n${metrics('q', [1, 1, 0])}${text}`, '/')) {
           expect(ready === undefined || Number.isSafeInteger(ready)).toBe(true);
         }
       }),
