@@ -2,14 +2,19 @@
  * Rewrites the triggers of a manifest text between KEDA's own scalers and this one, by the least change to the text. Pure; what it
  * cannot rewrite it leaves alone and says so.
  */
-import { isMap, isScalar, type Node, type Pair, type YAMLMap } from 'yaml';
+import { isAlias, isMap, isScalar, type Node, type Pair } from 'yaml';
 import { BUILT_IN } from '../check/builtInKeys.ts';
 import { labelOf } from '../check/finding.ts';
 import { recordsOf } from '../check/inventory.ts';
 import { isRecord, parseObjects, textOf, type Path, type YamlObject } from '../yaml/objects.ts';
 import { differencesOf } from './differences.ts';
-import { applyEdits, endOfLine, lineEnd, lineStart, type Edit } from './edits.ts';
+import { applyEdits, type Edit } from './edits.ts';
 import { toBuiltIn, toOurs, type KeyChange } from './keys.ts';
+import { applyChange, insertion, replace, spelled, takenUp } from './rewrite.ts';
+
+/** What begins the comment that a key becomes which only the other side knows; the way back takes it up by these words. */
+const IGNORED = '# ignored by KEDA: ';
+const OURS_ALONE = '# for keda-queue-scaler only: ';
 
 export interface ConvertOptions {
   /** From this scaler to KEDA's own. */
@@ -77,24 +82,34 @@ function convertTrigger(work: Work): { readonly converted: boolean; readonly rem
   const typeNode = object.nodeAt([...path, 'type']);
   const map = object.nodeAt([...path, 'metadata']);
   if (!isScalar(typeNode) || !isMap(map) || map.items.length === 0) return untouched('its metadata is empty or no mapping');
-  if (map.anchor !== undefined || hasAlias(work.text, map))
-    return untouched('its metadata holds an anchor or an alias, which others may share');
+  if (map.anchor !== undefined) return untouched('its metadata has an anchor, so others may share it');
+  if (map.items.some(({ key }) => isScalar(key) && key.value === '<<'))
+    return untouched('its metadata merges another mapping (<<), which others may share');
   const values = Object.fromEntries(Object.entries(metadata).map(([key, value]) => [key, textOf(value)]));
 
   const edits: Edit[] = [];
   const remarks: string[] = [];
+  const marker = back ? OURS_ALONE : IGNORED;
   for (const item of map.items) {
     const pair = item as Pair<Node, Node | null>;
     const key = isScalar(pair.key) ? String(pair.key.value) : '';
     const value = values[key] ?? '';
     const change =
       options.back === true ? toBuiltIn(type, key, value, (name) => isKeyOfKeda(type, name)) : toOurs(type, key, value);
-    applyChange(change, pair, map, work.text, edits);
-    if (change.kind !== 'keep' && change.why !== '')
-      remarks.push(change.kind === 'change' && change.key !== key ? `${key} becomes ${change.key}: ${change.why}` : change.why);
+    if (change.kind !== 'keep' && isShared(pair.value))
+      return untouched(`the value of ${key} has to change, and its anchor or alias shares it with others`);
+    applyChange(change, pair, map, work.text, marker, edits);
+    if (change.kind !== 'keep' && change.why !== '') remarks.push(remarkOf(change, key, map.flow === true));
+    if (change.kind === 'change' && !back) {
+      const returned = toBuiltIn(type, change.key, change.value ?? value, () => true);
+      if (returned.kind === 'change' && (returned.value ?? value) !== value)
+        remarks.push(`--back will write ${key}: "${returned.value ?? ''}"`);
+    }
   }
+  for (const [name, from] of takenUp(object, path, map, work.text, back ? IGNORED : OURS_ALONE, edits))
+    remarks.push(`${name} ${from}`);
   const target = back ? type : object.kind === 'ScaledJob' ? 'external' : 'external-push';
-  edits.push(replace(typeNode, target));
+  edits.push(replace(typeNode, spelled(target, typeNode)));
   if (!back) {
     edits.push(insertion(object, path, map, work.text, [`scalerAddress: ${options.scalerAddress}`, `scaler: ${type}`]));
     remarks.push(...differencesOf(type, values, values['host'], object.kind === 'ScaledJob'));
@@ -115,83 +130,12 @@ function isKeyOfKeda(type: string, key: string): boolean {
   return key.endsWith('FromEnv') && keys[key.slice(0, -'FromEnv'.length)]?.includes('E') === true;
 }
 
-function hasAlias(text: string, map: YAMLMap): boolean {
-  return (
-    map.items.some(({ value, key }) => isAliasNode(value) || isAliasNode(key)) ||
-    (map.range !== undefined && map.range !== null && /^\s*<<:/m.test(text.slice(map.range[0], map.range[1])))
-  );
+/** Whether the value is another's as well, or may be. */
+function isShared(value: Node | null): boolean {
+  return isAlias(value) || (isScalar(value) && value.anchor !== undefined);
 }
 
-function isAliasNode(node: unknown): boolean {
-  return node !== null && typeof node === 'object' && 'source' in node && !isScalar(node);
-}
-
-function rangeOf(node: Node): readonly [number, number] {
-  const [start, end] = node.range ?? [0, 0];
-  return [start, end];
-}
-
-function replace(node: Node, text: string): Edit {
-  const [start, end] = rangeOf(node);
-  return { start, end, text };
-}
-
-function applyChange(change: KeyChange, pair: Pair<Node, Node | null>, map: YAMLMap, text: string, edits: Edit[]): void {
-  if (change.kind === 'keep') return;
-  const [keyStart, keyEnd] = rangeOf(pair.key);
-  if (change.kind === 'change') {
-    if (isScalar(pair.key) && pair.key.value !== change.key) edits.push({ start: keyStart, end: keyEnd, text: change.key });
-    if (change.value !== undefined && pair.value !== null) edits.push(replace(pair.value, quoted(change.value)));
-    return;
-  }
-  const dropped = change.why === '';
-  const valueEnd = pair.value === null ? keyEnd : Math.max(keyEnd, rangeOf(pair.value)[1]);
-  if (map.flow === true) {
-    const index = map.items.indexOf(pair);
-    const next = map.items[index + 1] as Pair<Node, Node | null> | undefined;
-    const previous = map.items[index - 1] as Pair<Node, Node | null> | undefined;
-    if (next !== undefined) edits.push({ start: keyStart, end: rangeOf(next.key)[0], text: '' });
-    else
-      edits.push({
-        start: previous === undefined ? keyStart : rangeOf(previous.value ?? previous.key)[1],
-        end: valueEnd,
-        text: '',
-      });
-    return;
-  }
-  const first = lineStart(text, keyStart);
-  // A value of several lines is set aside line by line. The scalar of a block ends behind its last line break.
-  const last = lineEnd(text, Math.max(keyEnd, valueEnd - 1));
-  if (dropped) {
-    edits.push({ start: first, end: last, text: '' });
-    return;
-  }
-  for (let at = first; at < last; at = lineEnd(text, at)) {
-    const indent = at === first ? keyStart - first : 0;
-    edits.push({ start: at + indent, end: at + indent, text: '# ' });
-  }
-}
-
-/** Plain where YAML reads it back as the same text, single quotes elsewhere. */
-function quoted(value: string): string {
-  return /^[A-Za-z][\w.-]*$/.test(value) && !/^(?:true|false|null|yes|no|on|off|y|n)$/i.test(value)
-    ? value
-    : value === 'true' || value === 'false'
-      ? `"${value}"`
-      : `'${value.replaceAll("'", "''")}'`;
-}
-
-/** New entries in front of the others: on lines of their own right below `metadata:`, or inside the braces. */
-function insertion(object: YamlObject, path: Path, map: YAMLMap, text: string, lines: readonly string[]): Edit {
-  const first = (map.items[0] as Pair<Node, Node | null>).key;
-  const [start] = rangeOf(first);
-  if (map.flow === true) return { start, end: start, text: lines.map((line) => `${line}, `).join('') };
-  const eol = endOfLine(text);
-  const column = start - lineStart(text, start);
-  const indent = ' '.repeat(column);
-  const key = object.entryAt([...path, 'metadata'])?.key;
-  const below = key === undefined ? start : lineEnd(text, rangeOf(key)[1]);
-  // With the first entry on the line of something else there is no line to put the new ones on.
-  if (below > lineStart(text, start)) return { start, end: start, text: lines.map((line) => `${line}${eol}${indent}`).join('') };
-  return { start: below, end: below, text: lines.map((line) => `${indent}${line}${eol}`).join('') };
+function remarkOf(change: Exclude<KeyChange, { kind: 'keep' }>, key: string, inBraces: boolean): string {
+  if (change.kind === 'change') return change.key === key ? change.why : `${key} becomes ${change.key}: ${change.why}`;
+  return `${change.why}; ${inBraces ? 'it is left out, as a mapping in braces has no line for a comment' : 'it is a comment now'}`;
 }

@@ -31,14 +31,19 @@ function rabbitmq(metadata: Readonly<Record<string, string>>, host: string | und
     );
   else if (mode === 'QueueLength' && host === undefined && !excluded)
     lines.push('if the host is an amqp:// URL, unacknowledged messages count as well; over HTTP they did already');
-  if (!excluded && Number(metadata['activationValue'] ?? 0) > 0)
+  if (!excluded && (mode !== 'QueueLength' || Number(metadata['activationValue'] ?? 0) > 0))
     lines.push('any unacknowledged message keeps the trigger active, even below activationValue');
   if (isTrue('useRegex')) {
     lines.push('an expression that matches no queue is an error, not 0; onMissingQueue: zero makes it 0');
     lines.push('all matching queues are counted, however many; look-around is not supported');
   }
   if (metadata['operation'] === 'avg') lines.push('an average keeps its fraction: 3 messages in 4 queues are 0.75, not 0');
-  if (mode !== 'QueueLength') lines.push('rates are taken over rateWindow (30 s) from counters, not from single samples');
+  if (mode !== 'QueueLength') {
+    lines.push('rates are taken over rateWindow (30 s) from counters, not from single samples');
+    lines.push(
+      'a queue that has never carried a message has no rates, which is an error until the first one; KEDA takes it for 0',
+    );
+  }
   if (mode === 'PublishedToDeliveredRatio' || mode === 'ExpectedQueueConsumptionTime')
     lines.push(
       'without deliveries the metric is 0 without consumers, and the target with consumers; KEDA reports activationValue',
@@ -54,8 +59,13 @@ function lists(): string[] {
 
 function streams(metadata: Readonly<Record<string, string>>): string[] {
   if (metadata['consumerGroup'] === undefined) return [];
-  const lines = ['both undelivered and pending entries count, so the metric is higher while consumers are busy'];
-  if (metadata['lagCount'] === undefined) lines.push('undelivered entries wake a worker; KEDA saw none before a consumer ran');
-  else lines.push('where Redis cannot tell the lag it is counted or an error; KEDA took it for 0');
-  return lines;
+  if (metadata['lagCount'] === undefined)
+    return [
+      'undelivered entries wake a worker; KEDA saw none before a consumer ran',
+      'a group that nobody has created has nothing pending, and wakes a worker if there are entries; it was an error',
+    ];
+  return [
+    'both undelivered and pending entries count, so the metric is higher while consumers are busy',
+    'where Redis cannot tell the lag it is counted or an error; KEDA took it for 0',
+  ];
 }

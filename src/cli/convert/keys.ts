@@ -41,7 +41,7 @@ export function toOurs(type: string, key: string, value: string): KeyChange {
   }
   const scaler = SCALERS.find((candidate) => candidate.type === type);
   if (scaler === undefined || metadataNames(scaler.keys).includes(key)) return KEEP;
-  return { kind: 'aside', why: `KEDA’s ${type} scaler ignored ${key}; it is a comment now` };
+  return { kind: 'aside', why: `KEDA’s ${type} scaler ignored ${key}` };
 }
 
 /** The way back. */
@@ -60,5 +60,5 @@ export function toBuiltIn(type: string, key: string, value: string, keysOfKeda: 
     if (key === 'listName' && value.includes('\\'))
       return { kind: 'change', key, value: value.replaceAll(/\\(.)/g, '$1'), why: 'KEDA’s own scaler has no patterns' };
   }
-  return keysOfKeda(key) ? KEEP : { kind: 'aside', why: `KEDA’s ${type} scaler has no key ${key}; it is a comment now` };
+  return keysOfKeda(key) ? KEEP : { kind: 'aside', why: `KEDA’s ${type} scaler has no key ${key}` };
 }
