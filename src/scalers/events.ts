@@ -12,10 +12,12 @@ export interface SamplerEvents {
   reading(event: { readonly broker: BrokerIdentity; readonly key: string; readonly reading: Reading }): void;
   /** Connections or requests opened and closed; `open` is the number now. */
   connections(event: { readonly broker: BrokerIdentity; readonly endpoint: string; readonly open: number }): void;
+  /** Connections open now whose server refuses to tell of changes, so that sleeping queues are polled over them. */
+  untold(event: { readonly broker: BrokerIdentity; readonly connections: number }): void;
   /** A connection or request failed although nobody may have asked: kept for logs and counters. */
   trouble(event: { readonly broker: BrokerIdentity; readonly endpoint: string; readonly error: QueueScalerError }): void;
 }
 
 const ignore = (): void => undefined;
 
-export const noEvents: SamplerEvents = { swept: ignore, reading: ignore, connections: ignore, trouble: ignore };
+export const noEvents: SamplerEvents = { swept: ignore, reading: ignore, connections: ignore, untold: ignore, trouble: ignore };

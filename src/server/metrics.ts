@@ -121,6 +121,11 @@ export function createMetrics(version: string, gauges: Gauges): Metrics {
     help: 'Connections to brokers that are open now.',
     registers,
   });
+  const polled = new Gauge({
+    name: 'queue_scaler_broker_connections_polled',
+    help: 'Connections to Redis servers that refuse to tell of changes (CLIENT TRACKING): sleeping queues are polled over them.',
+    registers,
+  });
   const troubles = new Counter({
     name: 'queue_scaler_broker_troubles_total',
     help: 'Connections and requests to brokers that failed, by the error’s code.',
@@ -153,6 +158,7 @@ export function createMetrics(version: string, gauges: Gauges): Metrics {
   });
 
   const openByEndpoint = new Map<string, number>();
+  const polledByBroker = new Map<string, number>();
   return {
     registry,
     samplerEvents: {
@@ -170,6 +176,11 @@ export function createMetrics(version: string, gauges: Gauges): Metrics {
         connections.inc(open - (openByEndpoint.get(key) ?? 0));
         if (open > 0) openByEndpoint.set(key, open);
         else openByEndpoint.delete(key);
+      },
+      untold({ broker: { key }, connections: now }) {
+        polled.inc(now - (polledByBroker.get(key) ?? 0));
+        if (now > 0) polledByBroker.set(key, now);
+        else polledByBroker.delete(key);
       },
       trouble({ error }) {
         troubles.labels(error.code).inc();

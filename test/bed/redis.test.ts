@@ -2,7 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { promisify } from 'node:util';
-import { startRedis, startRedisCluster, startSentinelSet } from './redis.ts';
+import { startRedis } from './redis.ts';
+import { startRedisCluster } from './redisCluster.ts';
+import { startSentinelSet } from './redisSentinel.ts';
 import { until } from './until.ts';
 
 describe('a private Redis', () => {

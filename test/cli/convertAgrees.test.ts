@@ -7,14 +7,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { convertText } from '../../src/cli/convert/convert.ts';
 import { startRabbit, type RabbitNode } from '../bed/rabbitmq.ts';
-import {
-  startRedis,
-  startRedisCluster,
-  startSentinelSet,
-  type RedisCluster,
-  type RedisServer,
-  type SentinelSet,
-} from '../bed/redis.ts';
+import { startRedis, type RedisServer } from '../bed/redis.ts';
+import { startRedisCluster, type RedisCluster } from '../bed/redisCluster.ts';
+import { startSentinelSet, type SentinelSet } from '../bed/redisSentinel.ts';
 import { startScaler, type TestScaler } from '../bed/scaler.ts';
 import { until } from '../bed/until.ts';
 import { rabbitmqVerdict, redisVerdict, type Verdict } from '../keda/builtIn.ts';

@@ -5,7 +5,9 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { Redis } from 'ioredis';
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
-import { startRedis, startRedisCluster, startSentinelSet, type RedisServer } from '../bed/redis.ts';
+import { startRedis, type RedisServer } from '../bed/redis.ts';
+import { startRedisCluster } from '../bed/redisCluster.ts';
+import { startSentinelSet } from '../bed/redisSentinel.ts';
 import { until } from '../bed/until.ts';
 import { slotOf } from '../../src/scalers/redis/topology/slots.ts';
 import type { Trigger } from '../../src/scalers/triggers.ts';

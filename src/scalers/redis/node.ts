@@ -5,10 +5,12 @@
 import type { BrokerError } from '../../errors.ts';
 import { addressText, type Address } from './wire/address.ts';
 import type { Command, Reply } from './wire/resp.ts';
-import { openSession, REQUEST_TIMEOUT_MS, type Access, type Session } from './wire/session.ts';
+import { openSession, REQUEST_TIMEOUT_MS, track, type Access, type Session } from './wire/session.ts';
 
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 2_000;
+/** A session that ends sooner is a failure like one that could not be opened; after a longer one the next is opened at once. */
+const SETTLED_MS = 1_000;
 
 export interface Answer {
   readonly replies: readonly Reply[];
@@ -18,8 +20,9 @@ export interface Answer {
 
 /** What a node tells whoever watches. */
 export interface NodeListener {
-  /** A session was opened: nothing read before is tracked any longer. */
   opened(node: RedisNode, session: Session): void;
+  /** A session that the node is followed on is ready: what was read before is not tracked, and must be read again. */
+  followed(node: RedisNode, session: Session): void;
   ended(node: RedisNode, reason: BrokerError): void;
   invalidated(node: RedisNode, keys: readonly string[] | null): void;
 }
@@ -31,15 +34,17 @@ export interface RedisNode {
   request(commands: readonly Command[]): Promise<Answer>;
   /** The session that is open now. */
   session(): Session | undefined;
-  /** From now on the session is kept open and tracks what it reads, or neither. */
+  /** From now on a session is kept open and tracks what it reads; or no longer kept. Requests under way are not disturbed. */
   follow(on: boolean): void;
-  /** Ends the session, so that the next request opens another: to a new address if the name now means one. */
+  /** Ends the session if it is not quite new, so that the next request opens another: to a new address if the name now means one. */
   drop(): void;
   close(): void;
 }
 
-export function createNode(address: Address, access: Access, listener: NodeListener): RedisNode {
+/** `holdsKeys` is false for a server whose keys nobody reads. */
+export function createNode(address: Address, access: Access, listener: NodeListener, holdsKeys = true): RedisNode {
   let current: Session | undefined;
+  let openedAt = -Infinity;
   let opening: Promise<Session> | undefined;
   let failed: { readonly error: BrokerError; readonly until: number } | undefined;
   let pauseMs = FIRST_PAUSE_MS;
@@ -50,28 +55,34 @@ export function createNode(address: Address, access: Access, listener: NodeListe
   function open(): Promise<Session> {
     if (current?.isOpen() === true) return Promise.resolve(current);
     if (failed !== undefined && performance.now() < failed.until) return Promise.reject(failed.error);
-    opening ??= openSession(address, access, following, (keys) => {
+    return connect();
+  }
+
+  /** Whether a pause is over or not: a timer may be due a little before the clock says so. */
+  function connect(): Promise<Session> {
+    opening ??= openSession(address, access, !holdsKeys ? 'never' : following ? 'now' : 'later', (keys) => {
       listener.invalidated(node, keys);
     })
       .then(
         (session) => {
           failed = undefined;
-          pauseMs = FIRST_PAUSE_MS;
           if (closed) session.close();
           current = session;
+          openedAt = performance.now();
           void session.ended.then((reason) => {
-            if (current === session) current = undefined;
+            if (current?.isOpen() !== true) current = undefined;
             if (closed) return;
+            if (performance.now() - openedAt >= SETTLED_MS) pauseMs = FIRST_PAUSE_MS;
+            else backOff(reason);
             listener.ended(node, reason);
             reopen();
           });
           listener.opened(node, session);
+          void followOn(session);
           return session;
         },
         (error: unknown) => {
-          // Whole jitter: many scalers that lost one server don't come back in step.
-          failed = { error: error as BrokerError, until: performance.now() + pauseMs * (0.5 + Math.random() / 2) };
-          pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2);
+          backOff(error as BrokerError);
           if (!closed) {
             listener.ended(node, error as BrokerError);
             reopen();
@@ -85,14 +96,37 @@ export function createNode(address: Address, access: Access, listener: NodeListe
     return opening;
   }
 
+  function backOff(error: BrokerError): void {
+    // With jitter: many scalers that lost one server don't come back in step.
+    failed = { error, until: performance.now() + pauseMs * (0.5 + Math.random() / 2) };
+    pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2);
+  }
+
   /** A followed node is reopened without being asked. */
   function reopen(): void {
     if (!following || closed || reopening !== undefined) return;
     const wait = failed === undefined ? 0 : Math.max(0, failed.until - performance.now());
     reopening = setTimeout(() => {
       reopening = undefined;
-      if (following && !closed) open().catch(() => undefined);
+      if (following && !closed && current?.isOpen() !== true) connect().catch(() => undefined);
     }, wait);
+  }
+
+  /** Sees to it that an open session tracks where the node is followed; a session that cannot is of use as it is. */
+  async function followOn(session: Session): Promise<void> {
+    if (!following || closed) return;
+    if (session.tracking || session.trackingRefused !== undefined) {
+      listener.followed(node, session);
+      return;
+    }
+    try {
+      const tracking = await track(session, true);
+      if (current !== session) return;
+      current = tracking;
+      listener.followed(node, tracking);
+    } catch {
+      // The session has ended, which is told.
+    }
   }
 
   const node: RedisNode = {
@@ -107,12 +141,11 @@ export function createNode(address: Address, access: Access, listener: NodeListe
       if (following === on) return;
       following = on;
       if (!on) return;
-      // A session that was opened without tracking makes room for one with it.
-      if (current !== undefined) current.close();
-      else reopen();
+      if (current !== undefined) void followOn(current);
+      else if (opening === undefined) reopen();
     },
     drop() {
-      current?.close();
+      if (performance.now() - openedAt >= SETTLED_MS) current?.close();
     },
     close() {
       closed = true;

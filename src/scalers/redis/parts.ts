@@ -13,6 +13,8 @@ import type { StreamMode } from './questions.ts';
 export interface Part {
   readonly id: string;
   readonly key: string;
+  /** Whether the server tells of all that changes the figures: not where a group's reads and acknowledgements do. */
+  readonly changesAreTold: boolean;
   readonly first: (memory: TypeMemory) => Step;
 }
 
@@ -79,6 +81,7 @@ export function countPart(key: string): Part {
   return {
     id: `count ${key}`,
     key,
+    changesAreTold: true,
     first: (memory) => count(LENGTH_COMMANDS[memory.get(key) ?? 'list'] ?? 'LLEN', memory, false),
   };
 }
@@ -89,6 +92,7 @@ export function streamPart(stream: string, group: string | undefined, mode: Stre
     return {
       id: `length ${stream}`,
       key: stream,
+      changesAreTold: true,
       first: () => ({
         commands: [['XLEN', stream]],
         then([reply = null], where) {
@@ -100,7 +104,12 @@ export function streamPart(stream: string, group: string | undefined, mode: Stre
       }),
     };
   }
-  return { id: `group ${JSON.stringify([stream, group])}`, key: stream, first: () => readGroup(stream, group) };
+  return {
+    id: `group ${JSON.stringify([stream, group])}`,
+    key: stream,
+    changesAreTold: false,
+    first: () => readGroup(stream, group),
+  };
 }
 
 /** A count that can be true, or the error that it is not. */
@@ -113,5 +122,5 @@ export function countOf(reply: Reply, where: string, subject: string): number | 
 
 /** The error of a server that is not what it must be to be believed. */
 export function notPrimary(where: string): BrokerError {
-  return new BrokerError('BROKER_BUSY', `${where} is a replica, not the primary`);
+  return new BrokerError('BROKER_NOT_PRIMARY', `${where} is a replica, not the primary`);
 }

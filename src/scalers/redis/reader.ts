@@ -2,7 +2,7 @@
  * Reads parts: each from the server that serves its key, all parts of one server in one batch, redirections followed, and each
  * answer believed only when its server still was the one to ask.
  */
-import { BrokerError, toQueueScalerError } from '../../errors.ts';
+import { BrokerError, toQueueScalerError, type ErrorCode } from '../../errors.ts';
 import type { RedisNode } from './node.ts';
 import { notPrimary, type Part, type PartResult, type Step, type TypeMemory } from './parts.ts';
 import { CONFIRM_WINDOW_MS, type Topology } from './topology/topology.ts';
@@ -112,7 +112,7 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
     } catch (thrown) {
       const error = toQueueScalerError(thrown);
       // A deployment of several servers may have another to ask; a single one has nothing new to say.
-      if (topology.primary === 'once' || !(error instanceof BrokerError) || !isOutage(error)) {
+      if (topology.primary === 'once' || !(error instanceof BrokerError) || !OUTAGES.has(error.code)) {
         for (const { part } of tasks) deliver(part, { error }, undefined);
       } else again(tasks, error);
       return;
@@ -203,9 +203,15 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
   };
 }
 
-function isOutage(error: BrokerError): boolean {
-  return error.code === 'BROKER_UNREACHABLE' || error.code === 'BROKER_TIMEOUT' || error.code === 'BROKER_BUSY';
-}
+/** What another server of the same deployment may answer better, now or in a moment. */
+const OUTAGES: ReadonlySet<string> = new Set<ErrorCode>([
+  'BROKER_UNREACHABLE',
+  'BROKER_TIMEOUT',
+  'BROKER_BUSY',
+  'BROKER_LOADING',
+  'BROKER_NOT_PRIMARY',
+  'BROKER_CLUSTER_DOWN',
+]);
 
 function tooManySteps(where: string, part: Part): BrokerError {
   return new BrokerError('BROKER_BUSY', `${where} gave no answer for ${part.key} in ${MAX_TURNS} steps`);

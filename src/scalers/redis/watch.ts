@@ -3,6 +3,7 @@
  * covers what it does not tell, and a faster one what it does not track. A change must never be lost: a key that changes while it
  * is being read is read again.
  */
+import { BrokerError } from '../../errors.ts';
 import type { Part, PartResult } from './parts.ts';
 import type { Reader } from './reader.ts';
 import type { RedisNode } from './node.ts';
@@ -12,16 +13,26 @@ import type { Session } from './wire/session.ts';
 const SLEEPING_GAP_MS = 10;
 /** A key with work is read again so long after its last reading; until then the server keeps silent about it. */
 const BUSY_GAP_MS = 250;
-/** How often each key is read where the server tells of changes: it tells nothing of groups' acknowledgements, nor of SWAPDB. */
-export const SAFETY_POLL_MS = 5_000;
-/** How often a sleeping key is read where the server does not track. */
+/** How often each key is read although the server tells of changes: it tells nothing of `SWAPDB`. */
+export const SAFETY_POLL_MS = 20_000;
+/** The same for a stream's group, of whose reads and acknowledgements the server tells nothing. */
+export const GROUP_POLL_MS = 5_000;
+/** How often a sleeping key is read where the server does not tell of changes. */
 export const UNTRACKED_POLL_MS = 200;
 /** How often a key is tried that could not be read. */
 const FAILED_POLL_MS = 1_000;
 const TICK_MS = 50;
+/**
+ * At most so many keys a second are polled where the server tells of no changes, and so many where the last try failed, whatever their
+ * number: the first that can be read again brings all others along.
+ */
+const MOST_UNTRACKED_PER_S = 5_000;
+const MOST_FAILED_PER_S = 100;
 
 export interface WatchedPart {
   readonly part: Part;
+  /** Parts that share this are read at one moment when several of them have changed. */
+  readonly together: Together | undefined;
   /** Whether the next message for this key must be noticed soonest. */
   sleeping(): boolean;
   /** Told every result. */
@@ -31,15 +42,27 @@ export interface WatchedPart {
 export interface PartWatch {
   add(watched: WatchedPart): () => void;
   result(partId: string): PartResult | undefined;
-  /** Whether the server would tell of a change of every one of these. */
-  tracked(partIds: readonly string[]): boolean;
   /** What a node tells. */
   invalidated(keys: readonly string[] | null): void;
-  rereadAll(node?: RedisNode): void;
+  /** A session has ended: what it read may be so no longer, and nobody tells. */
+  ended(): void;
+  /** The node tells from now on, of what it is asked for from now on. */
+  followed(node: RedisNode): void;
   /** Reads the keys again that the predicate names. */
   reread(which: (key: string) => boolean): void;
-  size(): number;
   close(): void;
+}
+
+/** Keys between which messages move in one step. */
+export interface Together {
+  /** Cells that have changed and are to be read. */
+  readonly due: Set<Cell>;
+  /** Cells that are being read. */
+  reading: number;
+}
+
+export function readTogether(): Together {
+  return { due: new Set(), reading: 0 };
 }
 
 interface Cell {
@@ -48,13 +71,16 @@ interface Cell {
   state: 'idle' | 'queued' | 'reading';
   /** Changed while being read. */
   dirty: boolean;
+  /** What it was read together with; for as long as it is being read. */
+  readingWith: readonly Together[];
   readAt: number;
   timer: NodeJS.Timeout | undefined;
   result: PartResult | undefined;
   session: Session | undefined;
 }
 
-export function createPartWatch(reader: Reader, flushed: () => void): PartWatch {
+/** `remember` is told every result. */
+export function createPartWatch(reader: Reader, remember: (part: Part, result: PartResult) => void): PartWatch {
   const cells = new Map<string, Cell>();
   const byKey = new Map<string, Set<Cell>>();
   const closing = new AbortController();
@@ -62,6 +88,7 @@ export function createPartWatch(reader: Reader, flushed: () => void): PartWatch 
   let ticker: NodeJS.Timeout | undefined;
   /** The cells in the order in which the poll visits them; made anew when it is through. */
   let round: Iterator<Cell> | undefined;
+  let failedBudget = 0;
 
   function touch(cell: Cell): void {
     if (cell.state === 'reading') cell.dirty = true;
@@ -73,6 +100,7 @@ export function createPartWatch(reader: Reader, flushed: () => void): PartWatch 
         cell.timer = undefined;
         if (cell.state === 'idle') enqueue(cell);
       }, wait);
+      for (const { due } of togetherOf(cell)) due.add(cell);
     }
   }
 
@@ -81,10 +109,28 @@ export function createPartWatch(reader: Reader, flushed: () => void): PartWatch 
     return BUSY_GAP_MS;
   }
 
+  function togetherOf(cell: Cell): Together[] {
+    const all: Together[] = [];
+    for (const { together } of cell.watched) if (together !== undefined) all.push(together);
+    return all;
+  }
+
+  /** Reads a cell, and with it the changed ones that it belongs together with; once those have come back that are under way. */
   function enqueue(cell: Cell): void {
+    const all = togetherOf(cell);
+    if (all.some(({ reading }) => reading > 0)) {
+      for (const { due } of all) due.add(cell);
+      return;
+    }
+    take(cell);
+    for (const { due } of all) for (const other of [...due]) if (other.state === 'idle') take(other);
+  }
+
+  function take(cell: Cell): void {
     clearTimeout(cell.timer);
     cell.timer = undefined;
     cell.state = 'queued';
+    for (const { due } of togetherOf(cell)) due.delete(cell);
     queue.push(cell);
     // All that one piece of the stream tells goes out as one batch.
     if (queue.length === 1) queueMicrotask(flush);
@@ -94,24 +140,32 @@ export function createPartWatch(reader: Reader, flushed: () => void): PartWatch 
     const batch = new Map(queue.map((cell) => [cell.part.id, cell]));
     queue = [];
     if (closing.signal.aborted) return;
-    for (const cell of batch.values()) cell.state = 'reading';
+    for (const cell of batch.values()) {
+      cell.state = 'reading';
+      cell.readingWith = togetherOf(cell);
+      for (const together of cell.readingWith) together.reading++;
+    }
     const told = new Set<WatchedPart>();
     let telling = false;
+    let recovered = false;
     const tell = (): void => {
       telling = false;
       for (const watched of told) watched.heard();
       told.clear();
-      flushed();
+      if (recovered) for (const cell of cells.values()) if (isOutage(cell.result)) touch(cell);
+      recovered = false;
     };
     void reader.read(
       [...batch.values()].map((cell) => cell.part),
       (part, result, session) => {
         const cell = batch.get(part.id);
         if (cell === undefined) return;
+        recovered ||= isOutage(cell.result) && !isOutage(result);
         cell.state = 'idle';
         cell.readAt = performance.now();
         cell.result = result;
         cell.session = session;
+        remember(part, result);
         for (const watched of cell.watched) told.add(watched);
         if (!telling) {
           telling = true;
@@ -124,9 +178,22 @@ export function createPartWatch(reader: Reader, flushed: () => void): PartWatch 
             touch(cell);
           });
         }
+        release(cell);
       },
       closing.signal,
     );
+  }
+
+  /** Those that waited for this one to come back are read now, with it if it has changed meanwhile. */
+  function release(cell: Cell): void {
+    for (const together of cell.readingWith) {
+      together.reading--;
+      if (together.reading > 0 || together.due.size === 0) continue;
+      queueMicrotask(() => {
+        for (const waiting of [...together.due]) if (waiting.state === 'idle' && waiting.timer === undefined) enqueue(waiting);
+      });
+    }
+    cell.readingWith = [];
   }
 
   function isTracked({ session }: Cell): boolean {
@@ -135,16 +202,20 @@ export function createPartWatch(reader: Reader, flushed: () => void): PartWatch 
 
   function period(cell: Cell): number {
     if (cell.result !== undefined && 'error' in cell.result) return FAILED_POLL_MS;
-    if (isTracked(cell)) return SAFETY_POLL_MS;
-    return gap(cell) === SLEEPING_GAP_MS ? UNTRACKED_POLL_MS : SAFETY_POLL_MS;
+    const safety = cell.part.changesAreTold ? SAFETY_POLL_MS : GROUP_POLL_MS;
+    if (isTracked(cell)) return safety;
+    return gap(cell) === SLEEPING_GAP_MS ? UNTRACKED_POLL_MS : GROUP_POLL_MS;
   }
 
   /** Visits so many cells that a round takes as long as the shortest poll, and polls those whose time has come, a few at a time. */
   function tick(): void {
     const now = performance.now();
     let visits = Math.ceil((cells.size * TICK_MS) / UNTRACKED_POLL_MS);
-    let safety = Math.ceil((cells.size * TICK_MS) / SAFETY_POLL_MS) * 2;
-    while (visits-- > 0) {
+    // Polls that only make sure are spread, so that they never hold up a wake-up.
+    let safety = Math.ceil((cells.size * TICK_MS) / GROUP_POLL_MS) * 2;
+    let untracked = (MOST_UNTRACKED_PER_S * TICK_MS) / 1_000;
+    failedBudget = Math.min(MOST_FAILED_PER_S, failedBudget + (MOST_FAILED_PER_S * TICK_MS) / 1_000);
+    while (visits-- > 0 && untracked > 0) {
       round ??= cells.values();
       const next = round.next();
       if (next.done === true) {
@@ -155,8 +226,11 @@ export function createPartWatch(reader: Reader, flushed: () => void): PartWatch 
       if (cell.state !== 'idle' || cell.timer !== undefined || now - cell.readAt < UNTRACKED_POLL_MS) continue;
       const due = period(cell);
       if (now - cell.readAt < due) continue;
-      // Polls that only make sure are spread, so that they never hold up a wake-up.
-      if (due === SAFETY_POLL_MS && safety-- <= 0) continue;
+      if (due === FAILED_POLL_MS) {
+        if (failedBudget < 1) continue;
+        failedBudget--;
+      } else if (due === UNTRACKED_POLL_MS) untracked--;
+      else if (safety-- <= 0) continue;
       enqueue(cell);
     }
   }
@@ -171,6 +245,7 @@ export function createPartWatch(reader: Reader, flushed: () => void): PartWatch 
           watched: new Set(),
           state: 'idle',
           dirty: false,
+          readingWith: [],
           readAt: -Infinity,
           timer: undefined,
           result: undefined,
@@ -192,6 +267,7 @@ export function createPartWatch(reader: Reader, flushed: () => void): PartWatch 
         own.watched.delete(watched);
         if (own.watched.size > 0) return;
         clearTimeout(own.timer);
+        for (const { due } of watched.together === undefined ? [] : [watched.together]) due.delete(own);
         cells.delete(part.id);
         const same = byKey.get(part.key);
         same?.delete(own);
@@ -203,23 +279,20 @@ export function createPartWatch(reader: Reader, flushed: () => void): PartWatch 
       };
     },
     result: (partId) => cells.get(partId)?.result,
-    tracked: (partIds) =>
-      partIds.every((partId) => {
-        const cell = cells.get(partId);
-        return cell !== undefined && isTracked(cell);
-      }),
     invalidated(keys) {
       if (keys === null) for (const cell of cells.values()) touch(cell);
       else for (const key of keys) for (const cell of byKey.get(key) ?? []) touch(cell);
     },
-    rereadAll(node) {
-      const session = node?.session();
-      for (const cell of cells.values()) if (session === undefined || cell.session !== session) touch(cell);
+    ended() {
+      for (const cell of cells.values()) if (!isOutage(cell.result)) touch(cell);
+    },
+    followed(node) {
+      const session = node.session();
+      for (const cell of cells.values()) if (cell.session !== session) touch(cell);
     },
     reread(which) {
       for (const cell of cells.values()) if (which(cell.part.key)) touch(cell);
     },
-    size: () => cells.size,
     close() {
       closing.abort();
       clearInterval(ticker);
@@ -228,4 +301,9 @@ export function createPartWatch(reader: Reader, flushed: () => void): PartWatch 
       byKey.clear();
     },
   };
+}
+
+/** Whether it was not the key that could not be read, but its server. */
+function isOutage(result: PartResult | undefined): boolean {
+  return result !== undefined && 'error' in result && result.error instanceof BrokerError;
 }

@@ -1,111 +1,100 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { setMaxListeners } from 'node:events';
 import { createServer } from 'node:net';
-import { startRedis, type RedisServer } from '../../bed/redis.ts';
+import { startRedis } from '../../bed/redis.ts';
 import { freePort } from '../../bed/ports.ts';
 import { until } from '../../bed/until.ts';
-import { createAsker, type Asker } from './ask.ts';
+import { redisBed } from './bed.ts';
 import { follow } from './follow.ts';
 
-let server: RedisServer;
-let asker: Asker;
-let address: string;
-
-beforeAll(async () => {
-  server = await startRedis({ password: 'p@ss,word' });
-  address = `127.0.0.1:${server.port}`;
-  asker = createAsker();
-});
-afterAll(async () => {
-  await asker.close();
-  await server.close();
-});
-beforeEach(() => server.call('FLUSHALL'));
+const bed = redisBed({ password: 'p@ss,word' });
 
 function trigger(more: Readonly<Record<string, string>> = {}): Record<string, string> {
-  return { scaler: 'redis', address, password: 'p@ss,word', listName: 'q', ...more };
+  return { scaler: 'redis', address: bed.address, password: 'p@ss,word', listName: 'q', ...more };
 }
 
 describe('the length of a key', () => {
   it('is counted by the key’s type, and is 0 where the key is absent', async () => {
-    await server.call('RPUSH', 'list', 'a', 'b', 'c');
-    await server.call('SADD', 'set', 'a', 'b');
-    await server.call('ZADD', 'zset', 1, 'a');
-    await server.call('HSET', 'hash', 'a', 1, 'b', 2, 'c', 3, 'd', 4);
+    await bed.server.call('RPUSH', 'list', 'a', 'b', 'c');
+    await bed.server.call('SADD', 'set', 'a', 'b');
+    await bed.server.call('ZADD', 'zset', 1, 'a');
+    await bed.server.call('HSET', 'hash', 'a', 1, 'b', 2, 'c', 3, 'd', 4);
     const values = await Promise.all(
-      ['list', 'set', 'zset', 'hash', 'absent'].map(async (listName) => (await asker.ask(trigger({ listName }))).decision.value),
+      ['list', 'set', 'zset', 'hash', 'absent'].map(
+        async (listName) => (await bed.asker.ask(trigger({ listName }))).decision.value,
+      ),
     );
     expect(values).toEqual([3, 2, 1, 4, 0]);
   });
 
   it('follows a key that changes its type', async () => {
-    const same = asker.trigger(trigger({ listName: 'turncoat' }));
+    const same = bed.asker.trigger(trigger({ listName: 'turncoat' }));
     const read = async (): Promise<number> => (await same.read(AbortSignal.timeout(2_000))).decision.value;
-    await server.call('SADD', 'turncoat', 'a', 'b');
+    await bed.server.call('SADD', 'turncoat', 'a', 'b');
     expect(await read()).toBe(2);
-    await server.call('DEL', 'turncoat');
-    await server.call('RPUSH', 'turncoat', 'a');
+    await bed.server.call('DEL', 'turncoat');
+    await bed.server.call('RPUSH', 'turncoat', 'a');
     await until('the list is counted', async () => (await read()) === 1);
   });
 
   it('is an error of that trigger alone for a type that has no messages', async () => {
-    await server.call('SET', 'string', 'x');
-    const error = await asker.refusal(trigger({ listName: 'string' }));
+    await bed.server.call('SET', 'string', 'x');
+    const error = await bed.asker.refusal(trigger({ listName: 'string' }));
     expect(error).toMatchObject({ code: 'QUEUE_WRONG_TYPE' });
     expect(error.message).toContain('string');
   });
 
   it('activates above activationListLength only, and a target of the HPA stands beside it', async () => {
-    await server.call('RPUSH', 'q', 'a', 'b');
+    await bed.server.call('RPUSH', 'q', 'a', 'b');
     const at = async (activationListLength: string): Promise<boolean> =>
-      (await asker.ask(trigger({ activationListLength }))).decision.active;
+      (await bed.asker.ask(trigger({ activationListLength }))).decision.active;
     expect([await at('0'), await at('1'), await at('2')]).toEqual([true, true, false]);
-    expect(asker.trigger(trigger()).spec).toEqual({ name: 'redis-q', target: 5 });
+    expect(bed.asker.trigger(trigger()).spec).toEqual({ name: 'redis-q', target: 5 });
   });
 
   it('is read from the database asked for, and an impossible database is an error', async () => {
-    const other = `redis://:${encodeURIComponent('p@ss,word')}@127.0.0.1:${server.port}/3`;
-    await server.call('RPUSH', 'q', 'a');
-    expect((await asker.ask({ scaler: 'redis', address: other, listName: 'q' })).decision.value).toBe(0);
-    await server.call('MOVE', 'q', 3);
-    expect((await asker.ask({ scaler: 'redis', address: other, listName: 'q' })).decision.value).toBe(1);
-    expect((await asker.ask(trigger({ databaseIndex: '3' }))).decision.value).toBe(1);
-    expect(await asker.refusal(trigger({ databaseIndex: '999' }))).toMatchObject({ code: 'BROKER_REPLY_INVALID' });
+    const other = `redis://:${encodeURIComponent('p@ss,word')}@127.0.0.1:${bed.server.port}/3`;
+    await bed.server.call('RPUSH', 'q', 'a');
+    expect((await bed.asker.ask({ scaler: 'redis', address: other, listName: 'q' })).decision.value).toBe(0);
+    await bed.server.call('MOVE', 'q', 3);
+    expect((await bed.asker.ask({ scaler: 'redis', address: other, listName: 'q' })).decision.value).toBe(1);
+    expect((await bed.asker.ask(trigger({ databaseIndex: '3' }))).decision.value).toBe(1);
+    expect(await bed.asker.refusal(trigger({ databaseIndex: '999' }))).toMatchObject({ code: 'BROKER_REPLY_INVALID' });
   });
 
   it('of several names is their sum or the longest, each counted once', async () => {
-    await server.call('RPUSH', 'a', 1, 2, 3);
-    await server.call('RPUSH', 'b', 1);
+    await bed.server.call('RPUSH', 'a', 1, 2, 3);
+    await bed.server.call('RPUSH', 'b', 1);
     const value = async (listName: string, operation: string): Promise<number> =>
-      (await asker.ask(trigger({ listName, operation }))).decision.value;
+      (await bed.asker.ask(trigger({ listName, operation }))).decision.value;
     expect([await value('a, b, b', 'sum'), await value('a,b', 'max')]).toEqual([4, 3]);
   });
 
   it('of a pattern counts what SCAN finds, and a backslash makes the pattern a plain name', async () => {
-    await server.call('RPUSH', 'bull:x:wait', 1, 2);
-    await server.call('RPUSH', 'bull:y:wait', 1);
-    await server.call('RPUSH', 'bull:y:done', 1);
-    await server.call('RPUSH', 'bull:*:wait', 1, 2, 3, 4);
-    expect((await asker.ask(trigger({ listName: 'bull:?:wait' }))).decision.value).toBe(7);
-    expect((await asker.ask(trigger({ listName: 'bull:[xy]:wait' }))).decision.value).toBe(3);
-    expect((await asker.ask(trigger({ listName: 'bull:\\*:wait' }))).decision.value).toBe(4);
+    await bed.server.call('RPUSH', 'bull:x:wait', 1, 2);
+    await bed.server.call('RPUSH', 'bull:y:wait', 1);
+    await bed.server.call('RPUSH', 'bull:y:done', 1);
+    await bed.server.call('RPUSH', 'bull:*:wait', 1, 2, 3, 4);
+    expect((await bed.asker.ask(trigger({ listName: 'bull:?:wait' }))).decision.value).toBe(7);
+    expect((await bed.asker.ask(trigger({ listName: 'bull:[xy]:wait' }))).decision.value).toBe(3);
+    expect((await bed.asker.ask(trigger({ listName: 'bull:\\*:wait' }))).decision.value).toBe(4);
   });
 
   it('counts what workers hold as work in progress, active whatever the threshold', async () => {
-    await server.call('RPUSH', 'processing:1', 'x');
-    const sample = await asker.ask(trigger({ processingListName: 'processing:*', activationListLength: '10' }));
+    await bed.server.call('RPUSH', 'processing:1', 'x');
+    const sample = await bed.asker.ask(trigger({ processingListName: 'processing:*', activationListLength: '10' }));
     expect(sample.decision).toMatchObject({ value: 1, active: true });
     expect(sample.reading.measures).toEqual({ length: 0, processing: 1 });
   });
 
   it('is an error while no key was ever seen, where a match is required', async () => {
     const metadata = trigger({ listName: 'late', requireMatch: 'true' });
-    const late = asker.trigger(metadata);
+    const late = bed.asker.trigger(metadata);
     await expect(late.read(AbortSignal.timeout(2_000))).rejects.toMatchObject({ code: 'QUEUE_MISSING' });
-    await server.call('RPUSH', 'late', 'x');
+    await bed.server.call('RPUSH', 'late', 'x');
     const value = async (): Promise<number> => (await late.read(AbortSignal.timeout(2_000))).decision.value;
     await until('it is seen', async () => (await value()) === 1);
-    await server.call('DEL', 'late');
+    await bed.server.call('DEL', 'late');
     // It was seen: an empty list is a list.
     await until('it is empty', async () => (await value()) === 0);
   });
@@ -117,21 +106,21 @@ describe('what a server refuses', () => {
     ['an unknown user', { username: 'nobody', password: 'wrong-one' }, 'BROKER_REFUSED'],
     ['TLS to a plain port', { tls: 'enable' }, 'TLS_FAILED'],
   ])('%s is told as what it is, without the password', async (_name, more, code) => {
-    const error = await asker.refusal(trigger(more));
+    const error = await bed.asker.refusal(trigger(more));
     expect(error.code).toBe(code);
     expect(JSON.stringify([error.message, String(error.cause)])).not.toContain('wrong-one');
-    expect(error.message).toContain(address);
+    expect(error.message).toContain(bed.address);
   });
 
   it('no password where one is needed is told', async () => {
-    const error = await asker.refusal({ scaler: 'redis', address, listName: 'q' });
+    const error = await bed.asker.refusal({ scaler: 'redis', address: bed.address, listName: 'q' });
     expect(error).toMatchObject({ code: 'BROKER_REFUSED' });
     expect(error.message).toContain('NOAUTH');
   });
 
   it('a port that nobody listens on is unreachable', async () => {
     const port = await freePort();
-    expect(await asker.refusal(trigger({ address: `127.0.0.1:${port}` }))).toMatchObject({ code: 'BROKER_UNREACHABLE' });
+    expect(await bed.asker.refusal(trigger({ address: `127.0.0.1:${port}` }))).toMatchObject({ code: 'BROKER_UNREACHABLE' });
   });
 
   it('a password echoed by what answers does not leave', async () => {
@@ -141,30 +130,30 @@ describe('what a server refuses', () => {
     });
     const port = await freePort();
     await new Promise<void>((resolve) => echo.listen(port, '127.0.0.1', resolve));
-    const error = await asker.refusal(trigger({ address: `127.0.0.1:${port}`, password: 's3cret-word' }));
+    const error = await bed.asker.refusal(trigger({ address: `127.0.0.1:${port}`, password: 's3cret-word' }));
     echo.close();
     expect(error.message).not.toContain('s3cret-word');
     expect(error.message).toContain('***');
   });
 
   it('a user without the permission to count is forbidden, not empty', async () => {
-    await server.call('ACL', 'SETUSER', 'poor', 'reset', 'on', '>poor', '+ping', '~*');
-    expect(await asker.refusal(trigger({ username: 'poor', password: 'poor' }))).toMatchObject({ code: 'BROKER_FORBIDDEN' });
+    await bed.server.call('ACL', 'SETUSER', 'poor', 'reset', 'on', '>poor', '+ping', '~*');
+    expect(await bed.asker.refusal(trigger({ username: 'poor', password: 'poor' }))).toMatchObject({ code: 'BROKER_FORBIDDEN' });
   });
 });
 
 it('a pattern that may not be looked for is an error each time, and never an empty queue', async () => {
-  await server.call('ACL', 'SETUSER', 'short', 'reset', 'on', '>short', '+llen', '+type', '+role', '~*');
-  await server.call('RPUSH', 'job:1', 'x');
+  await bed.server.call('ACL', 'SETUSER', 'short', 'reset', 'on', '>short', '+llen', '+type', '+role', '~*');
+  await bed.server.call('RPUSH', 'job:1', 'x');
   const metadata = trigger({ username: 'short', password: 'short', listName: 'job:*' });
-  const shared = asker.trigger(metadata);
+  const shared = bed.asker.trigger(metadata);
   for (let count = 0; count < 3; count++) {
     await expect(shared.read(AbortSignal.timeout(2_000))).rejects.toMatchObject({ code: 'BROKER_FORBIDDEN' });
     await new Promise((resolve) => setTimeout(resolve, 600));
   }
-  const { samples, troubles, stop } = follow(asker, metadata);
+  const { samples, troubles, stop } = follow(bed.asker, metadata);
   await until('trouble', () => troubles.length > 0);
-  await server.call('ACL', 'SETUSER', 'short', '+scan');
+  await bed.server.call('ACL', 'SETUSER', 'short', '+scan');
   await until('found', () => samples.at(-1)?.decision.value === 1);
   expect(samples.map(({ decision }) => decision.value).filter((value) => value !== 1)).toEqual([]);
   stop();
@@ -172,15 +161,15 @@ it('a pattern that may not be looked for is an error each time, and never an emp
 
 describe('a watched trigger', () => {
   it('hears of a message within milliseconds, of the end of work, and again', async () => {
-    const { samples, stop } = follow(asker, trigger({ listName: 'watched' }));
+    const { samples, stop } = follow(bed.asker, trigger({ listName: 'watched' }));
     await until('the first sample', () => samples.length > 0);
     for (let round = 0; round < 3; round++) {
       const before = performance.now();
-      await server.call('RPUSH', 'watched', 'x');
+      await bed.server.call('RPUSH', 'watched', 'x');
       await until('awake', () => samples.at(-1)?.decision.active === true, { everyMs: 1 });
       // Far below every poll: the server told.
       expect(performance.now() - before).toBeLessThan(150);
-      await server.call('DEL', 'watched');
+      await bed.server.call('DEL', 'watched');
       await until('asleep', () => samples.at(-1)?.decision.active === false);
     }
     stop();
@@ -188,7 +177,11 @@ describe('a watched trigger', () => {
 
   it('hears what was pushed while its server was away, and is told meanwhile that nothing is known', async () => {
     const lasting = await startRedis({ persistent: true });
-    const { samples, troubles, stop } = follow(asker, { scaler: 'redis', address: `127.0.0.1:${lasting.port}`, listName: 'q' });
+    const { samples, troubles, stop } = follow(bed.asker, {
+      scaler: 'redis',
+      address: `127.0.0.1:${lasting.port}`,
+      listName: 'q',
+    });
     try {
       await until('the first sample', () => samples.length > 0);
       await lasting.kill();
@@ -204,19 +197,19 @@ describe('a watched trigger', () => {
   });
 
   it('is woken by polling where the server refuses to track, and says so', async () => {
-    await server.call('ACL', 'SETUSER', 'blind', 'reset', 'on', '>blind', '+llen', '+type', '~*');
-    const { samples, stop } = follow(asker, trigger({ username: 'blind', password: 'blind', listName: 'polled' }));
+    await bed.server.call('ACL', 'SETUSER', 'blind', 'reset', 'on', '>blind', '+llen', '+type', '~*');
+    const { samples, stop } = follow(bed.asker, trigger({ username: 'blind', password: 'blind', listName: 'polled' }));
     await until('the first sample', () => samples.length > 0);
-    await server.call('RPUSH', 'polled', 'x');
+    await bed.server.call('RPUSH', 'polled', 'x');
     await until('awake', () => samples.at(-1)?.decision.active === true);
     expect(samples.at(-1)?.reading.notes?.join()).toMatch(/polling.*NOPERM/);
     stop();
   });
 
   it('hears of keys that come to match its pattern', async () => {
-    const { samples, stop } = follow(asker, trigger({ listName: 'glob:*:wait' }));
+    const { samples, stop } = follow(bed.asker, trigger({ listName: 'glob:*:wait' }));
     await until('the first sample', () => samples.length > 0);
-    await server.call('RPUSH', 'glob:new:wait', 'x');
+    await bed.server.call('RPUSH', 'glob:new:wait', 'x');
     await until('awake', () => samples.at(-1)?.decision.value === 1);
     stop();
   });
@@ -227,7 +220,7 @@ describe('one conversation', () => {
     const before = await clients();
     const controller = new AbortController();
     setMaxListeners(0, controller.signal);
-    const triggers = Array.from({ length: 1_000 }, (_, index) => asker.trigger(trigger({ listName: `many:${index}` })));
+    const triggers = Array.from({ length: 1_000 }, (_, index) => bed.asker.trigger(trigger({ listName: `many:${index}` })));
     let heard = 0;
     for (const each of triggers.slice(0, 500)) {
       each.watch({ sample: () => heard++, trouble: () => undefined }, controller.signal);
@@ -241,6 +234,6 @@ describe('one conversation', () => {
 });
 
 async function clients(): Promise<number> {
-  const list = String(await server.call('CLIENT', 'LIST'));
+  const list = String(await bed.server.call('CLIENT', 'LIST'));
   return list.split('\n').filter((line) => line.includes('name=keda-queue-scaler')).length;
 }

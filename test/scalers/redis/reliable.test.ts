@@ -1,24 +1,14 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { Redis } from 'ioredis';
-import { startRedis, type RedisServer } from '../../bed/redis.ts';
 import { until } from '../../bed/until.ts';
-import { createAsker, type Asker } from './ask.ts';
+import { redisBed } from './bed.ts';
 import { follow } from './follow.ts';
 
-let server: RedisServer;
-let asker: Asker;
-beforeAll(async () => {
-  server = await startRedis();
-  asker = createAsker();
-});
-afterAll(async () => {
-  await asker.close();
-  await server.close();
-});
+const bed = redisBed();
 
 /** A worker of a reliable queue: takes each message to a list of its own and removes it there when the job is done. */
 function work(name: string, job: (message: string) => Promise<void>): { readonly stop: () => Promise<void> } {
-  const client = new Redis(server.url, { protocol: 2 });
+  const client = new Redis(bed.server.url, { protocol: 2 });
   let stopping = false;
   const own = `jobs:processing:${name}`;
   // Read through a call: the flag changes while the worker waits.
@@ -45,12 +35,12 @@ function work(name: string, job: (message: string) => Promise<void>): { readonly
 it('a queue with reliable workers is active from the first message until the last job is done', async () => {
   const metadata = {
     scaler: 'redis',
-    address: `127.0.0.1:${server.port}`,
+    address: bed.address,
     listName: 'jobs',
     processingListName: 'jobs:processing:*',
     staleAfter: '0s',
   };
-  const { samples, stop } = follow(asker, metadata);
+  const { samples, stop } = follow(bed.asker, metadata);
   await until('asleep', () => samples.at(-1)?.decision.active === false);
   let release = (): void => undefined;
   const released = new Promise<void>((resolve) => {
@@ -63,12 +53,12 @@ it('a queue with reliable workers is active from the first message until the las
       done++;
     }),
   );
-  await server.call('RPUSH', 'jobs', '1', '2', '3');
-  await until('all three are being worked on', async () => (await server.call('LLEN', 'jobs')) === 0);
+  await bed.server.call('RPUSH', 'jobs', '1', '2', '3');
+  await until('all three are being worked on', async () => (await bed.server.call('LLEN', 'jobs')) === 0);
   await until('the scaler has found them', () => samples.at(-1)?.reading.measures.processing === 3);
   // Nothing waits, three are held: a scale to zero now would stop workers over their messages.
   for (let count = 0; count < 5; count++) {
-    expect((await asker.ask(metadata)).decision).toMatchObject({ value: 3, active: true });
+    expect((await bed.asker.ask(metadata)).decision).toMatchObject({ value: 3, active: true });
   }
   expect(done).toBe(0);
   release();

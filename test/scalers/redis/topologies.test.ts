@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Redis } from 'ioredis';
-import { startRedisCluster, startSentinelSet, type RedisCluster, type SentinelSet } from '../../bed/redis.ts';
+import { startRedisCluster, type RedisCluster } from '../../bed/redisCluster.ts';
+import { startSentinelSet, type SentinelSet } from '../../bed/redisSentinel.ts';
 import { until } from '../../bed/until.ts';
 import { slotOf } from '../../../src/scalers/redis/topology/slots.ts';
 import { createAsker, type Asker } from './ask.ts';
@@ -44,7 +45,7 @@ describe('under Sentinel', () => {
     // The map sends us to a replica, which says so and is not believed.
     const natMap = `127.0.0.1:${primary.port}=127.0.0.1:${other?.port ?? 0}`;
     const error = await asker.refusal({ ...base, natMap, listName: 'q' });
-    expect(error).toMatchObject({ code: 'BROKER_BUSY' });
+    expect(error).toMatchObject({ code: 'BROKER_NOT_PRIMARY' });
     expect(error.message).toContain('replica');
   });
 

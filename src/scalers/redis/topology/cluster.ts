@@ -79,7 +79,7 @@ export function cluster({ addresses, access, natMap }: Deployment, listener: Nod
     // In a cluster of several nodes one witness is none: it may be the very one that slept.
     if (heard.length < WITNESSES && nodes.size > 1) {
       throw new BrokerError(
-        'BROKER_BUSY',
+        'BROKER_CLUSTER_DOWN',
         `only ${heard[0]?.witness.where ?? 'nobody'} of the cluster's ${nodes.size} nodes answers`,
       );
     }
@@ -110,7 +110,7 @@ export function cluster({ addresses, access, natMap }: Deployment, listener: Nod
     follow: (on) => {
       fleet.follow(on);
     },
-    unserved: (key) => new BrokerError('BROKER_BUSY', `CLUSTERDOWN: no node of the cluster serves slot ${slotOf(key)} of ${key}`),
+    unserved: (key) => new BrokerError('BROKER_CLUSTER_DOWN', `no node of the cluster serves slot ${slotOf(key)} of ${key}`),
     close: () => {
       fleet.close();
     },

@@ -13,14 +13,19 @@ import { createRefresher, firstResults } from './refresh.ts';
 import type { Topology, View } from './topology.ts';
 
 /** The sentinels' own troubles show where they matter: when nobody names a primary. */
-const SENTINEL_LISTENER: NodeListener = { opened: () => undefined, ended: () => undefined, invalidated: () => undefined };
+const SENTINEL_LISTENER: NodeListener = {
+  opened: () => undefined,
+  followed: () => undefined,
+  ended: () => undefined,
+  invalidated: () => undefined,
+};
 
 export function sentinel(
   { addresses, access, sentinelAccess, masterName, natMap }: Deployment,
   listener: NodeListener,
 ): Topology {
   const fleet = createFleet(natMap, access, listener);
-  const sentinels = addresses.map((address) => createNode(address, sentinelAccess, SENTINEL_LISTENER));
+  const sentinels = addresses.map((address) => createNode(address, sentinelAccess, SENTINEL_LISTENER, false));
 
   async function named(by: RedisNode): Promise<string> {
     const subject = `the primary ${masterName}`;

@@ -8,32 +8,32 @@ import { ProtocolError, type ErrorReply, type Reply } from './resp.ts';
 
 const MAX_SHOWN = 200;
 
-/** Error codes that say: not now. Sentinel and cluster add theirs to the server's own. */
-const BUSY = new Set([
-  'LOADING',
-  'BUSY',
-  'CLUSTERDOWN',
-  'MASTERDOWN',
-  'TRYAGAIN',
-  'OOM',
-  'READONLY',
-  'NOREPLICAS',
-  'MISCONF',
-  'NOGOODSLAVE',
-]);
-const REFUSED = new Set(['NOAUTH', 'WRONGPASS']);
+/** What the first word of an error reply means; sentinels and clusters have words of their own. */
+const CODES: Readonly<Record<string, ConstructorParameters<typeof BrokerError>[0]>> = {
+  NOAUTH: 'BROKER_REFUSED',
+  WRONGPASS: 'BROKER_REFUSED',
+  NOPERM: 'BROKER_FORBIDDEN',
+  LOADING: 'BROKER_LOADING',
+  READONLY: 'BROKER_NOT_PRIMARY',
+  MASTERDOWN: 'BROKER_NOT_PRIMARY',
+  CLUSTERDOWN: 'BROKER_CLUSTER_DOWN',
+  OOM: 'BROKER_OUT_OF_MEMORY',
+  BUSY: 'BROKER_BUSY',
+  TRYAGAIN: 'BROKER_BUSY',
+  NOREPLICAS: 'BROKER_BUSY',
+  MISCONF: 'BROKER_BUSY',
+  NOGOODSLAVE: 'BROKER_BUSY',
+};
 
 /** The error that an error reply stands for. `where` names the server, `subject` the key or command that was asked. */
 export function replyError(reply: ErrorReply, where: string, subject: string, secrets: readonly Secret[] = []): QueueScalerError {
   // Servers before version 6 and proxies echo the arguments of a command they don't know.
   const said = `${where} answers for ${subject}: ${shown(reply.text, secrets)}`;
   const { code, text } = reply;
-  if (REFUSED.has(code) || /without any password|no password is set|invalid password/i.test(text))
-    return new BrokerError('BROKER_REFUSED', said);
-  if (code === 'NOPERM') return new BrokerError('BROKER_FORBIDDEN', said);
-  if (BUSY.has(code)) return new BrokerError('BROKER_BUSY', said);
   if (code === 'WRONGTYPE') return new QueueError('QUEUE_WRONG_TYPE', said);
-  return new BrokerError('BROKER_REPLY_INVALID', said);
+  // Older servers and proxies say this without a word of their own.
+  const refused = /without any password|no password is set|invalid password/i.test(text);
+  return new BrokerError(refused ? 'BROKER_REFUSED' : (CODES[code] ?? 'BROKER_REPLY_INVALID'), said);
 }
 
 /** The error of a reply that has another shape than the command's documentation promises. */

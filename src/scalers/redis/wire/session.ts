@@ -25,9 +25,12 @@ export interface Access {
 export interface Session extends Connection {
   /** Keys read on this session are watched by the server: their next change is told to `onInvalidated`. */
   readonly tracking: boolean;
-  /** Why not, where it was asked for and refused. */
+  /** Why the server would not do so. */
   readonly trackingRefused: BrokerError | undefined;
 }
+
+/** Whether the server shall tell of changes: from the start, later perhaps, or never as it holds no keys. */
+export type Tracking = 'now' | 'later' | 'never';
 
 /** Keys that have changed, or null: any may have. */
 export type Invalidated = (keys: readonly string[] | null) => void;
@@ -36,7 +39,7 @@ export type Invalidated = (keys: readonly string[] | null) => void;
 export async function openSession(
   address: Address,
   access: Access,
-  track: boolean,
+  tracking: Tracking,
   onInvalidated: Invalidated,
 ): Promise<Session> {
   const connection = await openConnection(address, access.tls, CONNECT_TIMEOUT_MS, (push) => {
@@ -46,28 +49,34 @@ export async function openSession(
   });
   try {
     const version3 = await login(connection, access);
-    const commands: Command[] = [];
-    if (access.database !== 0) commands.push(['SELECT', access.database]);
-    const wantsTracking = track && version3;
-    if (wantsTracking) commands.push(['CLIENT', 'TRACKING', 'ON']);
-    const replies = await connection.request(commands, REQUEST_TIMEOUT_MS);
-    if (access.database !== 0) expectOk(replies[0], connection.where, `SELECT ${access.database}`);
-    const last = replies.at(-1);
-    const refusal = !track
-      ? undefined
-      : !version3
-        ? new BrokerError(
-            'BROKER_REPLY_INVALID',
-            `${connection.where} speaks protocol version 2 only, which has no tracking on one connection`,
-          )
-        : last instanceof ErrorReply
-          ? asBrokerError(last, connection.where, 'CLIENT TRACKING')
-          : undefined;
-    return Object.assign(connection, { tracking: wantsTracking && last === 'OK', trackingRefused: refusal });
+    if (access.database !== 0) {
+      const [selected] = await connection.request([['SELECT', access.database]], REQUEST_TIMEOUT_MS);
+      expectOk(selected, connection.where, `SELECT ${access.database}`);
+    }
+    const session = { ...connection, tracking: false, trackingRefused: undefined };
+    if (tracking === 'never') return session;
+    if (!version3) {
+      const why = `${connection.where} speaks protocol version 2 only, which has no tracking on one connection`;
+      return { ...session, trackingRefused: new BrokerError('BROKER_REPLY_INVALID', why) };
+    }
+    // Tried also where nobody waits for changes yet, so that a refusal is known before somebody does.
+    return await track(session, tracking === 'now');
   } catch (thrown) {
     connection.close();
     throw thrown;
   }
+}
+
+/**
+ * The session anew: the server watches the keys that are read from here on, or tells only whether it would. What was read before
+ * counts as not watched. Rejects with a {@link BrokerError}.
+ */
+export async function track(session: Session, keep: boolean): Promise<Session> {
+  const commands: Command[] = [['CLIENT', 'TRACKING', 'ON']];
+  if (!keep) commands.push(['CLIENT', 'TRACKING', 'OFF']);
+  const [reply] = await session.request(commands, REQUEST_TIMEOUT_MS);
+  const refused = reply instanceof ErrorReply ? asBrokerError(reply, session.where, 'CLIENT TRACKING') : undefined;
+  return { ...session, tracking: keep && reply === 'OK', trackingRefused: refused };
 }
 
 /** Whether the server took protocol version 3. */

@@ -1,0 +1,75 @@
+/**
+ * A Redis server for what a real one won't do on command: it speaks the protocol, answers as it is told, and counts who comes and what
+ * is asked.
+ */
+import { createServer, type AddressInfo, type Socket } from 'node:net';
+import { createDecoder } from '../../src/scalers/redis/wire/resp.ts';
+
+export interface RedisFake {
+  readonly address: string;
+  /** Connections that were made so far. */
+  connections(): number;
+  /** Commands that were heard so far, by name. */
+  heard(name: string): number;
+  close(): Promise<void>;
+}
+
+/** Bytes to answer a command with, now or later, before whatever comes behind it; undefined for none. */
+export type FakeAnswer = (command: readonly string[], socket: Socket) => string | undefined | Promise<string>;
+
+/** A primary in version 3 of the protocol on which every key is an empty list. */
+export const emptyPrimary: FakeAnswer = ([name = '']) => {
+  switch (name) {
+    case 'HELLO':
+      return '%1\r\n+server\r\n+redis\r\n';
+    case 'ROLE':
+      return '*1\r\n$6\r\nmaster\r\n';
+    case 'LLEN':
+      return ':0\r\n';
+    default:
+      return '+OK\r\n';
+  }
+};
+
+export async function startRedisFake(answer: FakeAnswer, greet: (socket: Socket) => void = () => undefined): Promise<RedisFake> {
+  const sockets = new Set<Socket>();
+  const heard = new Map<string, number>();
+  let connections = 0;
+  const listener = createServer((socket) => {
+    connections++;
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+    socket.on('error', () => undefined);
+    let before = Promise.resolve();
+    const decoder = createDecoder(
+      (command) => {
+        if (!Array.isArray(command)) return;
+        const words = command.map(String);
+        const name = words[0] ?? '';
+        heard.set(name, (heard.get(name) ?? 0) + 1);
+        const answered = answer(words, socket);
+        before = before.then(async () => {
+          const bytes = await answered;
+          if (bytes !== undefined && !socket.destroyed) socket.write(bytes);
+        });
+      },
+      () => undefined,
+    );
+    socket.on('data', (chunk) => {
+      decoder.write(chunk);
+    });
+    greet(socket);
+  });
+  await new Promise<void>((resolve) => {
+    listener.listen(0, '127.0.0.1', resolve);
+  });
+  return {
+    address: `127.0.0.1:${(listener.address() as AddressInfo).port}`,
+    connections: () => connections,
+    heard: (name) => heard.get(name) ?? 0,
+    async close() {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => listener.close(resolve));
+    },
+  };
+}
