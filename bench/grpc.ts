@@ -7,12 +7,12 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { build } from 'esbuild';
 import packageJson from '../package.json' with { type: 'json' };
 import { cpuMsOf } from '../test/bed/process.ts';
 import { startRedis, type RedisServer } from '../test/bed/redis.ts';
-import { createKedaClient, type KedaClient } from '../test/keda/client.ts';
+import { createKedaClient } from '../test/keda/client.ts';
+import { startKedaLoops } from './callers/kedaLoops.ts';
 import { median, quantile, type Benchmark } from './report.ts';
 
 const ROOT = join(import.meta.dirname, '..');
@@ -28,9 +28,8 @@ const IN_FLIGHT = 32;
 const CPU_GOAL = 1 / 0.7;
 
 const TRIGGERS = 10_000;
-const POLL_MS = 30_000;
-const HPA_MS = 15_000;
-const SETTLE_MS = 10_000;
+const WARM_UP_MS = 30_000;
+const MEASURED_MS = 30_000;
 const P99_GOAL_MS = 25;
 const RSS_GOAL_MB = 300;
 
@@ -126,71 +125,30 @@ async function load(server: Started, redis: RedisServer): Promise<Cost> {
 
 async function tenThousand(redis: RedisServer, report: Parameters<Benchmark>[0]): Promise<void> {
   const scaler = await startProcess([BUNDLE, 'serve']);
-  const client = createKedaClient(scaler.grpc);
   try {
-    const references = Array.from({ length: TRIGGERS }, (_, number) => ({
+    const triggers = Array.from({ length: TRIGGERS }, (_, number) => ({
       name: `worker-${number}`,
       metadata: metadata(redis, `list-${number}`),
-    })).map((spec) => client.trigger(spec));
-    const streams = references.map((trigger) => trigger.push());
-    await Promise.all(streams.map((stream) => stream.next(false, 120_000)));
-    await sleep(SETTLE_MS);
+    }));
+    const loops = await startKedaLoops(scaler.grpc, triggers);
+    await loops.run(WARM_UP_MS);
 
-    const latencies: number[] = [];
-    const failures: unknown[] = [];
     const cpuBefore = cpuMsOf(scaler.pid);
-    const startedAt = performance.now();
-    await spread(POLL_MS, [POLL_MS, HPA_MS], references.length, (number) =>
-      asKeda(client, references[number]?.reference, latencies).catch((error: unknown) => failures.push(error)),
-    );
-    const seconds = (performance.now() - startedAt) / 1000;
+    const callerBefore = process.cpuUsage();
+    const { latencies, seconds, failed, streamsEnded } = await loops.run(MEASURED_MS);
+    const { user, system } = process.cpuUsage(callerBefore);
     report.figure(`calls a second for ${TRIGGERS} triggers with a stream each`, latencies.length / seconds, '/s');
     report.figure('p50 of these calls, at the caller', quantile(latencies, 0.5), 'ms');
     report.figure('p99 of these calls, at the caller', quantile(latencies, 0.99), 'ms', P99_GOAL_MS);
-    report.figure('calls that failed', failures.length, '', 0);
+    report.figure('calls that failed', failed, '', 0);
+    report.figure('streams that ended', streamsEnded, '', 0);
     report.figure('CPU of the scaler', (cpuMsOf(scaler.pid) - cpuBefore) / 10 / seconds, '% of a core');
+    report.figure('CPU of the caller', (user + system) / 10_000 / seconds, '% of a core');
     report.figure('RSS of the scaler', rssMb(scaler.pid), 'MB', RSS_GOAL_MB);
-    for (const stream of streams) stream.close();
+    loops.close();
   } finally {
-    client.close();
     await scaler.stop();
   }
-}
-
-/** Calls `ask` for each number at even distances, each at all the given periods, for `forMs`. */
-async function spread(
-  forMs: number,
-  periods: readonly number[],
-  count: number,
-  ask: (number: number) => Promise<unknown>,
-): Promise<void> {
-  const TICK_MS = 5;
-  const asked = periods.map(() => 0);
-  const under = new Set<Promise<unknown>>();
-  const startedAt = performance.now();
-  for (let passed = 0; passed < forMs; passed = performance.now() - startedAt) {
-    periods.forEach((period, index) => {
-      const due = Math.floor((passed / period) * count);
-      for (let number = asked[index] ?? 0; number < due; number++) {
-        const answer = ask(number % count).finally(() => under.delete(answer));
-        under.add(answer);
-      }
-      asked[index] = due;
-    });
-    await sleep(TICK_MS);
-  }
-  await Promise.all(under);
-}
-
-async function asKeda(client: KedaClient, reference: unknown, latencies: number[]): Promise<void> {
-  const timed = async (method: 'GetMetricSpec' | 'GetMetrics' | 'IsActive', request: unknown): Promise<void> => {
-    const startedAt = performance.now();
-    await client.call(method, request);
-    latencies.push(performance.now() - startedAt);
-  };
-  await timed('GetMetricSpec', reference);
-  await timed('GetMetrics', { scaledObjectRef: reference, metricName: 'm' });
-  await timed('IsActive', reference);
 }
 
 function metadata(redis: RedisServer, listName: string): Record<string, string> {

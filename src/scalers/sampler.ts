@@ -23,6 +23,8 @@ export interface Sampler {
   read(question: Question, signal: AbortSignal): Promise<Reading>;
   /** Reports every reading of the question until the returned function is called. */
   watch(question: Question, watcher: Watcher): () => void;
+  /** Whether the question's latest reading is this one and the broker, which is watched, would have told of a change since. */
+  stands(question: Question, reading: Reading): boolean;
   /** Time since the last question, in ms; 0 while anything is watched or under way. */
   idleMs(): number;
   /** Forgets questions that are no longer asked. */
@@ -107,6 +109,10 @@ export function createSampler(broker: BrokerIdentity, open: () => Conversation<Q
     return performance.now() - lastKnown.at < question.staleAfterMs ? { ...lastKnown, since } : undefined;
   }
 
+  function stands({ latest, question, watchers }: Entry): boolean {
+    return latest?.known === true && watchers.size > 0 && conversation?.stands?.(question) === true;
+  }
+
   function ask(entry: Entry): Promise<void> {
     if (entry.pending === undefined) {
       entry.pending = createPending();
@@ -167,7 +173,8 @@ export function createSampler(broker: BrokerIdentity, open: () => Conversation<Q
     async read(question, signal) {
       if (closing.signal.aborted) return unknown(new ProcessError('SHUTTING_DOWN', 'the scaler is closing its connections'));
       const entry = entryOf(question);
-      if (entry.latest !== undefined && performance.now() - entry.latest.at <= FRESH_MS) return served(entry) ?? entry.latest;
+      const { latest } = entry;
+      if (latest !== undefined && (performance.now() - latest.at <= FRESH_MS || stands(entry))) return served(entry) ?? latest;
       const startedAt = performance.now();
       try {
         await untilAborted(ask(entry), signal);
@@ -199,6 +206,11 @@ export function createSampler(broker: BrokerIdentity, open: () => Conversation<Q
         entry.unwatch = undefined;
         entry.askedAt = usedAt = performance.now();
       };
+    },
+
+    stands(question, reading) {
+      const entry = entries.get(question.key);
+      return entry?.latest === reading && stands(entry);
     },
 
     idleMs() {

@@ -59,6 +59,11 @@ export interface Conversation<Q extends Question> {
   sweep(questions: readonly Q[], report: Report, signal: AbortSignal): Promise<void>;
   /** Keeps reporting the question's readings, soonest after work arrives, until the returned function is called. */
   watch(question: Q, watcher: Watcher): () => void;
+  /**
+   * Whether what a watch reported last of the question is still so, because the broker tells of every change and has told of none. Left
+   * out where the broker tells nothing; where there is doubt, false.
+   */
+  stands?(question: Q): boolean;
   /** Ends all connections; never rejects, and takes at most a second. */
   close(): Promise<void>;
 }

@@ -7,18 +7,16 @@ import type { CredentialSource, TriggerReference } from '../auth/credentials.ts'
 import { toQueueScalerError, TriggerError, type QueueScalerError } from '../errors.ts';
 import type { Known, Reading } from './reading.ts';
 import { SCALERS, scalerOf } from './registry.ts';
-import { FRESH_MS } from './sampler.ts';
+import { FRESH_MS, type Sampler } from './sampler.ts';
 import { invalidTrigger, type Bound, type Decision, type MetricSpec, type Scaler } from './scaler.ts';
 import type { Samplers } from './samplers.ts';
 
 /** More metadata than this is refused unread: a trigger has a few hundred bytes. */
 export const MAX_METADATA_BYTES = 262_144;
-/** Triggers remembered as parsed; one that was dropped is simply parsed again. */
-const MAX_TRIGGERS = 50_000;
-/** Metadata of all remembered triggers together. */
-const MAX_REMEMBERED_BYTES = 67_108_864;
+/** All triggers remembered as parsed, together; one that was dropped is simply parsed again. Enough for fifty thousand. */
+const MAX_REMEMBERED_BYTES = 134_217_728;
 /** What a trigger takes beside its metadata, roughly. */
-const TRIGGER_BYTES = 500;
+const TRIGGER_BYTES = 2_000;
 
 /** A reading with what it means for one trigger. */
 export interface Sample {
@@ -38,12 +36,18 @@ export interface Trigger {
   readonly scaler: Scaler;
   /** From metadata alone. */
   readonly spec: MetricSpec;
-  /** What was read within the last {@link FRESH_MS}, if it was known: the answer to the call that follows another. */
+  /**
+   * What was read within the last {@link FRESH_MS}, or since when a watched broker would have told of a change, if it was known: the
+   * answer that needs no waiting.
+   */
   fresh(): Sample | undefined;
   /** Rejects with a {@link QueueScalerError} where the state is unknown; ends with the signal at the latest. */
   read(signal: AbortSignal): Promise<Sample>;
-  /** Tells the watcher every sample until the signal aborts. Credentials that cannot be had are told as trouble and tried again. */
-  watch(watcher: TriggerWatcher, signal: AbortSignal): void;
+  /**
+   * Tells the watcher every sample until the returned function is called. Credentials that cannot be had are told as trouble and
+   * tried again.
+   */
+  watch(watcher: TriggerWatcher): () => void;
 }
 
 /** Hears what each trigger says, whoever asked; must not throw. */
@@ -72,7 +76,6 @@ export function createTriggers(
   observer: TriggerObserver = noObserver,
 ): Triggers {
   const triggers = new LRUCache<string, { readonly trigger: Trigger } | { readonly error: TriggerError }>({
-    max: MAX_TRIGGERS,
     maxSize: MAX_REMEMBERED_BYTES,
   });
 
@@ -84,11 +87,13 @@ export function createTriggers(
 
   return {
     find(reference) {
-      // Once in the reference and once in its identity.
-      const size = TRIGGER_BYTES + 2 * metadataBytes(reference);
       const key = identityOf(reference);
+      // A character takes three bytes at most, and what is remembered was counted then.
+      if (key.length * 3 > MAX_METADATA_BYTES) metadataBytes(reference);
       let found = triggers.get(key);
       if (found === undefined) {
+        // Once in the reference and once in its identity.
+        const size = TRIGGER_BYTES + 2 * metadataBytes(reference);
         try {
           found = { trigger: parse(reference) };
         } catch (thrown) {
@@ -106,12 +111,13 @@ export function createTriggers(
 
 /** One text for one reference: lengths keep parts apart, and the order of the metadata, which is a map on the wire, has no part in it. */
 function identityOf({ namespace, name, metadata }: TriggerReference): string {
-  let identity = `${namespace.length} ${namespace}${name.length} ${name}`;
+  const parts: (string | number)[] = [namespace.length, namespace, name.length, name];
   for (const key of Object.keys(metadata).sort()) {
     const value = metadata[key] ?? '';
-    identity += `${key.length} ${key}${value.length} ${value}`;
+    parts.push(key.length, key, value.length, value);
   }
-  return identity;
+  // Joined, it is one flat string: added up, it would stay a tree of many, for as long as the trigger is remembered.
+  return parts.join(' ');
 }
 
 /** Throws if it is too much. */
@@ -145,6 +151,8 @@ function createTrigger(
   }
 
   let latest: Sample | undefined;
+  /** What was last asked to be watched; a sampler that watches no more vouches for nothing. */
+  let watched: { readonly sampler: Sampler; readonly bound: Bound } | undefined;
 
   function decided(reading: Known, current: Bound): Sample {
     latest = { reading, decision: current.decide(reading) };
@@ -175,7 +183,8 @@ function createTrigger(
 
     fresh() {
       if (latest === undefined || latest.reading.since !== undefined) return undefined;
-      return performance.now() - latest.reading.at <= FRESH_MS ? latest : undefined;
+      if (performance.now() - latest.reading.at <= FRESH_MS) return latest;
+      return watched?.sampler.stands(watched.bound.question, latest.reading) === true ? latest : undefined;
     },
 
     async read(signal) {
@@ -187,11 +196,13 @@ function createTrigger(
       }
     },
 
-    watch(watcher, signal) {
+    watch(watcher) {
       let sleeping = true;
       let unwatch: (() => void) | undefined;
-      let watched: Bound | undefined;
+      let following: Bound | undefined;
       let timer: NodeJS.Timeout | undefined;
+      let binding: AbortController | undefined;
+      let stopped = false;
 
       const tell = (error: QueueScalerError): void => {
         observer.trouble(trigger, error);
@@ -199,7 +210,7 @@ function createTrigger(
       };
 
       const hear = (reading: Reading, current: Bound): void => {
-        if (signal.aborted || current !== watched) return;
+        if (stopped || current !== following) return;
         if (!reading.known) {
           if (credentials.available && isRefusal(reading)) credentials.refused(reference);
           tell(reading.error);
@@ -216,12 +227,15 @@ function createTrigger(
 
       const follow = async (): Promise<void> => {
         try {
-          const current = await bind(signal);
-          if (signal.aborted) return;
-          if (current !== watched) {
+          binding = new AbortController();
+          const current = await bind(binding.signal);
+          if (stopped) return;
+          if (current !== following) {
             unwatch?.();
-            watched = current;
-            unwatch = samplers.of(current).watch(current.question, {
+            following = current;
+            const sampler = samplers.of(current);
+            watched = { sampler, bound: current };
+            unwatch = sampler.watch(current.question, {
               sleeping: () => sleeping,
               report: (reading) => {
                 hear(reading, current);
@@ -229,21 +243,20 @@ function createTrigger(
             });
           }
         } catch (thrown) {
-          if (!signal.aborted) tell(toQueueScalerError(thrown));
+          if (!stopped) tell(toQueueScalerError(thrown));
         }
+        binding = undefined;
         // Only credentials from elsewhere can change under a watch.
-        if (credentials.available && !signal.aborted) timer = setTimeout(() => void follow(), REBIND_MS);
+        if (credentials.available && !stopped) timer = setTimeout(() => void follow(), REBIND_MS);
       };
 
-      signal.addEventListener(
-        'abort',
-        () => {
-          clearTimeout(timer);
-          unwatch?.();
-        },
-        { once: true },
-      );
       void follow();
+      return () => {
+        stopped = true;
+        clearTimeout(timer);
+        binding?.abort();
+        unwatch?.();
+      };
     },
   };
   return trigger;

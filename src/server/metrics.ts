@@ -157,6 +157,7 @@ export function createMetrics(version: string, gauges: Gauges): Metrics {
     },
   });
 
+  const child = childrenOnce();
   const openByEndpoint = new Map<string, number>();
   const polledByBroker = new Map<string, number>();
   return {
@@ -168,7 +169,7 @@ export function createMetrics(version: string, gauges: Gauges): Metrics {
         questions.labels('unknown').inc(asked - known);
       },
       reading({ reading }) {
-        if (reading.known) readings.labels(reading.reader, 'known').inc();
+        if (reading.known) child(readings, reading.reader, 'known').inc();
         else readings.labels('none', reading.error.code).inc();
       },
       connections({ broker, endpoint, open }) {
@@ -187,7 +188,7 @@ export function createMetrics(version: string, gauges: Gauges): Metrics {
       },
     },
     call({ method, about, ms, error }) {
-      calls.labels(method, error === undefined ? status[status.OK] : error.row.grpc).observe(ms / 1000);
+      child(calls, method, error === undefined ? status[status.OK] : error.row.grpc).observe(ms / 1000);
       if (error !== undefined) failures.labels(error.code).inc();
       const { trigger, sample } = about;
       if (trigger === undefined || (method !== 'GetMetrics' && method !== 'IsActive')) return;
@@ -196,8 +197,8 @@ export function createMetrics(version: string, gauges: Gauges): Metrics {
         if (error !== undefined) answers.labels(type, error.code).inc();
         return;
       }
-      answers.labels(type, error?.code ?? (sample.reading.since === undefined ? 'known' : 'held')).inc();
-      ages.labels(type, sample.reading.reader).observe((performance.now() - sample.reading.at) / 1000);
+      child(answers, type, error?.code ?? (sample.reading.since === undefined ? 'known' : 'held')).inc();
+      child(ages, type, sample.reading.reader).observe((performance.now() - sample.reading.at) / 1000);
     },
     woke(ms) {
       wakes.observe(ms / 1000);
@@ -210,4 +211,26 @@ export function createMetrics(version: string, gauges: Gauges): Metrics {
       else expiry.set(event.expiresAt.getTime() / 1000);
     },
   };
+}
+
+interface Labelled<Child> {
+  labels(first: string, second: string): Child;
+}
+
+/** Finding a child by its labels costs prom-client as much as counting: those of every call are found once. */
+function childrenOnce(): <Child>(metric: Labelled<Child>, first: string, second: string) => Child {
+  const found = new Map<Labelled<unknown>, Map<string, Map<string, unknown>>>();
+  return <Child>(metric: Labelled<Child>, first: string, second: string): Child => {
+    const byFirst = inner(found, metric);
+    const bySecond = inner(byFirst, first);
+    let child = bySecond.get(second) as Child | undefined;
+    if (child === undefined) bySecond.set(second, (child = metric.labels(first, second)));
+    return child;
+  };
+}
+
+function inner<Key, InnerKey, Value>(outer: Map<Key, Map<InnerKey, Value>>, key: Key): Map<InnerKey, Value> {
+  let map = outer.get(key);
+  if (map === undefined) outer.set(key, (map = new Map<InnerKey, Value>()));
+  return map;
 }

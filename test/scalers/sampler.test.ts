@@ -165,6 +165,29 @@ describe('watching', () => {
     expect(it.sweeps).toHaveLength(0);
   });
 
+  test('answers reads from an older watched reading only while the broker would have told of a change', async () => {
+    const it = script();
+    const stop = it.sampler.watch(question('a'), { sleeping: () => true, report: () => undefined });
+    const told = ready(4);
+    it.watchers.get('a')?.report(told);
+    await vi.advanceTimersByTimeAsync(FRESH_MS + 1);
+    expect(it.sampler.stands(question('a'), told)).toBe(false);
+    it.vouches = true;
+    expect(it.sampler.stands(question('a'), told)).toBe(true);
+    expect(it.sampler.stands(question('a'), ready(4))).toBe(false);
+    expect(await it.sampler.read(question('a'), never)).toBe(told);
+    expect(it.sweeps).toHaveLength(0);
+
+    it.watchers.get('a')?.report(failed(new QueueError('FIELD_MISSING', 'gone')));
+    expect(it.sampler.stands(question('a'), told)).toBe(false);
+    it.watchers.get('a')?.report(ready(4));
+    await vi.advanceTimersByTimeAsync(FRESH_MS + 1);
+    stop();
+    void it.sampler.read(question('a'), never);
+    await vi.advanceTimersByTimeAsync(100);
+    expect(it.sweeps).toHaveLength(1);
+  });
+
   test('counts as use, so that a watched broker is never idle', async () => {
     const it = script();
     const stop = it.sampler.watch(question('a'), { sleeping: () => true, report: () => undefined });

@@ -20,6 +20,8 @@ export interface Script {
   readonly sampler: Sampler;
   readonly sweeps: Sweep[];
   readonly watchers: Map<string, Watcher>;
+  /** Whether the broker vouches for what its watches told last. */
+  vouches: boolean;
   opened: number;
   closed: number;
 }
@@ -46,6 +48,7 @@ export function script(): Script {
       state.watchers.set(asked.key, watcher);
       return () => state.watchers.delete(asked.key);
     },
+    stands: () => state.vouches,
     close() {
       state.closed++;
       return Promise.resolve();
@@ -59,6 +62,7 @@ export function script(): Script {
     sampler: createSampler({ key: 'broker', label: 'script://broker' }, open, noEvents),
     sweeps: [],
     watchers: new Map(),
+    vouches: false,
     opened: 0,
     closed: 0,
   };

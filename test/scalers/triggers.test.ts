@@ -191,7 +191,7 @@ describe('watching a trigger', () => {
   test('tells every sample and every trouble, and sleeps exactly while the trigger is not active', async () => {
     const { triggers, watchers } = world();
     const heard = listener();
-    triggers.find(reference({ queueName: 'q', password: 'p' })).watch(heard, never);
+    triggers.find(reference({ queueName: 'q', password: 'p' })).watch(heard);
     await vi.advanceTimersByTimeAsync(0);
     const watcher = watchers.get('p');
     expect(watcher?.sleeping()).toBe(true);
@@ -204,14 +204,13 @@ describe('watching a trigger', () => {
     expect(heard.troubles.map(({ code }) => code)).toEqual(['BROKER_REFUSED']);
   });
 
-  test('ends with its signal', async () => {
+  test('ends when it is stopped', async () => {
     const { triggers, watchers } = world();
-    const stop = new AbortController();
     const heard = listener();
-    triggers.find(reference({ queueName: 'q', password: 'p' })).watch(heard, stop.signal);
+    const stop = triggers.find(reference({ queueName: 'q', password: 'p' })).watch(heard);
     await vi.advanceTimersByTimeAsync(0);
     const watcher = watchers.get('p');
-    stop.abort();
+    stop();
     expect(watchers.size).toBe(0);
     watcher?.report(ready(3));
     expect(heard.samples).toHaveLength(0);
@@ -221,7 +220,7 @@ describe('watching a trigger', () => {
     const { state, source } = rotating();
     const { triggers, watchers } = world(source);
     const heard = listener();
-    triggers.find(reference({ queueName: 'q' })).watch(heard, never);
+    triggers.find(reference({ queueName: 'q' })).watch(heard);
     await vi.advanceTimersByTimeAsync(0);
     state.secret = 'new';
     watchers.get('old')?.report(refusal());
@@ -239,7 +238,7 @@ describe('watching a trigger', () => {
     };
     const { triggers, watchers } = world(flaky);
     const heard = listener();
-    triggers.find(reference({ queueName: 'q' })).watch(heard, never);
+    triggers.find(reference({ queueName: 'q' })).watch(heard);
     await vi.advanceTimersByTimeAsync(0);
     expect(heard.troubles.map(({ code }) => code)).toEqual(['AUTHENTICATION_UNRESOLVED']);
     broken = false;

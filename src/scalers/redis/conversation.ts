@@ -182,6 +182,12 @@ export function createConversation(
       };
     },
 
+    // Which keys a pattern stands for, the server does not tell.
+    stands: (question) =>
+      question.kind === 'keys'
+        ? [question.names, question.processing].every((names) => names.every(({ glob, text }) => !glob && watch.stands(text)))
+        : watch.stands(question.stream),
+
     close() {
       clearInterval(viewer);
       closing.abort();

@@ -17,6 +17,8 @@ const BUSY_GAP_MS = 250;
 export const SAFETY_POLL_MS = 20_000;
 /** The same for a stream's group, of whose reads and acknowledgements the server tells nothing. */
 export const GROUP_POLL_MS = 5_000;
+/** A server that tells of changes is believed to have none to tell for so long after it was last heard of. */
+const VOUCHED_MS = 2_000;
 /** How often a sleeping key is read where the server does not tell of changes. */
 export const UNTRACKED_POLL_MS = 200;
 /** How often a key is tried that could not be read. */
@@ -42,6 +44,8 @@ export interface WatchedPart {
 export interface PartWatch {
   add(watched: WatchedPart): () => void;
   result(partId: string): PartResult | undefined;
+  /** Whether what was read last of this key is still so: the server, heard of just now, would have told of a change and has not. */
+  stands(key: string): boolean;
   /** What a node tells. */
   invalidated(keys: readonly string[] | null): void;
   /** A session has ended: what it read may be so no longer, and nobody tells. */
@@ -89,6 +93,8 @@ export function createPartWatch(reader: Reader, remember: (part: Part, result: P
   /** The cells in the order in which the poll visits them; made anew when it is through. */
   let round: Iterator<Cell> | undefined;
   let failedBudget = 0;
+  /** When each session last answered. */
+  const heardAt = new WeakMap<Session, number>();
 
   function touch(cell: Cell): void {
     if (cell.state === 'reading') cell.dirty = true;
@@ -165,6 +171,7 @@ export function createPartWatch(reader: Reader, remember: (part: Part, result: P
         cell.readAt = performance.now();
         cell.result = result;
         cell.session = session;
+        if (session !== undefined) heardAt.set(session, cell.readAt);
         remember(part, result);
         for (const watched of cell.watched) told.add(watched);
         if (!telling) {
@@ -279,6 +286,18 @@ export function createPartWatch(reader: Reader, remember: (part: Part, result: P
       };
     },
     result: (partId) => cells.get(partId)?.result,
+    stands(key) {
+      const same = byKey.get(key);
+      if (same === undefined) return false;
+      const now = performance.now();
+      for (const cell of same) {
+        const { part, result, session, state, timer, dirty } = cell;
+        if (state !== 'idle' || timer !== undefined || dirty || togetherOf(cell).some(({ due }) => due.has(cell))) return false;
+        if (result === undefined || 'error' in result || !part.changesAreTold || session === undefined) return false;
+        if (!isTracked(cell) || now - (heardAt.get(session) ?? -Infinity) > VOUCHED_MS) return false;
+      }
+      return true;
+    },
     invalidated(keys) {
       if (keys === null) for (const cell of cells.values()) touch(cell);
       else for (const key of keys) for (const cell of byKey.get(key) ?? []) touch(cell);

@@ -53,23 +53,48 @@ export interface Adapter<About extends Subject> {
     about: (request: Request) => About,
     handler: (request: Request, about: About, wait: () => AbortSignal) => Response | Promise<Response>,
   ): handleUnaryCall<Request, Response>;
-  /** The stream ends with OK when the handler resolves, which it must soon after its signal aborts. */
+  /** The handler returns what stops it; the stream ends with OK at its age or on shutdown, with the error if the handler throws one. */
   stream<Request, Response>(
     method: string,
     about: (request: Request) => About,
-    handler: (request: Request, about: About, send: (response: Response) => void, signal: AbortSignal) => Promise<void>,
+    handler: StreamHandler<Request, Response, About>,
   ): handleServerStreamingCall<Request, Response>;
   /** Streams that are open now. */
   openStreams(): number;
 }
 
+export type StreamHandler<Request, Response, About> = (
+  request: Request,
+  about: About,
+  send: (response: Response) => void,
+) => () => void;
+
+/** A stream that is open. There are tens of thousands, so each is little more than what grpc-js itself holds. */
+interface OpenStream {
+  /** By `performance.now()`. */
+  readonly endAt: number;
+  end(error?: QueueScalerError): void;
+}
+
+/** Streams are looked through for old ones so many times in the life of one. */
+const AGE_LOOKS = 20;
+
+/** Ends of this kind come by the thousand when a connection breaks: one error, with one stack, does for all. */
+const GONE = new ProcessError('CALL_CANCELLED', 'the caller went away');
+
 export function createAdapter<About extends Subject>(options: AdapterOptions<About>): Adapter<About> {
   const { maxWaitingCalls = MAX_WAITING_CALLS, maxStreams = MAX_STREAMS } = options;
   let waiting = 0;
   const paced = createPace();
-  const streams = new Set<AbortController>();
+  const streams = new Set<OpenStream>();
+  const aging = setInterval(() => {
+    const now = performance.now();
+    for (const stream of streams) if (stream.endAt <= now) stream.end();
+  }, options.maxStreamAgeMs / AGE_LOOKS);
+  aging.unref();
   options.ending.addEventListener('abort', () => {
-    for (const stream of streams) stream.abort();
+    clearInterval(aging);
+    for (const stream of streams) stream.end();
   });
 
   function answer<Request, Response>(
@@ -143,34 +168,43 @@ export function createAdapter<About extends Subject>(options: AdapterOptions<Abo
       return (call) => {
         const about = aboutOf(call.request);
         const startedAt = performance.now();
-        const controller = new AbortController();
-        // A write to a peer that has just vanished is no event of its own: `cancelled` follows.
-        call.on('error', () => undefined);
-        const ended = (error: QueueScalerError | undefined): void => {
-          clearTimeout(timer);
-          streams.delete(controller);
-          if (error === undefined) call.end();
-          else call.emit('error', statusOf(error, about));
-          options.observe({ method, about, ms: performance.now() - startedAt, error });
+        let stop: (() => void) | undefined;
+        let ended = false;
+        const stream: OpenStream = {
+          endAt: startedAt + jittered(options.maxStreamAgeMs),
+          end: (error) => {
+            streams.delete(stream);
+            if (ended) return;
+            ended = true;
+            stop?.();
+            if (error === undefined) call.end();
+            else if (!call.cancelled) call.emit('error', statusOf(error, about));
+            options.observe({ method, about, ms: performance.now() - startedAt, error });
+          },
         };
-        const timer = setTimeout(() => {
-          controller.abort();
-        }, jittered(options.maxStreamAgeMs));
+        // A write to a peer that has just vanished is no event of its own: `cancelled` follows.
+        call.on('error', ignore);
         if (streams.size >= maxStreams) {
-          ended(new ProcessError('OVERLOADED', `${maxStreams} streams are open already`));
+          stream.end(new ProcessError('OVERLOADED', `${maxStreams} streams are open already`));
           return;
         }
-        streams.add(controller);
+        if (options.ending.aborted) {
+          stream.end();
+          return;
+        }
+        streams.add(stream);
         call.on('cancelled', () => {
           paced(() => {
-            controller.abort();
+            stream.end(GONE);
           });
         });
-        if (options.ending.aborted) controller.abort();
         paced(() => {
-          handled(handler, call, about, controller.signal).then(ended, (thrown: unknown) => {
-            ended(toQueueScalerError(thrown));
-          });
+          if (ended) return;
+          try {
+            stop = handler(call.request, about, latestOnly(call));
+          } catch (thrown) {
+            stream.end(toQueueScalerError(thrown));
+          }
         });
       };
     },
@@ -197,15 +231,8 @@ function createPace(): (work: () => void) => void {
   };
 }
 
-/** Resolves to the error of a caller that went away, or to undefined. */
-async function handled<Request, Response, About>(
-  handler: (request: Request, about: About, send: (response: Response) => void, signal: AbortSignal) => Promise<void>,
-  call: ServerWritableStream<Request, Response>,
-  about: About,
-  signal: AbortSignal,
-): Promise<QueueScalerError | undefined> {
-  await handler(call.request, about, latestOnly(call), signal);
-  return call.cancelled ? new ProcessError('CALL_CANCELLED', 'the caller went away') : undefined;
+function ignore(): void {
+  // Told elsewhere.
 }
 
 /** Streams that were opened together must not end together. */

@@ -55,22 +55,22 @@ export function createExternalScaler(triggers: Triggers, push: Push, adapter: Ad
       sampled(reference, about, wait, ({ decision }) => ({ result: decision.active })),
     ),
 
-    streamIsActive: adapter.stream('StreamIsActive', subjectOf, (reference: ScaledObjectRef, about, send, signal) =>
-      push.follow(
-        find(reference, about),
-        (active) => {
-          send({ result: active });
-        },
-        signal,
-      ),
+    streamIsActive: adapter.stream('StreamIsActive', subjectOf, (reference: ScaledObjectRef, about, send) =>
+      push.follow(find(reference, about), (active) => {
+        send({ result: active });
+      }),
     ),
 
     // A trigger's target comes from its metadata, and new metadata is a new stream: one message says all there is to say.
-    streamMetricSpec: adapter.stream('StreamMetricSpec', subjectOf, (reference: ScaledObjectRef, about, send, signal) => {
+    streamMetricSpec: adapter.stream('StreamMetricSpec', subjectOf, (reference: ScaledObjectRef, about, send) => {
       send(specOf(find(reference, about)));
-      return untilAborted(signal);
+      return nothing;
     }),
   };
+}
+
+function nothing(): void {
+  // Nothing was begun that would have to end.
 }
 
 const NOBODY: ScaledObjectRef = { namespace: '', name: '', scalerMetadata: {} };
@@ -90,14 +90,4 @@ function sound(sample: Sample): Sample {
   const { value } = sample.decision;
   if (Number.isFinite(value) && value >= 0) return sample;
   throw new QueueError('VALUE_IMPLAUSIBLE', `the metric came out as ${value}, which is no amount of work`);
-}
-
-function untilAborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = (): void => {
-      resolve();
-    };
-    if (signal.aborted) end();
-    else signal.addEventListener('abort', end, { once: true });
-  });
 }

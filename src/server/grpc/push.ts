@@ -39,8 +39,8 @@ interface Follower {
 }
 
 export interface Push {
-  /** Tells the trigger's state by `tell` until the signal aborts; then resolves. Unknown states are not told. */
-  follow(trigger: Trigger, tell: (active: boolean) => void, signal: AbortSignal): Promise<void>;
+  /** Tells the trigger's state by `tell` until the returned function is called. Unknown states are not told. */
+  follow(trigger: Trigger, tell: (active: boolean) => void): () => void;
   close(): void;
 }
 
@@ -56,68 +56,58 @@ export function createPush(woke: (ms: number) => void = () => undefined): Push {
   repeating.unref();
 
   return {
-    follow: (trigger, tell, signal) =>
-      new Promise((resolve) => {
-        let state = UNTOLD;
-        let latest: boolean | undefined;
-        let deferred: NodeJS.Timeout | undefined;
+    follow(trigger, tell) {
+      let told: boolean | undefined;
+      let latest: boolean | undefined;
+      let deferred: NodeJS.Timeout | undefined;
+      let stopped = false;
 
-        const say = (value: boolean, now: number): void => {
-          state = { told: value, trueAt: value ? now : state.trueAt };
-          active.delete(follower);
-          if (value) {
-            follower.trueAt = now;
-            active.add(follower);
-          }
-          tell(value);
-        };
-        const follower: Follower = {
-          trueAt: -Infinity,
-          repeat: (now) => {
-            say(true, now);
-          },
-        };
-        const consider = (): void => {
-          deferred = undefined;
-          if (latest === undefined || signal.aborted) return;
-          const now = performance.now();
-          const advice = advise(state, latest, now);
-          if (advice.send) say(latest, now);
-          else if (advice.againInMs !== undefined) deferred = setTimeout(consider, advice.againInMs);
-        };
-        const repeatWhileActive = (): void => {
-          if (latest === true && state.told === true) active.add(follower);
-        };
-        const end = (): void => {
-          clearTimeout(deferred);
-          active.delete(follower);
-          resolve();
-        };
-
-        if (signal.aborted) {
-          end();
-          return;
+      const say = (value: boolean, now: number): void => {
+        told = value;
+        active.delete(follower);
+        if (value) {
+          follower.trueAt = now;
+          active.add(follower);
         }
-        signal.addEventListener('abort', end, { once: true });
-        trigger.watch(
-          {
-            sample: ({ decision, reading }) => {
-              const edge = decision.active && state.told === false;
-              latest = decision.active;
-              clearTimeout(deferred);
-              consider();
-              if (!edge) repeatWhileActive();
-              else if (state.told === true) woke(performance.now() - reading.at);
-            },
-            // KEDA has no word for "unknown" here: nothing is told, nothing repeated, and polling tells the error.
-            trouble: () => {
-              latest = undefined;
-              active.delete(follower);
-            },
-          },
-          signal,
-        );
-      }),
+        tell(value);
+      };
+      const follower: Follower = {
+        trueAt: -Infinity,
+        repeat: (now) => {
+          say(true, now);
+        },
+      };
+      const consider = (): void => {
+        deferred = undefined;
+        if (latest === undefined || stopped) return;
+        const now = performance.now();
+        const advice = advise({ told, trueAt: follower.trueAt }, latest, now);
+        if (advice.send) say(latest, now);
+        else if (advice.againInMs !== undefined) deferred = setTimeout(consider, advice.againInMs);
+      };
+      const unwatch = trigger.watch({
+        sample: ({ decision, reading }) => {
+          const edge = decision.active && told === false;
+          latest = decision.active;
+          clearTimeout(deferred);
+          consider();
+          if (!edge) {
+            if (latest && told === true) active.add(follower);
+          } else if (told) woke(performance.now() - reading.at);
+        },
+        // KEDA has no word for "unknown" here: nothing is told, nothing repeated, and polling tells the error.
+        trouble: () => {
+          latest = undefined;
+          active.delete(follower);
+        },
+      });
+      return () => {
+        stopped = true;
+        clearTimeout(deferred);
+        active.delete(follower);
+        unwatch();
+      };
+    },
     close: () => {
       clearInterval(repeating);
       active.clear();

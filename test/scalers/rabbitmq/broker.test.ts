@@ -200,15 +200,11 @@ describe('by amqp', () => {
     await queues.declare('asleep.1');
     await queues.declare('asleep.2');
     for (const more of [{ queueName: 'asleep.1' }, { queueName: '^asleep', useRegex: 'true' }]) {
-      const ending = new AbortController();
       const states: boolean[] = [];
-      asker.trigger(byAmqp(more)).watch(
-        {
-          sample: ({ decision }) => void states.push(decision.active),
-          trouble: () => undefined,
-        },
-        ending.signal,
-      );
+      const stop = asker.trigger(byAmqp(more)).watch({
+        sample: ({ decision }) => void states.push(decision.active),
+        trouble: () => undefined,
+      });
       try {
         await until('it sleeps', () => states.at(-1) === false);
         await queues.put('asleep.1', 1);
@@ -216,7 +212,7 @@ describe('by amqp', () => {
         await queues.drain('asleep.1');
         await until('it sleeps again', () => states.at(-1) === false, { deadlineMs: 8_000 });
       } finally {
-        ending.abort();
+        stop();
       }
     }
   });

@@ -10,21 +10,11 @@ export interface Followed {
 }
 
 export function follow(asker: Asker, metadata: Readonly<Record<string, string>>): Followed {
-  const controller = new AbortController();
   const samples: Sample[] = [];
   const troubles: QueueScalerError[] = [];
-  asker.trigger(metadata).watch(
-    {
-      sample: (sample) => samples.push(sample),
-      trouble: (error) => troubles.push(error),
-    },
-    controller.signal,
-  );
-  return {
-    samples,
-    troubles,
-    stop: () => {
-      controller.abort();
-    },
-  };
+  const stop = asker.trigger(metadata).watch({
+    sample: (sample) => samples.push(sample),
+    trouble: (error) => troubles.push(error),
+  });
+  return { samples, troubles, stop };
 }

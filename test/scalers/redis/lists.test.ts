@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { setMaxListeners } from 'node:events';
 import { createServer } from 'node:net';
 import { startRedis } from '../../bed/redis.ts';
 import { freePort } from '../../bed/ports.ts';
+import { FRESH_MS } from '../../../src/scalers/sampler.ts';
 import { until } from '../../bed/until.ts';
 import { redisBed } from './bed.ts';
 import { follow } from './follow.ts';
@@ -175,6 +175,24 @@ describe('a watched trigger', () => {
     stop();
   });
 
+  it('is read without asking the server while that would have told of a change, and with it once it has', async () => {
+    const { samples, stop } = follow(bed.asker, trigger({ listName: 'vouched' }));
+    await until('the first sample', () => samples.length > 0);
+    const watched = bed.asker.trigger(trigger({ listName: 'vouched' }));
+    await until('it is no longer young', () => performance.now() - (samples.at(-1)?.reading.at ?? Infinity) > FRESH_MS);
+    const heard = samples.length;
+    const before = await calls('llen');
+    for (let polls = 0; polls < 10; polls++) expect(watched.fresh()?.decision.value).toBe(0);
+    expect((await watched.read(AbortSignal.timeout(5_000))).decision.value).toBe(0);
+    // A poll that makes sure may have come between.
+    expect((await calls('llen')) - before).toBe(samples.length - heard);
+
+    await bed.server.call('RPUSH', 'vouched', 'x');
+    await until('the change shows', () => watched.fresh()?.decision.value === 1, { deadlineMs: 1_000 });
+    stop();
+    await until('nobody vouches any more', () => watched.fresh() === undefined);
+  });
+
   it('hears what was pushed while its server was away, and is told meanwhile that nothing is known', async () => {
     const lasting = await startRedis({ persistent: true });
     const { samples, troubles, stop } = follow(bed.asker, {
@@ -218,20 +236,22 @@ describe('a watched trigger', () => {
 describe('one conversation', () => {
   it('serves a thousand triggers, watched or not, over one connection', async () => {
     const before = await clients();
-    const controller = new AbortController();
-    setMaxListeners(0, controller.signal);
     const triggers = Array.from({ length: 1_000 }, (_, index) => bed.asker.trigger(trigger({ listName: `many:${index}` })));
     let heard = 0;
-    for (const each of triggers.slice(0, 500)) {
-      each.watch({ sample: () => heard++, trouble: () => undefined }, controller.signal);
-    }
+    const watched = triggers.slice(0, 500).map((each) => each.watch({ sample: () => heard++, trouble: () => undefined }));
     const samples = await Promise.all(triggers.map((each) => each.read(AbortSignal.timeout(5_000))));
     expect(samples).toHaveLength(1_000);
     await until('all watched triggers have heard', () => heard >= 500);
     expect((await clients()) - before).toBeLessThanOrEqual(1);
-    controller.abort();
+    for (const stop of watched) stop();
   });
 });
+
+/** How often the server has run a command. */
+async function calls(command: string): Promise<number> {
+  const stats = String(await bed.server.call('INFO', 'commandstats'));
+  return Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(stats)?.[1] ?? 0);
+}
 
 async function clients(): Promise<number> {
   const list = String(await bed.server.call('CLIENT', 'LIST'));

@@ -187,15 +187,14 @@ describe('a server that talks nonsense', () => {
         );
       }
     });
-    const controller = new AbortController();
     const heard: boolean[] = [];
-    asker
+    const stop = asker
       .trigger({ scaler: 'redis', address, listName: 'q' })
-      .watch({ sample: ({ decision }) => heard.push(decision.active), trouble: () => undefined }, controller.signal);
+      .watch({ sample: ({ decision }) => heard.push(decision.active), trouble: () => undefined });
     await until('asleep', () => heard.at(-1) === false);
     length = 1;
     await until('awake', () => heard.at(-1) === true, { deadlineMs: 2_000 });
-    controller.abort();
+    stop();
     await asker.close();
   });
 });

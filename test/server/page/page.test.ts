@@ -67,8 +67,7 @@ describe('the status page', () => {
   });
 
   test('shows a wake within a second', async () => {
-    const stop = new AbortController();
-    trigger('mails').watch({ sample: () => undefined, trouble: () => undefined }, stop.signal);
+    const stop = trigger('mails').watch({ sample: () => undefined, trouble: () => undefined });
     const page = await open();
     const row = page.getByRole('row', { name: /shop\/mails/ });
     await row.waitFor();
@@ -79,7 +78,7 @@ describe('the status page', () => {
     expect(await row.locator('.c-wakes').textContent()).toBe('1');
     broker.set('mails', 0);
     await row.getByText('○ idle').waitFor();
-    stop.abort();
+    stop();
     await page.close();
   });
 
