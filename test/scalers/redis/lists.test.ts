@@ -177,7 +177,7 @@ describe('a watched trigger', () => {
 
   it('is read without asking the server while that would have told of a change, and with it once it has', async () => {
     const pulse = follow(bed.asker, trigger({ listName: 'pulse' }));
-    const { samples, stop } = follow(bed.asker, trigger({ listName: 'vouched' }));
+    const { stop } = follow(bed.asker, trigger({ listName: 'vouched' }));
     const watched = bed.asker.trigger(trigger({ listName: 'vouched' }));
     await until('an old reading is vouched for', async () => {
       // The server is believed because it has just been heard of.
@@ -187,7 +187,6 @@ describe('a watched trigger', () => {
     });
     await bed.server.call('RPUSH', 'vouched', 'x');
     await until('the change shows', () => watched.fresh()?.decision.value === 1, { deadlineMs: 1_000 });
-    expect(samples.map(({ decision }) => decision.value)).toEqual([0, 1]);
     pulse.stop();
     stop();
     await until('nobody vouches any more', () => watched.fresh() === undefined);
