@@ -83,8 +83,8 @@ export const keys = {
   ),
   useRegex: key('Takes `queueName` as a regular expression.', flag(), { default: 'false' }),
   operation: key('How the figures of several queues become one.', oneOf(OPERATIONS), { default: 'sum' }),
-  pageSize: key('Has no effect: all queues are listed in one answer.', whole({ min: 1 }), {
-    deprecated: 'All queues are listed in one answer, so that there are no pages.',
+  pageSize: key('Has no effect: all queues that match are counted, however many pages they would fill.', whole({ min: 1 }), {
+    deprecated: 'All queues are listed in one answer.',
   }),
   timeout: key('Longest wait for one request.', duration({ minMs: 1, maxMs: 60_000 }), { default: '3s' }),
   unsafeSsl: key('Takes any certificate of the broker.', flag(), { default: 'false' }),
@@ -111,6 +111,9 @@ export const keys = {
   clientSecret: key('OAuth2 client’s secret.', secretText(), { places: authentication, secret: true }),
   scopes: key('OAuth2 scopes, separated by commas.', list(), { places: authentication, aliases: ['scope'] }),
   endpointParams: key('More parameters for the token request, as a URL query.', text(), { places: authentication, secret: true }),
+  workloadIdentityResource: key('Not supported, and refused: log in by user, certificate or OAuth2 client.', text(), {
+    places: metadataOrAuthentication,
+  }),
 
   shardedExchange: key('Instead of `queueName`: an exchange of the sharding plugin, all of whose shards are read.', text()),
   onMissingQueue: key(

@@ -40,6 +40,13 @@ export function checkRules(
     fault(values.cert === undefined ? 'cert' : 'key', 'is missing: certificate and key go together');
   }
   checkOAuth(values, isAmqp, fault);
+  if (values.workloadIdentityResource !== undefined) {
+    fault(
+      'workloadIdentityResource',
+      'is not supported, as this scaler has no identity in Azure; ' +
+        'give username and password, a client certificate, or oauthTokenURI, clientID and clientSecret',
+    );
+  }
   if (management === 'off') checkWithoutManagement(values, isAmqp, fault);
 }
 

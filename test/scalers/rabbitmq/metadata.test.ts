@@ -40,6 +40,21 @@ describe('a trigger that KEDA takes', () => {
     ['user and password', on('amqp://broker'), { username: 'u', password: 'p' }],
     ['TLS with everything', on('amqps://broker'), { tls: 'enable', ca: 'ca', cert: 'cert', key: 'key', keyPassword: 'p' }],
     ['TLS with an authority alone', on('https://broker'), { tls: 'enable', ca: 'ca' }],
+    ['user and password from the environment', on('amqp://broker', { usernameFromEnv: 'u', passwordFromEnv: 'p' })],
+    ['protocol auto, and each that agrees', on(AMQP, { protocol: 'auto' })],
+    ['protocol amqp of an amqps host', on('amqps://broker', { protocol: 'amqp' })],
+    ['protocol http of an https host', on('https://broker', { protocol: 'http' })],
+    ['a page size beyond the broker’s own largest', on(HTTP, { useRegex: 'true', queueName: '^a', pageSize: '1000' })],
+    ['vhostName from authentication', on(AMQP), { vhostName: 'other' }],
+    ['TLS with a certificate and no authority', on('amqps://broker'), { tls: 'enable', cert: 'cert', key: 'key' }],
+    [
+      'OAuth2 with more parameters and TLS',
+      on('https://broker'),
+      {
+        ...{ oauthTokenURI: 'https://id/token', clientID: 'c', clientSecret: 's', endpointParams: 'audience=rabbit&x=y' },
+        ...{ tls: 'enable', ca: 'ca', cert: 'cert', key: 'key' },
+      },
+    ],
     ['OAuth2', on('https://broker'), { oauthTokenURI: 'https://id/token', clientID: 'c', clientSecret: 's', scope: 'a,b' }],
     ['KEDA’s own keys', on(AMQP, { scalerAddress: 'scaler:6000', enableTLS: 'false' })],
   ])('is taken: %s', (_, metadata, authentication) => {
@@ -71,10 +86,41 @@ describe('a trigger that KEDA refuses', () => {
     ['a password without user', on('amqp://b'), { password: 'pw-s3cret' }, 'username'],
     ['OAuth2 with AMQP', on('amqp://b'), { oauthTokenURI: 'https://i', clientID: 'c', clientSecret: 's' }, 'oauthTokenURI'],
     ['OAuth2 without a secret', on('https://b'), { oauthTokenURI: 'https://i', clientID: 'c' }, 'clientSecret'],
+    ['OAuth2 without a client', on('https://b'), { oauthTokenURI: 'https://i', clientSecret: 's' }, 'clientID'],
+    ['OAuth2 without a token endpoint', on('https://b'), { clientID: 'c', clientSecret: 's' }, 'oauthTokenURI'],
+    [
+      'a token endpoint that is no URL',
+      on('https://b'),
+      { oauthTokenURI: 'id', clientID: 'c', clientSecret: 's' },
+      'oauthTokenURI',
+    ],
+    ['queueLength zero', on(AMQP, { queueLength: '0' }), {}, 'queueLength'],
+    ['queueLength beside value', on(AMQP, { queueLength: '1', value: '1' }), {}, 'queueLength'],
+    ['queueLength beside a rate mode', on(HTTP, { queueLength: '1', mode: 'MessageRate' }), {}, 'queueLength'],
+    ['a malformed value', on(AMQP, { mode: 'QueueLength', value: 'AA' }), {}, 'value'],
+    ['protocol auto with an unknown scheme', on('nats://broker', { protocol: 'auto' }), {}, 'host'],
+    ['a protocol of another name', on(AMQP, { protocol: 'mqtt' }), {}, 'protocol'],
+    ['amqp told of an http host', on(HTTP, { protocol: 'amqp' }), {}, 'protocol'],
+    ['a page size of zero', on(HTTP, { useRegex: 'true', pageSize: '0' }), {}, 'pageSize'],
+    ['a page size of letters', on(HTTP, { useRegex: 'true', pageSize: 'ten' }), {}, 'pageSize'],
+    ['a timeout of zero', on(HTTP, { timeout: '0' }), {}, 'timeout'],
+    ['a user from the environment without password', on('amqp://b', { usernameFromEnv: 'u' }), {}, 'password'],
+    ['a password from the environment without user', on('amqp://b', { passwordFromEnv: 'pw-s3cret' }), {}, 'username'],
     ['OAuth2 and a user', on(HTTP), { oauthTokenURI: 'https://i', clientID: 'c', clientSecret: 's' }, 'oauthTokenURI'],
   ])('is refused: %s', (_, metadata, authentication, key) => {
     expect(Object.keys(faults(metadata, authentication))).toContain(key);
   });
+});
+
+describe('each mode', () => {
+  const MODES = ['QueueLength', 'MessageRate', 'DeliverGetRate', 'PublishedToDeliveredRatio', 'ExpectedQueueConsumptionTime'];
+  it.each(MODES.flatMap((mode) => ['amqp', 'amqps', 'http', 'https'].map((scheme) => [mode, scheme] as const)))(
+    '%s is taken with a host of %s, where KEDA wants http for all but the first',
+    (mode, scheme) => {
+      expect(faults(on(`${scheme}://broker`, { mode, value: '5' }))).toEqual({});
+      expect(Object.keys(faults(on(`${scheme}://broker`, { mode })))).toEqual(['value']);
+    },
+  );
 });
 
 describe('where this scaler differs from KEDA on purpose', () => {
@@ -89,6 +135,8 @@ describe('where this scaler differs from KEDA on purpose', () => {
   });
 
   it.each<[string, Texts, Texts, string]>([
+    ['Azure workload identity over http', on('http://b'), { workloadIdentityResource: 'https://r' }, 'workloadIdentityResource'],
+    ['Azure workload identity over amqp', on('amqp://b'), { workloadIdentityResource: 'https://r' }, 'workloadIdentityResource'],
     ['a misspelt key', on(AMQP, { queName: 'q' }), {}, 'queName'],
     ['a negative value', on(AMQP, { mode: 'QueueLength', value: '-1' }), {}, 'value'],
     ['TLS demanded of a plain port', on('amqp://b'), { tls: 'enable' }, 'tls'],
@@ -99,6 +147,12 @@ describe('where this scaler differs from KEDA on purpose', () => {
     ['a login in management', on(AMQP, { management: 'http://u:pw-s3cret@b' }), {}, 'management'],
   ])('it refuses %s', (_, metadata, authentication, key) => {
     expect(Object.keys(faults(metadata, authentication))).toContain(key);
+  });
+
+  it('says of workload identity what to give in its place', () => {
+    const fault = faults(on('http://broker'), { workloadIdentityResource: 'https://resource' })['workloadIdentityResource'];
+    expect(fault).toContain('oauthTokenURI');
+    expect(fault).toContain('not supported');
   });
 
   it('tells all faults at once', () => {
