@@ -1,7 +1,7 @@
 /**
  * The scaler `rabbitmq`: from a trigger's keys to its broker, its question and its decision.
  */
-import { fingerprint, Secret } from '../../auth/secret.ts';
+import { fingerprint } from '../../auth/secret.ts';
 import { metricName } from '../naming.ts';
 import { defineScaler } from '../scaler.ts';
 import { DEFAULT_PORT, endpointLabel, parseEndpoint, type Endpoint } from './address.ts';
@@ -11,15 +11,14 @@ import { createDeclarer } from './declarer.ts';
 import { createEndpoints } from './endpoints.ts';
 import { createHttpClient } from './http.ts';
 import { DEFAULT_TARGET, keys, type Mode, type RabbitValues } from './keys.ts';
+import { authorizationOf, loginOf } from './login.ts';
 import { createManagement } from './management.ts';
-import { createOAuth } from './oauth.ts';
 import { createQuestion, type RabbitQuestion, type Selection } from './question.ts';
 import { checkRules } from './rules.ts';
 import type { TlsSettings } from './tls.ts';
 
 /** The broker answers a declare in about a millisecond, or hangs for 77 s; a trigger's `timeout` only shortens this. */
 const DECLARE_TIMEOUT_MS = 1_000;
-const DEFAULT_USER = 'guest';
 
 export const rabbitmq = defineScaler({
   type: 'rabbitmq',
@@ -167,39 +166,6 @@ function endpointsOf(values: RabbitValues): [Endpoint, ...Endpoint[]] {
     return typeof endpoint === 'string' ? [] : [endpoint];
   });
   return [first, ...more];
-}
-
-/** Undefined: SASL EXTERNAL, and no login over HTTP. */
-function loginOf(values: RabbitValues): { readonly user: string; readonly password: Secret } | undefined {
-  if (values.username !== undefined && values.password !== undefined) {
-    return { user: values.username, password: values.password };
-  }
-  const { user, password, endpoint } = values.host;
-  if (values.cert !== undefined && password === undefined) return undefined;
-  if (user !== undefined) return { user, password: password ?? new Secret('') };
-  return endpoint.scheme.startsWith('amqp') ? { user: DEFAULT_USER, password: new Secret(DEFAULT_USER) } : undefined;
-}
-
-/** The `Authorization` header for the management API. */
-function authorizationOf(values: RabbitValues, login: ReturnType<typeof loginOf>): () => Promise<string | undefined> {
-  const { oauthTokenURI, clientID, clientSecret } = values;
-  if (oauthTokenURI !== undefined && clientID !== undefined && clientSecret !== undefined) {
-    const settings = {
-      tokenUri: oauthTokenURI,
-      clientId: clientID,
-      clientSecret,
-      scopes: values.scopes ?? [],
-      parameters: [...new URLSearchParams(values.endpointParams ?? '')],
-    };
-    return createOAuth(settings, values.timeout);
-  }
-  const header = basic(login);
-  return () => Promise.resolve(header);
-}
-
-function basic(login: ReturnType<typeof loginOf>): string | undefined {
-  if (login === undefined) return undefined;
-  return `Basic ${Buffer.from(`${login.user}:${login.password.reveal()}`, 'utf8').toString('base64')}`;
 }
 
 function tlsOf(values: RabbitValues): TlsSettings {
