@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { gzipSync } from 'node:zlib';
-import type { Page } from 'playwright-core';
+import type { CDPSession, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { BrokerError } from '../../../src/errors.ts';
 import type { Trigger } from '../../../src/scalers/triggers.ts';
@@ -12,6 +12,10 @@ import { until } from '../../bed/until.ts';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const MANY = 10_000;
+const FRAMES = 120;
+const FRAME_MS = 1000 / 60;
+/** The task that draws a frame begins this little before its callbacks are called. */
+const TASK_BEGINS_US = 2_000;
 
 const broker = createMemoryBroker();
 const never = new AbortController().signal;
@@ -41,6 +45,40 @@ async function problemsOf(page: Page): Promise<string[]> {
   });
 }
 
+/** One complete event of a trace; times in µs. `tdur` is the CPU time of its thread. */
+interface TraceEvent {
+  readonly name: string;
+  readonly ts: number;
+  readonly pid: number;
+  readonly tid: number;
+  readonly tdur?: number;
+}
+
+/** CPU time that the page's main thread spends on each frame while `act` runs, in ms, the least first. */
+async function workOfFrames(session: CDPSession, act: () => Promise<unknown>): Promise<number[]> {
+  const events: TraceEvent[] = [];
+  session.on('Tracing.dataCollected', ({ value }) => events.push(...(value as unknown as TraceEvent[])));
+  await session.send('Tracing.start', { categories: 'devtools.timeline,disabled-by-default-devtools.timeline,toplevel' });
+  await act();
+  const complete = new Promise<void>((resolve) => {
+    session.once('Tracing.tracingComplete', () => {
+      resolve();
+    });
+  });
+  await session.send('Tracing.end');
+  await complete;
+  const begins = events.filter(({ name }) => name === 'FireAnimationFrame');
+  const [{ pid, tid } = { pid: 0, tid: 0 }] = begins;
+  const starts = begins.map(({ ts }) => ts).sort((left, right) => left - right);
+  const work = new Map<number, number>();
+  for (const event of events) {
+    if (event.name !== 'RunTask' || event.pid !== pid || event.tid !== tid) continue;
+    const frame = starts.findLastIndex((start) => start <= event.ts + TASK_BEGINS_US);
+    if (frame >= 0) work.set(frame, (work.get(frame) ?? 0) + (event.tdur ?? Number.NaN) / 1000);
+  }
+  return [...work.values()].sort((left, right) => left - right);
+}
+
 beforeAll(async () => {
   scaler = await startScaler({ page: true, scalers: [broker.scaler] });
   browser = await startBrowser();
@@ -62,6 +100,9 @@ describe('the status page', () => {
       .getByRole('gridcell')
       .allTextContents();
     expect(cells.slice(0, 5)).toEqual(['● active', 'shop/orders', 'memory-orders', '42 / 20', '42']);
+    const curve = page.getByRole('row', { name: /shop\/orders/ }).locator('.c-curve');
+    expect(await curve.getAttribute('aria-label')).toBe('up to 42 in the last hour');
+    expect(await curve.locator('path').first().getAttribute('d')).toMatch(/^M.*Z$/);
     expect(await page.locator('#summary').textContent()).toBe('2 triggers: 1 active, 1 idle, 0 unknown');
     await page.close();
   });
@@ -163,7 +204,9 @@ describe('the status page', () => {
 
   test('has less than 100 KB of script, compressed', () => {
     const folder = new URL('../../../src/server/http/page/assets/', import.meta.url);
-    const scripts = ['app.js', 'rows.js', 'detail.js'].map((name) => readFileSync(new URL(name, folder)));
+    const scripts = readdirSync(folder)
+      .filter((name) => name.endsWith('.js'))
+      .map((name) => readFileSync(new URL(name, folder)));
     expect(gzipSync(Buffer.concat(scripts)).length).toBeLessThan(100_000);
   });
 
@@ -192,6 +235,31 @@ describe('the status page', () => {
     await page.getByRole('button', { name: 'Waiting' }).click();
     await page.locator('[aria-sort="descending"]').waitFor();
     await page.locator('.row[aria-rowindex="2"]').getByText('shop/orders').waitFor();
+    await page.close();
+  });
+
+  test('scrolls through ten thousand triggers with less work a frame than a sixtieth of a second has room for', async () => {
+    for (let index = 0; index < MANY; index++) trigger(`many-${String(index).padStart(5, '0')}`);
+    const page = await open();
+    await page.getByText(/^1000\d triggers/).waitFor();
+    // CPU time of the page's main thread: how many frames are seen in a second would be the machine's other work.
+    const session = await page.context().newCDPSession(page);
+    const frames = await workOfFrames(session, () =>
+      // As text, as the tests know no page.
+      page.evaluate(`(async () => {
+        const scroller = document.querySelector('#scroller');
+        for (let frame = 0; frame < ${FRAMES}; frame++) {
+          scroller.scrollTop += 10 * 38;
+          await new Promise(requestAnimationFrame);
+        }
+      })()`),
+    );
+    expect(frames.length).toBeGreaterThan(FRAMES * 0.9);
+    const [middle = Number.NaN, most = Number.NaN] = [0.5, 0.95].map((share) => frames[Math.floor(frames.length * share)]);
+    const figures = `main-thread CPU a frame: ${middle.toFixed(1)} ms in the middle, ${most.toFixed(1)} ms for 95 %`;
+    expect(middle, figures).toBeLessThan(FRAME_MS / 2);
+    expect(most, figures).toBeLessThan(FRAME_MS);
+    expect(await page.locator('.row[aria-rowindex="2"]').isVisible()).toBe(false);
     await page.close();
   });
 

@@ -10,6 +10,10 @@ import type { Sample, Trigger, TriggerObserver } from '../../../scalers/triggers
 /** Width of one step of the course. */
 export const STEP_MS = 30_000;
 export const STEPS = 120;
+/** Steps of the course that make one point of the list's small curves. */
+const STEPS_A_POINT = 5;
+/** Heights of those curves' points, from nothing to the highest. */
+const LEVELS = 9;
 
 /** `new`: nobody has asked for a reading yet. */
 export type State = 'active' | 'idle' | 'unknown' | 'new';
@@ -27,20 +31,34 @@ export interface Row {
   /** Work that waits, and work that somebody holds. */
   readonly depth?: number;
   readonly held?: number;
+  /** The last hour of both, where anything is known of it. */
+  readonly curve?: Curve;
   readonly wakes: number;
   readonly at: number;
   /** The last error and since when; `now` while it lasts. */
   readonly error?: { readonly code: string; readonly since: number; readonly now: boolean };
 }
 
+/**
+ * The last hour in 24 points, oldest first, each the highest of its 150 s: `0` for nothing to `9` for the highest of both, and a space
+ * where nothing is known. Short, as ten thousand of them go to a browser.
+ */
+export interface Curve {
+  readonly waiting: string;
+  readonly held: string;
+  readonly highest: number;
+}
+
 /** One step of the course; figures are the highest within it. */
 export interface Step {
   readonly at: number;
   readonly value: number | null;
+  readonly waiting: number | null;
   readonly held: number | null;
 }
 
 export interface History extends TriggerObserver {
+  id(trigger: Trigger): string;
   row(trigger: Trigger): Row;
   explanation(trigger: Trigger): Explanation;
   course(trigger: Trigger): readonly Step[];
@@ -56,11 +74,21 @@ interface Entry {
   error?: { code: string; since: number };
   wakes: number;
   at: number;
-  readonly values: Float32Array;
+  /** Made with the first figures. */
+  course?: Course;
+}
+
+/** Figures by step, counted from 1970 and modulo {@link STEPS}; NaN where nothing is known. */
+interface Course {
+  readonly value: Float32Array;
+  readonly waiting: Float32Array;
   readonly held: Float32Array;
-  /** Step of the last figures, counted from 1970. */
+  /** Of the last figures. */
   step: number;
 }
+
+const SERIES = ['value', 'waiting', 'held'] as const;
+type Series = (typeof SERIES)[number];
 
 export function createHistory(now: () => number = Date.now): History {
   const entries = new WeakMap<Trigger, Entry>();
@@ -78,26 +106,47 @@ export function createHistory(now: () => number = Date.now): History {
         id: ordinal === 1 ? base : `${base}~${ordinal}`,
         wakes: 0,
         at: now(),
-        values: new Float32Array(STEPS).fill(Number.NaN),
-        held: new Float32Array(STEPS).fill(Number.NaN),
-        step: Math.floor(now() / STEP_MS),
       };
       entries.set(trigger, entry);
     }
     return entry;
   }
 
-  function note(entry: Entry, value: number, held: number | undefined): void {
+  function note(entry: Entry, figures: Readonly<Partial<Record<Series, number>>>): void {
     const step = Math.floor(now() / STEP_MS);
+    const empty = (): Float32Array => new Float32Array(STEPS).fill(Number.NaN);
+    const course = (entry.course ??= { value: empty(), waiting: empty(), held: empty(), step });
     // Steps in which nothing was said stay empty.
-    for (let empty = Math.max(entry.step + 1, step - STEPS + 1); empty <= step; empty++) {
-      entry.values[empty % STEPS] = Number.NaN;
-      entry.held[empty % STEPS] = Number.NaN;
-    }
-    entry.step = step;
+    for (let skipped = Math.max(course.step + 1, step - STEPS + 1); skipped <= step; skipped++)
+      for (const series of SERIES) course[series][skipped % STEPS] = Number.NaN;
+    course.step = step;
     const at = step % STEPS;
-    entry.values[at] = larger(entry.values[at], value);
-    if (held !== undefined) entry.held[at] = larger(entry.held[at], held);
+    for (const series of SERIES) {
+      const figure = figures[series];
+      if (figure !== undefined) course[series][at] = larger(course[series][at], figure);
+    }
+  }
+
+  /** One series of the last hour, oldest first. */
+  function hourOf({ course }: Entry, series: Series): (number | null)[] {
+    const last = Math.floor(now() / STEP_MS);
+    return Array.from({ length: STEPS }, (_, index) => {
+      const step = last - STEPS + 1 + index;
+      const told = course !== undefined && step <= course.step && step > course.step - STEPS;
+      const figure = told ? course[series][step % STEPS] : undefined;
+      return figure === undefined || Number.isNaN(figure) ? null : figure;
+    });
+  }
+
+  function curveOf(entry: Entry): Curve | undefined {
+    if (entry.course === undefined) return undefined;
+    const [waiting, held] = [pointsOf(hourOf(entry, 'waiting')), pointsOf(hourOf(entry, 'held'))];
+    const highest = Math.max(0, ...[...waiting, ...held].map((figure) => figure ?? 0));
+    const drawn = (points: readonly (number | null)[]): string =>
+      points
+        .map((figure) => (figure === null ? ' ' : String(highest === 0 ? 0 : Math.ceil((figure / highest) * LEVELS))))
+        .join('');
+    return { waiting: drawn(waiting), held: drawn(held), highest };
   }
 
   function changed(trigger: Trigger): void {
@@ -114,7 +163,13 @@ export function createHistory(now: () => number = Date.now): History {
       const { since } = sample.reading;
       if (since === undefined) delete entry.trouble;
       else remember(entry, since);
-      note(entry, sample.decision.value, heldIn(sample.reading.measures));
+      const { measures } = sample.reading;
+      const [waiting, held] = [depthIn(measures), heldIn(measures)];
+      note(entry, {
+        value: sample.decision.value,
+        ...(waiting === undefined ? {} : { waiting }),
+        ...(held === undefined ? {} : { held }),
+      });
       changed(trigger);
     },
 
@@ -126,6 +181,8 @@ export function createHistory(now: () => number = Date.now): History {
       changed(trigger);
     },
 
+    id: (trigger) => entryOf(trigger).id,
+
     row(trigger) {
       const entry = entryOf(trigger);
       const { id, sample, wakes, at, error, trouble } = entry;
@@ -133,6 +190,7 @@ export function createHistory(now: () => number = Date.now): History {
       const { value, active } = sample?.decision ?? {};
       const depth = sample === undefined ? undefined : depthIn(sample.reading.measures);
       const held = sample === undefined ? undefined : heldIn(sample.reading.measures);
+      const curve = curveOf(entry);
       return {
         id,
         namespace,
@@ -144,6 +202,7 @@ export function createHistory(now: () => number = Date.now): History {
         ...(value === undefined ? {} : { value }),
         ...(depth === undefined ? {} : { depth }),
         ...(held === undefined ? {} : { held }),
+        ...(curve === undefined ? {} : { curve }),
         wakes,
         at,
         ...(error === undefined ? {} : { error: { ...error, now: trouble !== undefined } }),
@@ -157,13 +216,15 @@ export function createHistory(now: () => number = Date.now): History {
     },
 
     course(trigger) {
-      const { values, held, step } = entryOf(trigger);
-      const last = Math.floor(now() / STEP_MS);
-      return Array.from({ length: STEPS }, (_, index) => {
-        const each = last - STEPS + 1 + index;
-        const told = each <= step && each > step - STEPS;
-        return { at: each * STEP_MS, value: figure(told, values, each), held: figure(told, held, each) };
-      });
+      const entry = entryOf(trigger);
+      const first = Math.floor(now() / STEP_MS) - STEPS + 1;
+      const [value, waiting, held] = [hourOf(entry, 'value'), hourOf(entry, 'waiting'), hourOf(entry, 'held')];
+      return value.map((each, index) => ({
+        at: (first + index) * STEP_MS,
+        value: each,
+        waiting: waiting[index] ?? null,
+        held: held[index] ?? null,
+      }));
     },
 
     listen(listener) {
@@ -178,9 +239,12 @@ export function createHistory(now: () => number = Date.now): History {
   }
 }
 
-function figure(told: boolean, figures: Float32Array, step: number): number | null {
-  const value = told ? figures[step % STEPS] : undefined;
-  return value === undefined || Number.isNaN(value) ? null : value;
+/** The highest figure of each point. */
+function pointsOf(hour: readonly (number | null)[]): (number | null)[] {
+  return Array.from({ length: STEPS / STEPS_A_POINT }, (_, point) => {
+    const known = hour.slice(point * STEPS_A_POINT, (point + 1) * STEPS_A_POINT).filter((figure) => figure !== null);
+    return known.length === 0 ? null : Math.max(...known);
+  });
 }
 
 function larger(left: number | undefined, right: number): number {

@@ -17,6 +17,7 @@ const MAX_STREAMS = 50;
 const ASSETS: Readonly<Record<string, { readonly file: string; readonly type: string }>> = {
   '/': { file: 'index.html', type: 'text/html; charset=utf-8' },
   '/page/app.js': { file: 'app.js', type: 'text/javascript; charset=utf-8' },
+  '/page/curve.js': { file: 'curve.js', type: 'text/javascript; charset=utf-8' },
   '/page/rows.js': { file: 'rows.js', type: 'text/javascript; charset=utf-8' },
   '/page/detail.js': { file: 'detail.js', type: 'text/javascript; charset=utf-8' },
   '/page/style.css': { file: 'style.css', type: 'text/css; charset=utf-8' },
@@ -73,7 +74,7 @@ export function createPage(history: History, triggers: () => readonly Trigger[])
   }
 
   function one(id: string | null, response: ServerResponse): void {
-    const trigger = triggers().find((each) => history.row(each).id === id);
+    const trigger = triggers().find((each) => history.id(each) === id);
     if (trigger === undefined) {
       reply(response, 404, 'application/json', '{"error":"no trigger of this id is known"}');
       return;

@@ -30,6 +30,8 @@ function keyOf(row) {
       return `${row.namespace}/${row.name}/${row.metric}`;
     case 'value':
       return row.value === undefined ? -1 : row.value / row.target;
+    case 'curve':
+      return row.curve?.highest ?? -1;
     case 'error':
       return row.error === undefined ? 0 : row.error.now ? row.error.since + 1e15 : row.error.since;
     default:

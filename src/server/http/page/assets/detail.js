@@ -68,7 +68,8 @@ export function detailOf({ row, explanation, course }) {
   return parts;
 }
 
-const WIDTH = 800;
+/** The chart is drawn at the size at which it is seen, so that its words stay legible on a phone. */
+const chartWidth = () => Math.max(280, Math.min(968, document.documentElement.clientWidth - 32));
 const HEIGHT = 200;
 const LEFT = 48;
 const BOTTOM = 24;
@@ -81,16 +82,16 @@ function svg(tag, attributes, text) {
 }
 
 function chart(course, target) {
+  const width = chartWidth();
   const values = course.map(({ value }) => value).filter((value) => value !== null);
   const figure = element('figure');
-  figure.style.margin = '0';
   if (values.length === 0) return element('p', 'Nothing has been read yet.');
-  const top = Math.max(target, ...values, ...course.map(({ held }) => held ?? 0)) * 1.1;
-  const x = (index) => LEFT + (index / (course.length - 1)) * (WIDTH - LEFT - 8);
+  const top = Math.max(target, ...values, ...course.map(({ waiting, held }) => Math.max(waiting ?? 0, held ?? 0))) * 1.1;
+  const x = (index) => LEFT + (index / (course.length - 1)) * (width - LEFT - 8);
   const y = (value) => HEIGHT - BOTTOM - (value / top) * (HEIGHT - BOTTOM - 10);
   const last = values.at(-1);
   const label = `Metric over the last hour: lowest ${number(Math.min(...values))}, highest ${number(Math.max(...values))}, last ${number(last)}; target ${number(target)}`;
-  const image = svg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'img', 'aria-label': label });
+  const image = svg('svg', { viewBox: `0 0 ${width} ${HEIGHT}`, role: 'img', 'aria-label': label });
   for (const value of [0, top / 2, top]) image.append(svg('text', { x: 4, y: y(value) + 4 }, number(value)));
   for (const [index, text] of [
     [0, '1 h ago'],
@@ -104,23 +105,35 @@ function chart(course, target) {
         text,
       ),
     );
-  image.append(svg('line', { class: 'target-line', x1: LEFT, x2: WIDTH - 8, y1: y(target), y2: y(target) }));
+  image.append(svg('line', { class: 'target-line', x1: LEFT, x2: width - 8, y1: y(target), y2: y(target) }));
   image.append(
+    svg('path', { class: 'waiting-area', d: bars(course, x, y) }),
     svg('path', { class: 'held-line', d: path(course, 'held', x, y) }),
     svg('path', { class: 'value-line', d: path(course, 'value', x, y) }),
   );
-  figure.append(image, element('figcaption', `${label}. Solid: metric; dashed: held by workers; dotted: target.`));
+  figure.append(image, element('figcaption', `${label}. Bars: waiting; solid: metric; dashed: held by workers; dotted: target.`));
   return figure;
 }
 
-/** Steps in which nothing is known leave a gap; a single one is drawn as a short dash. */
+function bars(course, x, y) {
+  const half = (x(1) - x(0)) / 2;
+  return course
+    .map(({ waiting }, index) =>
+      waiting === null || waiting === 0
+        ? ''
+        : `M${(x(index) - half).toFixed(1)} ${y(0)}V${y(waiting).toFixed(1)}H${(x(index) + half).toFixed(1)}V${y(0)}Z`,
+    )
+    .join('');
+}
+
+/** Steps in which nothing is known leave a gap, unless it is one alone: polls come as often as steps end. A single step is a short dash. */
 function path(course, key, x, y) {
   let drawing = false;
   return course
     .map((step, index) => {
       const value = step[key];
       if (value === null) {
-        drawing = false;
+        drawing &&= (course[index + 1]?.[key] ?? null) !== null;
         return '';
       }
       const point = `${x(index).toFixed(1)} ${y(value).toFixed(1)}`;

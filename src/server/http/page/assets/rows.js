@@ -3,7 +3,10 @@
  * Enter.
  */
 
+import { drawCurve, makeCurve } from './curve.js';
+
 const SPARE = 6;
+const CELLS = ['state', 'name', 'metric', 'value', 'depth', 'held', 'curve', 'wakes', 'error'];
 
 /** @param {{ scroller: HTMLElement, body: HTMLElement, grid: HTMLElement, open: (id: string) => void }} parts */
 export function createRows({ scroller, body, grid, open }) {
@@ -20,60 +23,70 @@ export function createRows({ scroller, body, grid, open }) {
   function make() {
     const row = document.createElement('div');
     row.setAttribute('role', 'row');
-    for (const name of ['state', 'name', 'metric', 'value', 'depth', 'held', 'wakes', 'error']) {
+    for (const name of CELLS) {
       const cell = document.createElement('div');
       cell.setAttribute('role', 'gridcell');
       cell.className = `c-${name}`;
+      if (name === 'curve') cell.append(makeCurve());
+      // A text node of its own: changing its data costs less than replacing it.
+      else cell.append('');
       row.append(cell);
     }
+    row.hidden = true;
+    // Says -1 without an attribute too, but can then not be focused.
+    row.tabIndex = -1;
     body.append(row);
     return row;
   }
 
   function fill(row, index) {
     const data = rows[index];
-    row.className = `row ${data.state}${data.error?.now ? ' failing' : ''}`;
-    row.style.transform = `translateY(${index * rowHeight}px)`;
-    row.tabIndex = index === current ? 0 : -1;
-    row.dataset.index = String(index);
-    row.setAttribute('aria-rowindex', String(index + 2));
+    set(row, 'className', `row ${data.state}${data.error?.now ? ' failing' : ''}`);
+    if (row.at !== index * rowHeight) {
+      row.at = index * rowHeight;
+      row.style.transform = `translateY(${row.at}px)`;
+    }
+    if (row.index !== index) {
+      row.index = index;
+      row.setAttribute('aria-rowindex', String(index + 2));
+    }
+    set(row, 'tabIndex', index === current ? 0 : -1);
+    set(row, 'hidden', false);
     const texts = cellsOf(data);
-    for (let column = 0; column < texts.length; column++) {
+    for (let column = 0; column < CELLS.length; column++) {
       const cell = row.children[column];
-      if (cell.textContent !== texts[column]) cell.textContent = texts[column];
+      if (CELLS[column] === 'curve') {
+        drawCurve(cell.firstChild, data.curve);
+        const label = data.curve === undefined ? 'nothing known' : `up to ${number(data.curve.highest)} in the last hour`;
+        if (cell.ariaLabel !== label) cell.ariaLabel = label;
+      } else set(cell.firstChild, 'data', texts[CELLS[column]]);
     }
   }
 
-  function draw() {
-    scheduled = false;
-    const first = Math.max(0, Math.floor(scroller.scrollTop / rowHeight) - SPARE);
-    const count = Math.min(rows.length - first, Math.ceil(scroller.clientHeight / rowHeight) + 2 * SPARE);
-    while (pool.length < count) pool.push(make());
+  /** `anew`: also rows that stay where they are, as their figures may have changed. */
+  function draw(anew) {
+    const seen = Math.ceil(scroller.clientHeight / rowHeight) + 2 * SPARE;
+    while (pool.length < seen) pool.push(make());
+    const first = Math.max(0, Math.min(Math.floor(scroller.scrollTop / rowHeight) - SPARE, rows.length - pool.length));
     // An element stays with its row as long as that is seen, so that focus does not jump.
-    const wanted = new Set();
-    for (let index = first; index < first + count; index++) wanted.add(index);
-    const free = [];
-    for (const row of pool) {
-      const index = row.hidden ? -1 : Number(row.dataset.index);
-      if (wanted.delete(index)) fill(row, index);
-      else free.push(row);
-    }
-    for (const index of wanted) {
-      const row = free.pop();
-      row.hidden = false;
-      row.style.display = '';
-      fill(row, index);
-    }
-    for (const row of free) {
-      row.hidden = true;
-      row.style.display = 'none';
+    for (let index = first; index < first + pool.length; index++) {
+      const row = pool[index % pool.length];
+      if (index >= rows.length) set(row, 'hidden', true);
+      else if (anew || row.hidden || row.index !== index) fill(row, index);
     }
   }
 
-  function schedule() {
+  let stale = false;
+  function schedule(anew) {
+    stale ||= anew;
     if (scheduled) return;
     scheduled = true;
-    requestAnimationFrame(draw);
+    requestAnimationFrame(() => {
+      scheduled = false;
+      const all = stale;
+      stale = false;
+      draw(all);
+    });
   }
 
   function go(index) {
@@ -82,25 +95,25 @@ export function createRows({ scroller, body, grid, open }) {
     if (top < scroller.scrollTop) scroller.scrollTop = top;
     else if (top + rowHeight > scroller.scrollTop + scroller.clientHeight)
       scroller.scrollTop = top + rowHeight - scroller.clientHeight;
-    draw();
-    pool.find((row) => !row.hidden && Number(row.dataset.index) === current)?.focus({ preventScroll: true });
+    draw(true);
+    if (rows.length > 0) pool[current % pool.length].focus({ preventScroll: true });
   }
 
-  scroller.addEventListener('scroll', schedule, { passive: true });
+  scroller.addEventListener('scroll', () => schedule(false), { passive: true });
   addEventListener('resize', () => {
     rowHeight = height();
     body.style.height = `${rows.length * rowHeight}px`;
-    schedule();
+    schedule(true);
   });
   body.addEventListener('click', (event) => {
     const row = event.target.closest('.row');
     if (row === null) return;
-    current = Number(row.dataset.index);
+    current = row.index;
     open(rows[current].id);
   });
   body.addEventListener('focusin', (event) => {
     const row = event.target.closest('.row');
-    if (row !== null) current = Number(row.dataset.index);
+    if (row !== null) current = row.index;
   });
   body.addEventListener('keydown', (event) => {
     const page = Math.max(1, Math.floor(scroller.clientHeight / rowHeight) - 1);
@@ -124,7 +137,7 @@ export function createRows({ scroller, body, grid, open }) {
       current = Math.min(current, Math.max(0, rows.length - 1));
       grid.setAttribute('aria-rowcount', String(rows.length + 1));
       body.style.height = `${rows.length * rowHeight}px`;
-      schedule();
+      schedule(true);
     },
     focus: () => go(current),
   };
@@ -149,14 +162,19 @@ function cellsOf(row) {
     row.error === undefined
       ? ''
       : `${row.error.code} ${row.error.now ? 'for' : 'was'} ${ago(row.error.since)}${row.error.now ? '' : ' ago'}`;
-  return [
-    STATE[row.state],
-    `${row.namespace}/${row.name}`,
-    row.metric,
-    `${number(row.value)} / ${number(row.target)}`,
-    number(row.depth),
-    number(row.held),
-    String(row.wakes),
+  return {
+    state: STATE[row.state],
+    name: `${row.namespace}/${row.name}`,
+    metric: row.metric,
+    value: `${number(row.value)} / ${number(row.target)}`,
+    depth: number(row.depth),
+    held: number(row.held),
+    wakes: String(row.wakes),
     error,
-  ];
+  };
+}
+
+/** Writing what is there already would still cost the browser a look. */
+function set(target, property, value) {
+  if (target[property] !== value) target[property] = value;
 }
