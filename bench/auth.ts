@@ -1,12 +1,13 @@
 /**
  * What ten thousand ScaledObjects with their authentications cost the scaler and the API server: time from the start of the process
- * to readiness, its memory, and requests at rest. The API server is the tests' double, in this process.
+ * to readiness, its memory, and requests at rest. The scaler is the bundle, which is what users run; the API server is the tests' double.
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startApiServer } from '../test/auth/apiServer.ts';
 import { authentication, fromSecret, scaledObject, secret } from '../test/auth/objects.ts';
 import { BASE_RBAC, rulesIn } from '../test/auth/rbac.ts';
+import { bundle } from '../test/bed/bundle.ts';
 import { startScalerProcess } from '../test/bed/scaler.ts';
 import { createKedaClient } from '../test/keda/client.ts';
 import type { Benchmark } from './report.ts';
@@ -18,6 +19,7 @@ const REST_MS = 60_000;
 const IN_FLIGHT = 50;
 
 const bench: Benchmark = async (report) => {
+  const main = await bundle();
   const api = await startApiServer(await rulesIn(BASE_RBAC));
   const metadata = (index: number) => ({ scaler: 'rabbitmq', queueName: `queue-${index}`, mode: 'QueueLength', value: '20' });
   for (let index = 0; index < OBJECTS; index++) {
@@ -30,7 +32,7 @@ const bench: Benchmark = async (report) => {
     );
   }
   const startedAt = performance.now();
-  const scaler = await startScalerProcess([], { KUBECONFIG: api.kubeconfig });
+  const scaler = await startScalerProcess([], { KUBECONFIG: api.kubeconfig }, main);
   const client = createKedaClient(scaler.grpc);
   try {
     report.figure(

@@ -7,16 +7,13 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { build } from 'esbuild';
-import packageJson from '../package.json' with { type: 'json' };
+import { bundle } from '../test/bed/bundle.ts';
 import { cpuMsOf } from '../test/bed/process.ts';
 import { startRedis, type RedisServer } from '../test/bed/redis.ts';
 import { createKedaClient } from '../test/keda/client.ts';
 import { startKedaLoops } from './callers/kedaLoops.ts';
 import { median, quantile, type Benchmark } from './report.ts';
 
-const ROOT = join(import.meta.dirname, '..');
-const BUNDLE = join(ROOT, 'dist/bundle/main.mjs');
 const EMPTY = join(import.meta.dirname, 'servers/empty.ts');
 
 const STARTS = 5;
@@ -34,44 +31,27 @@ const P99_GOAL_MS = 25;
 const RSS_GOAL_MB = 300;
 
 const bench: Benchmark = async (report) => {
-  await bundle();
+  const main = await bundle();
   const redis = await startRedis();
   try {
     const starts: number[] = [];
     for (let start = 0; start < STARTS; start++) {
-      const server = await startProcess([BUNDLE, 'serve']);
+      const server = await startProcess([main, 'serve']);
       starts.push(server.startMs);
       await server.stop();
     }
     report.figure('from start to serving, from the bundle (median)', median(starts), 'ms', START_GOAL_MS);
 
-    await throughput(redis, report);
-    await tenThousand(redis, report);
+    await throughput(main, redis, report);
+    await tenThousand(main, redis, report);
   } finally {
     await redis.close();
   }
 };
 export default bench;
 
-/** As `npm run bundle` does. */
-async function bundle(): Promise<void> {
-  const banner = /--banner:js=([^"]*)"/.exec(packageJson.scripts.bundle)?.[1] ?? '';
-  await build({
-    entryPoints: [join(ROOT, 'src/main.ts')],
-    bundle: true,
-    platform: 'node',
-    target: 'node20',
-    format: 'esm',
-    splitting: true,
-    outdir: join(ROOT, 'dist/bundle'),
-    outExtension: { '.js': '.mjs' },
-    banner: { js: banner },
-    logLevel: 'warning',
-  });
-}
-
-async function throughput(redis: RedisServer, report: Parameters<Benchmark>[0]): Promise<void> {
-  const scaler = await startProcess([BUNDLE, 'serve']);
+async function throughput(main: string, redis: RedisServer, report: Parameters<Benchmark>[0]): Promise<void> {
+  const scaler = await startProcess([main, 'serve']);
   const empty = await startProcess(['--import', 'tsx', EMPTY]);
   try {
     const ours: Cost[] = [];
@@ -123,8 +103,8 @@ async function load(server: Started, redis: RedisServer): Promise<Cost> {
   }
 }
 
-async function tenThousand(redis: RedisServer, report: Parameters<Benchmark>[0]): Promise<void> {
-  const scaler = await startProcess([BUNDLE, 'serve']);
+async function tenThousand(main: string, redis: RedisServer, report: Parameters<Benchmark>[0]): Promise<void> {
+  const scaler = await startProcess([main, 'serve']);
   try {
     const triggers = Array.from({ length: TRIGGERS }, (_, number) => ({
       name: `worker-${number}`,

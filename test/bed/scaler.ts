@@ -69,13 +69,14 @@ const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const START_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 10_000;
 
-/** Starts `queue-scaler serve` on free ports and waits for its line `serving`. */
+/** Starts `queue-scaler serve` on free ports and waits for its line `serving`; from the sources, or from the given main file. */
 export async function startScalerProcess(
   args: readonly string[] = [],
   env: Readonly<Record<string, string>> = {},
+  main?: string,
 ): Promise<ScalerProcess> {
   const addresses = { QUEUE_SCALER_GRPC_ADDRESS: '127.0.0.1:0', QUEUE_SCALER_HTTP_ADDRESS: '127.0.0.1:0' };
-  const child = spawn(process.execPath, ['--import', 'tsx', MAIN, 'serve', ...args], {
+  const child = spawn(process.execPath, [...(main === undefined ? ['--import', 'tsx', MAIN] : [main]), 'serve', ...args], {
     env: { ...process.env, ...addresses, ...env },
     stdio: ['ignore', 'inherit', 'pipe'],
   });

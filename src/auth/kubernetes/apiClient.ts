@@ -2,13 +2,14 @@
  * Speaks to the API server: get, list in pages, watch, create a token. It must never wait without bound, and must tell "not there"
  * and "not allowed" from "no answer".
  *
- * The client library finds the cluster and keeps its credentials fresh. Requests are made here, as its own watch neither asks for
- * bookmarks nor notices for long that a connection is dead. It costs a second and tens of megabytes, so it is loaded when needed.
+ * Requests are made here and not by the client library, as its own watch neither asks for bookmarks nor notices for long that a
+ * connection is dead.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { request, type Dispatcher } from 'undici';
 import { z } from 'zod';
 import { TriggerError } from '../../errors.ts';
+import { connectTo } from './connection.ts';
 
 /** One object by name; a trigger's caller waits for it. */
 const GET_TIMEOUT_MS = 1_500;
@@ -21,6 +22,7 @@ export const WATCH_SILENCE_MS = 90_000;
 const WATCH_LIFETIME_S = 300;
 
 const MAX_RETRY_AFTER_MS = 30_000;
+const FIXED_HEADERS = { accept: 'application/json', 'user-agent': 'keda-queue-scaler' };
 
 /** What one watch event is about. */
 export interface WatchEvent {
@@ -64,6 +66,7 @@ export interface ApiClient {
   /** Tells events until the server ends the watch; rejects with an {@link ApiFailure}, of status 410 where the version is too old. */
   watch(path: string, resourceVersion: string, on: WatchListener, signal: AbortSignal): Promise<void>;
   create(path: string, body: unknown, signal: AbortSignal): Promise<unknown>;
+  close(): Promise<void>;
 }
 
 export interface WatchListener {
@@ -93,27 +96,13 @@ const eventLine = z.object({
 
 /** Rejects where no cluster is configured. */
 export async function createApiClient(options: ApiClientOptions = {}): Promise<ApiClient> {
-  const { KubeConfig } = await import('@kubernetes/client-node');
-  const config = new KubeConfig();
-  if (options.kubeconfig === undefined) config.loadFromDefault();
-  else config.loadFromFile(options.kubeconfig);
-  const cluster = config.getCurrentCluster();
-  if (cluster === null) throw new ApiFailure(0, 'the kubeconfig has no current cluster');
-  const { server } = cluster;
+  const connection = await connectTo(options.kubeconfig).catch((thrown: unknown) => {
+    throw new ApiFailure(0, `no cluster is configured: ${thrown instanceof Error ? thrown.message : 'unknown reason'}`, {
+      cause: thrown,
+    });
+  });
+  const { server, namespace } = connection;
   const watchSilenceMs = options.watchSilenceMs ?? WATCH_SILENCE_MS;
-
-  /** Headers and TLS settings of the current credentials, which the library renews. */
-  async function authorised(): Promise<{ headers: Record<string, string>; dispatcher?: Dispatcher }> {
-    const headers: Record<string, string> = { accept: 'application/json', 'user-agent': 'keda-queue-scaler' };
-    let dispatcher: Dispatcher | undefined;
-    const context = {
-      setHeaderParam: (name: string, value: string) => (headers[name] = value),
-      setDispatcher: (given: Dispatcher) => (dispatcher = given),
-    };
-    // The library's request context is not exported; these are the two methods it calls.
-    await config.applySecurityAuthentication(context as unknown as Parameters<typeof config.applySecurityAuthentication>[0]);
-    return dispatcher === undefined ? { headers } : { headers, dispatcher };
-  }
 
   async function send(
     method: 'GET' | 'POST',
@@ -122,11 +111,10 @@ export async function createApiClient(options: ApiClientOptions = {}): Promise<A
     body?: unknown,
   ): Promise<Dispatcher.ResponseData> {
     try {
-      const { headers, dispatcher } = await authorised();
-      if (body !== undefined) headers['content-type'] = 'application/json';
+      const { headers, dispatcher } = await connection.authorise();
       const response = await request(new URL(server + path), {
         method,
-        headers,
+        headers: { ...FIXED_HEADERS, ...headers, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
         signal,
         // The signal bounds both; a watch's body has no other end.
         headersTimeout: 0,
@@ -168,7 +156,7 @@ export async function createApiClient(options: ApiClientOptions = {}): Promise<A
 
   return {
     server,
-    namespace: config.getContextObject(config.getCurrentContext())?.namespace,
+    namespace,
 
     async get(path, signal) {
       try {
@@ -227,6 +215,8 @@ export async function createApiClient(options: ApiClientOptions = {}): Promise<A
     async create(path, body, signal) {
       return await patiently(signal, GET_TIMEOUT_MS, async (bounded) => json(await send('POST', path, bounded, body)));
     },
+
+    close: () => connection.close(),
   };
 }
 

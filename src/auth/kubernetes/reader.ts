@@ -130,6 +130,7 @@ export function createKubernetesReader(client: ApiClient, options: KubernetesOpt
       cache.close();
       tokens.close();
       await Promise.all(WATCHED.map((kind) => reflectors[kind].close()));
+      await client.close();
     },
   };
 }
