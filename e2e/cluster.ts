@@ -1,38 +1,40 @@
 /**
  * The few requests that the end-to-end test makes of a real cluster, with whatever credentials its kubeconfig holds.
  */
-import { KubeConfig } from '@kubernetes/client-node';
 import { request, type Dispatcher } from 'undici';
+import { connectTo } from '../src/auth/kubernetes/connection.ts';
 
 const TIMEOUT_MS = 20_000;
+/** What kubectl asks for: rows as it prints them. */
+const TABLE = 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json';
 
 export interface Cluster {
   readonly server: string;
   /** Undefined where there is none; rejects for every other failure. */
   get(path: string): Promise<unknown>;
-  create(path: string, object: object): Promise<void>;
+  /** The object as the table that `kubectl get` prints. */
+  table(path: string): Promise<unknown>;
+  /** Resolves to what the server made of it. */
+  create(path: string, object: object): Promise<unknown>;
   /** Changes the fields that are given (a merge patch). */
   patch(path: string, change: object): Promise<void>;
   remove(path: string): Promise<void>;
+  close(): Promise<void>;
 }
 
-export function connectCluster(): Cluster {
-  const config = new KubeConfig();
-  config.loadFromDefault();
-  const server = config.getCurrentCluster()?.server ?? '';
+export async function connectCluster(): Promise<Cluster> {
+  const connection = await connectTo();
+  const { server } = connection;
 
-  async function send(method: Dispatcher.HttpMethod, path: string, body?: object, type = 'application/json') {
-    const headers: Record<string, string> = { accept: 'application/json' };
-    let dispatcher: Dispatcher | undefined;
-    const context = {
-      setHeaderParam: (name: string, value: string) => (headers[name] = value),
-      setDispatcher: (given: Dispatcher) => (dispatcher = given),
-    };
-    // The library's request context is not exported; these are the two methods it calls.
-    await config.applySecurityAuthentication(context as unknown as Parameters<typeof config.applySecurityAuthentication>[0]);
+  async function send(
+    method: Dispatcher.HttpMethod,
+    path: string,
+    { body, type = 'application/json', accept = 'application/json' }: Sending = {},
+  ): Promise<unknown> {
+    const { headers, dispatcher } = await connection.authorise();
     const response = await request(server + path, {
       method,
-      headers: body === undefined ? headers : { ...headers, 'content-type': type },
+      headers: { accept, ...headers, ...(body === undefined ? {} : { 'content-type': type }) },
       signal: AbortSignal.timeout(TIMEOUT_MS),
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       ...(dispatcher === undefined ? {} : { dispatcher }),
@@ -49,15 +51,25 @@ export function connectCluster(): Cluster {
   return {
     server,
     get: (path) => send('GET', path),
+    table: (path) => send('GET', path, { accept: TABLE }),
     async create(path, object) {
-      if ((await send('POST', path, object)) === undefined) throw new Error(`POST ${path}: there is no such kind here`);
+      const created = await send('POST', path, { body: object });
+      if (created === undefined) throw new Error(`POST ${path}: there is no such kind or namespace here`);
+      return created;
     },
     async patch(path, change) {
-      if ((await send('PATCH', path, change, 'application/merge-patch+json')) === undefined)
+      if ((await send('PATCH', path, { body: change, type: 'application/merge-patch+json' })) === undefined)
         throw new Error(`PATCH ${path}: not there`);
     },
     async remove(path) {
       await send('DELETE', path);
     },
+    close: () => connection.close(),
   };
+}
+
+interface Sending {
+  readonly body?: object;
+  readonly type?: string;
+  readonly accept?: string;
 }

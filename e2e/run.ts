@@ -2,30 +2,38 @@
  * `npm run e2e`: the whole path in a cluster that has KEDA and that KUBECONFIG points to. It says loudly when there is none. The
  * scaler and the brokers run here, and so do the workers: no pod has to run, so a control plane without kubelets will do.
  */
-import { hostname } from 'node:os';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { z } from 'zod';
+import { bundle } from '../test/bed/bundle.ts';
 import { startScalerProcess, type ScalerProcess } from '../test/bed/scaler.ts';
 import { until } from '../test/bed/until.ts';
-import { connectCluster, type Cluster } from './cluster.ts';
+import { connectCluster } from './cluster.ts';
 import { rabbitQueue, redisQueue, type Queue } from './queues.ts';
+import { createScalerAccount, type ScalerAccount } from './serviceAccount.ts';
+import { createTarget, KEDA, MAX_REPLICAS, STEP_MS, type Target } from './target.ts';
 
-const KEDA = '/apis/keda.sh/v1alpha1';
 const MESSAGES = 40;
-const MAX_REPLICAS = 4;
-const POLL_S = 5;
-const COOLDOWN_S = 10;
-/** KEDA's polls, an HPA sync of 15 s, and what a slow machine adds. */
-const STEP_MS = 180_000;
-const HELD_MS = 60_000;
+/** Of the trigger: what one replica is to have. */
+const TARGET_EACH = 5;
 
 const { values: flags } = parseArgs({
   options: {
     'scaler-address': { type: 'string', default: `${hostname()}:6000` },
     'broker-address': { type: 'string', default: '127.0.0.1' },
+    // For a control plane whose HPA syncs more often than every 15 s.
+    speed: { type: 'string', default: '1' },
   },
 });
+const speed = Math.max(1, Number(flags.speed));
+const pollingIntervalS = Math.max(1, Math.round(5 / speed));
+const cooldownS = Math.max(1, Math.round(10 / speed));
+const workerPaceMs = 1_000 / speed;
+/** Longer than the last known reading stands in, and than a poll takes to fail. */
+const outageMs = Math.max(12_000, 60_000 / speed);
+
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
 if ((process.env['KUBECONFIG'] ?? '') === '') {
@@ -35,7 +43,7 @@ if ((process.env['KUBECONFIG'] ?? '') === '') {
 process.exit(await run());
 
 async function run(): Promise<number> {
-  const cluster = connectCluster();
+  const cluster = await connectCluster();
   if ((await cluster.get(KEDA)) === undefined) {
     say(
       `FAILED: the cluster at ${cluster.server} has no KEDA (${KEDA} is not served). Install it: https://keda.sh/docs/latest/deploy/`,
@@ -43,88 +51,151 @@ async function run(): Promise<number> {
     return 1;
   }
   const namespace = `queue-scaler-e2e-${Date.now().toString(36)}`;
-  const port = flags['scaler-address'].slice(flags['scaler-address'].lastIndexOf(':') + 1);
-  const serve = (): Promise<ScalerProcess> =>
-    startScalerProcess(['--grpc-address', `0.0.0.0:${port}`, '--cluster-object-namespace', namespace]);
-  let scaler = await serve();
   const queues: Queue[] = [];
+  const folder = await mkdtemp(join(tmpdir(), 'queue-scaler-e2e-'));
+  let account: ScalerAccount | undefined;
+  let scaler: ScalerProcess | undefined;
+  let cleaned: Promise<void> | undefined;
+  const clean = (): Promise<void> =>
+    (cleaned ??= (async () => {
+      await cluster.remove(`/api/v1/namespaces/${namespace}`).catch(() => undefined);
+      await account?.remove().catch(() => undefined);
+      await scaler?.close();
+      for (const queue of queues) await queue.close();
+      await cluster.close();
+      await rm(folder, { recursive: true, force: true });
+    })());
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => void clean().finally(() => process.exit(130)));
+  }
   try {
     await cluster.create('/api/v1/namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } });
+    account = await createScalerAccount(cluster, namespace);
+    const { kubeconfig } = account;
+    const main = await bundle(folder);
+    const serve = (): Promise<ScalerProcess> => serveFor(namespace, kubeconfig, main);
+    scaler = await serve();
     queues.push(await rabbitQueue(flags['broker-address']), await redisQueue(flags['broker-address']));
     for (const queue of queues) {
-      for (const type of ['external', 'external-push']) {
+      for (const type of ['external', 'external-push'] as const) {
         const name = `${queue.scaler}-${type}`;
         say(`\n## ${name}`);
-        const target = await createTarget(cluster, namespace, name, type, queue);
-        await upAndDown(target, queue);
-        // Both would scale on the one queue.
-        if (type === 'external') await cluster.remove(`${KEDA}/namespaces/${namespace}/scaledobjects/${name}`);
+        const target = await createTarget(cluster, queue, {
+          namespace,
+          name,
+          type,
+          scalerAddress: flags['scaler-address'],
+          pollingIntervalS,
+          cooldownS,
+        });
+        await upAndDown(target, queue, name);
+        await rotation(target, queue);
+        await scaler.stop();
+        scaler = await serve();
+        await outageAfterRestart(target, queue);
+        // The next one scales on the same queue.
+        await target.remove();
       }
-      const target = targetOf(cluster, namespace, `${queue.scaler}-external-push`);
-      await queue.rotate();
-      await target.putSecret(queue.secret());
-      await step('a rotated Secret is picked up: 0 → 1', async () => {
-        await queue.publish(1);
-        await target.replicasAre((replicas) => replicas >= 1);
-      });
-      await drain(target, queue);
-      await scaler.stop();
-      scaler = await serve();
-      await step('a scaler that has restarted goes on: 0 → N', async () => {
-        await queue.publish(MESSAGES);
-        await target.replicasAre((replicas) => replicas > 1);
-      });
-      const before = await target.replicas();
-      queue.pause();
-      await step(
-        `a broker that hangs for ${HELD_MS / 1000} s moves no replica below ${before}, and the events say why`,
-        async () => {
-          const endAt = performance.now() + HELD_MS;
-          while (performance.now() < endAt) {
-            await sleep(2_000);
-            const now = await target.replicas();
-            if (now < before) throw new Error(`${now} replicas while the broker was away`);
-          }
-          if (!(await target.events()).includes('KEDAScalerFailed')) throw new Error('no event KEDAScalerFailed');
-        },
-      );
-      queue.resume();
-      await drain(target, queue);
     }
     say('\nPASSED');
     return 0;
   } catch (error) {
-    say(`\nFAILED: ${error instanceof Error ? error.message : String(error)}\n${scaler.log.slice(-30).join('\n')}`);
+    say(`\nFAILED: ${error instanceof Error ? error.message : String(error)}\n${scaler?.log.slice(-30).join('\n') ?? ''}`);
     return 1;
   } finally {
-    await cluster.remove(`/api/v1/namespaces/${namespace}`).catch(() => undefined);
-    await scaler.close();
-    for (const queue of queues) await queue.close();
+    await clean();
   }
 }
 
-async function upAndDown(target: Target, queue: Queue): Promise<void> {
+function serveFor(namespace: string, kubeconfig: string, main: string): Promise<ScalerProcess> {
+  const port = flags['scaler-address'].slice(flags['scaler-address'].lastIndexOf(':') + 1);
+  const args = ['--grpc-address', `0.0.0.0:${port}`, '--cluster-object-namespace', namespace];
+  return startScalerProcess(args, { KUBECONFIG: kubeconfig }, main);
+}
+
+async function upAndDown(target: Target, queue: Queue, name: string): Promise<void> {
   await step('no message, no replica', () => target.replicasAre((replicas) => replicas === 0));
-  await step('the HPA shows one external metric with target 5', async () => {
-    await until('the HPA', async () => (await target.hpa()) === '5', { deadlineMs: STEP_MS, everyMs: 1_000 });
-  });
+  await step('kubectl get hpa shows one metric with its target, from 1 to the most replicas', () =>
+    hpaShows(target, {
+      Reference: new RegExp(`^Deployment/${name}$`),
+      Targets: new RegExp(`^(?:<unknown>|\\d+m?)/${TARGET_EACH} \\(avg\\)$`),
+      MinPods: /^1$/,
+      MaxPods: new RegExp(`^${MAX_REPLICAS}$`),
+    }),
+  );
   await step(`${MESSAGES} messages: 0 → N`, async () => {
     await queue.publish(MESSAGES);
     await target.replicasAre((replicas) => replicas > 1 && replicas <= MAX_REPLICAS);
   });
+  await step('kubectl get hpa shows the value measured and more than one replica', () =>
+    hpaShows(target, { Targets: new RegExp(`^\\d+m?/${TARGET_EACH} \\(avg\\)$`), Replicas: /^[2-4]$/ }),
+  );
+  await step('events tell that KEDA activated the workload and that the HPA rescaled it', async () => {
+    await target.happened('KEDAScaleTargetActivated');
+    await target.happened('SuccessfulRescale');
+  });
+  await drain(target, queue);
+  await step('an event tells that KEDA deactivated the workload', () => target.happened('KEDAScaleTargetDeactivated'));
+}
+
+async function rotation(target: Target, queue: Queue): Promise<void> {
+  await queue.rotate();
+  await target.putSecret(queue.secret());
+  await step('a rotated Secret is picked up without a restart: 0 → 1', async () => {
+    await queue.publish(1);
+    await target.replicasAre((replicas) => replicas >= 1);
+  });
   await drain(target, queue);
 }
 
-/** Takes messages at the pace of the replicas there are, one a second each, until all are gone and no replica is left. */
+async function outageAfterRestart(target: Target, queue: Queue): Promise<void> {
+  await step('a scaler that has restarted goes on: 0 → N', async () => {
+    await queue.publish(MESSAGES);
+    await target.replicasAre((replicas) => replicas > 1);
+  });
+  const before = await target.replicas();
+  queue.pause();
+  try {
+    await step(
+      `a broker that hangs for ${outageMs / 1000} s moves no replica below ${before}, and an event says why`,
+      async () => {
+        const endAt = performance.now() + outageMs;
+        while (performance.now() < endAt) {
+          await sleep(500);
+          const now = await target.replicas();
+          if (now < before) throw new Error(`${now} replicas while the broker was away`);
+        }
+        await target.happened('KEDAScalerFailed');
+      },
+    );
+  } finally {
+    queue.resume();
+  }
+  await drain(target, queue);
+}
+
+/** Waits until each column has what is expected. */
+async function hpaShows(target: Target, expected: Readonly<Record<string, RegExp>>): Promise<void> {
+  let row: Readonly<Record<string, string>> | undefined;
+  const shows = async (): Promise<boolean> => {
+    row = await target.hpa();
+    return Object.entries(expected).every(([column, text]) => text.test(row?.[column] ?? ''));
+  };
+  await until('the row', shows, { deadlineMs: STEP_MS, everyMs: 200 }).catch((error: unknown) => {
+    throw new Error(`kubectl get hpa shows ${JSON.stringify(row)}`, { cause: error });
+  });
+}
+
+/** Takes messages at the pace of the replicas there are, until all are gone and no replica is left. */
 async function drain(target: Target, queue: Queue): Promise<void> {
   await step('workers take all: N → 0', async () => {
     const endAt = performance.now() + STEP_MS * 2;
-    let empty = false;
-    while (!empty || (await target.replicas()) > 0) {
-      if (performance.now() > endAt) throw new Error('replicas are left');
+    for (;;) {
       const replicas = await target.replicas();
-      empty = replicas > 0 ? (await queue.take(replicas)) === 0 : empty;
-      await sleep(1_000);
+      if (queue.waiting() === 0 && replicas === 0) return;
+      if (performance.now() > endAt) throw new Error(`${queue.waiting()} messages and ${replicas} replicas are left`);
+      if (queue.waiting() > 0 && replicas > 0) await queue.take(replicas);
+      await sleep(workerPaceMs);
     }
   });
 }
@@ -137,75 +208,4 @@ async function step(what: string, run: () => Promise<unknown>): Promise<void> {
     throw new Error(`${what}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
   say(`ok  ${what} (${((performance.now() - startedAt) / 1000).toFixed(1)} s)`);
-}
-
-type Target = ReturnType<typeof targetOf>;
-
-function targetOf(cluster: Cluster, namespace: string, name: string) {
-  const deployment = `/apis/apps/v1/namespaces/${namespace}/deployments/${name}`;
-  const replicas = async (): Promise<number> =>
-    z.object({ spec: z.object({ replicas: z.number() }) }).parse(await cluster.get(deployment)).spec.replicas;
-  return {
-    replicas,
-    replicasAre: (wanted: (replicas: number) => boolean) =>
-      until('the replicas', async () => wanted(await replicas()), { deadlineMs: STEP_MS, everyMs: 500 }),
-    /** The target that `kubectl get hpa` shows, without its unit. */
-    async hpa(): Promise<string | undefined> {
-      const found = await cluster.get(`/apis/autoscaling/v2/namespaces/${namespace}/horizontalpodautoscalers/keda-hpa-${name}`);
-      const metric = z.object({ external: z.object({ target: z.object({ averageValue: z.string() }) }) });
-      return z.object({ spec: z.object({ metrics: z.array(metric).length(1) }) }).safeParse(found).data?.spec.metrics[0]?.external
-        .target.averageValue;
-    },
-    async events(): Promise<string> {
-      return JSON.stringify(await cluster.get(`/api/v1/namespaces/${namespace}/events`));
-    },
-    putSecret: (values: Readonly<Record<string, string>>) =>
-      cluster.patch(`/api/v1/namespaces/${namespace}/secrets/${name}`, { stringData: values }),
-  };
-}
-
-async function createTarget(cluster: Cluster, namespace: string, name: string, type: string, queue: Queue): Promise<Target> {
-  const keda = { apiVersion: 'keda.sh/v1alpha1', metadata: { name, namespace } };
-  const secret = queue.secret();
-  const labels = { app: name };
-  await cluster.create(`/api/v1/namespaces/${namespace}/secrets`, {
-    apiVersion: 'v1',
-    kind: 'Secret',
-    metadata: { name, namespace },
-    stringData: secret,
-  });
-  await cluster.create(`${KEDA}/namespaces/${namespace}/triggerauthentications`, {
-    ...keda,
-    kind: 'TriggerAuthentication',
-    spec: { secretTargetRef: Object.keys(secret).map((key) => ({ parameter: key, name, key })) },
-  });
-  await cluster.create(`/apis/apps/v1/namespaces/${namespace}/deployments`, {
-    apiVersion: 'apps/v1',
-    kind: 'Deployment',
-    metadata: { name, namespace },
-    spec: {
-      replicas: 0,
-      selector: { matchLabels: labels },
-      template: { metadata: { labels }, spec: { containers: [{ name: 'worker', image: 'registry.k8s.io/pause:3.10' }] } },
-    },
-  });
-  await cluster.create(`${KEDA}/namespaces/${namespace}/scaledobjects`, {
-    ...keda,
-    kind: 'ScaledObject',
-    spec: {
-      scaleTargetRef: { name },
-      pollingInterval: POLL_S,
-      cooldownPeriod: COOLDOWN_S,
-      maxReplicaCount: MAX_REPLICAS,
-      advanced: { horizontalPodAutoscalerConfig: { behavior: { scaleDown: { stabilizationWindowSeconds: 0 } } } },
-      triggers: [
-        {
-          type,
-          metadata: { scalerAddress: flags['scaler-address'], scaler: queue.scaler, ...queue.metadata },
-          authenticationRef: { name },
-        },
-      ],
-    },
-  });
-  return targetOf(cluster, namespace, name);
 }

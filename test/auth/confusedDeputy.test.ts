@@ -1,6 +1,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { openKubernetes } from '../../src/auth/kubernetes/reader.ts';
 import { createResolver } from '../../src/auth/resolver.ts';
 import { startScaler, type TestScaler } from '../bed/scaler.ts';
@@ -55,9 +56,28 @@ const metadata = (more: Readonly<Record<string, string>> = {}) => ({
   ...more,
 });
 
+/** Triggers that are refused for a key of theirs: name, metadata, ClusterTriggerAuthentication. */
+const places = (): readonly (readonly [string, Record<string, string>, string])[] => {
+  const place = `127.0.0.1:${evil.port}`;
+  const redis = (type: string, more: Record<string, string>) => ({ scaler: type, listName: 'orders', listLength: '5', ...more });
+  return [
+    ['own-more-hosts', metadata({ hosts: place }), 'whole'],
+    ['own-address', redis('redis', { address: place }), 'shared'],
+    ['own-host-and-port', redis('redis', { host: '127.0.0.1', port: String(evil.port) }), 'shared'],
+    ['own-login', redis('redis', { address: `redis://shared.example@${place}` }), 'shared'],
+    ['own-sentinels', redis('redis-sentinel', { addresses: place, sentinelMaster: 'm' }), 'shared'],
+    ['own-nodes', redis('redis-cluster', { addresses: place }), 'shared'],
+    ['own-detour', redis('redis-cluster', { natMap: `10.0.0.1:6379=${place}` }), 'redis'],
+  ];
+};
+
 beforeAll(async () => {
   [broker, evil] = await Promise.all([listener(), listener()]);
-  api = await startApiServer(await rulesIn(BASE_RBAC));
+  api = await startApiServer([
+    ...(await rulesIn(BASE_RBAC)),
+    // So that it is not for want of a right that a token is kept.
+    { apiGroups: [''], resources: ['serviceaccounts/token'], verbs: ['create'] },
+  ]);
   const host = `amqp://127.0.0.1:${broker.port}`;
   const evilHost = `amqp://127.0.0.1:${evil.port}`;
   const cluster = { name: 'shared', kind: 'ClusterTriggerAuthentication' };
@@ -69,6 +89,8 @@ beforeAll(async () => {
     // What is shared with all, and what is kept for one.
     authentication(undefined, 'shared', fromSecret('shared', 'username', 'password')),
     authentication(undefined, 'whole', fromSecret('shared', 'host', 'username', 'password')),
+    authentication(undefined, 'redis', fromSecret('redis', 'addresses', 'password')),
+    secret('keda', 'redis', { addresses: `127.0.0.1:${broker.port}`, password: PASSWORD }),
     authentication(undefined, 'kept', fromSecret('shared', 'host', 'username', 'password'), {
       'keda-queue-scaler/allowed-namespaces': 'victim',
     }),
@@ -88,11 +110,40 @@ beforeAll(async () => {
       ...cluster,
       name: 'whole',
     }),
+    // A trigger names one place beside the shared credentials, and another by a key of its own.
+    ...places().map(([name, given, by]) => scaledObject('attacker', name, given, { ...cluster, name: by })),
+    // Everything that is not a Secret and belongs to another namespace all the same.
+    authentication(undefined, 'token', { boundServiceAccountToken: [{ parameter: 'password', serviceAccountName: 'keda' }] }),
+    scaledObject('attacker', 'token', metadata({ host: evilHost }), { ...cluster, name: 'token' }),
+    authentication(undefined, 'configured', { configMapTargetRef: [{ parameter: 'password', name: 'shared', key: 'password' }] }),
+    { apiVersion: 'v1', kind: 'ConfigMap', metadata: { namespace: 'keda', name: 'shared' }, data: { password: PASSWORD } },
+    scaledObject('attacker', 'configured', metadata({ host: evilHost }), { ...cluster, name: 'configured' }),
+    authentication(undefined, 'client', {
+      oauth2: {
+        type: 'clientCredentials',
+        clientId: 'scaler',
+        clientSecret: { valueFrom: { secretKeyRef: { name: 'shared', key: 'password' } } },
+        tokenUrl: `http://127.0.0.1:${broker.port}/token`,
+      },
+    }),
+    scaledObject('attacker', 'client', metadata({ host: `http://127.0.0.1:${evil.port}` }), { ...cluster, name: 'client' }),
+    // A Vault of his, which would be shown who the scaler is.
+    authentication('attacker', 'own-vault', {
+      hashiCorpVault: {
+        address: `http://127.0.0.1:${evil.port}`,
+        authentication: 'kubernetes',
+        role: 'scaler',
+        secrets: [{ parameter: 'password', path: 'kv/x', key: 'password' }],
+      },
+    }),
+    scaledObject('attacker', 'own-vault', metadata({ host: evilHost }), { name: 'own-vault' }),
+    authentication('attacker', 'own-file', { filePath: '../secret.json' }),
+    scaledObject('attacker', 'own-file', metadata({ host: evilHost }), { name: 'own-file' }),
     scaledObject('attacker', 'not-for-him', metadata(), { ...cluster, name: 'kept' }),
     scaledObject('attacker', 'two-readings', metadata({ host: `amqp://u:x@shared.example/y@127.0.0.1:${evil.port}` }), cluster),
   );
   const resolver = createResolver({ reader: await openKubernetes({ kubeconfig: api.kubeconfig }) });
-  scaler = await startScaler({ credentials: resolver });
+  scaler = await startScaler({ credentials: resolver, page: true });
   await until('the API server is watched', () => api.openWatches() === 4);
 });
 
@@ -134,6 +185,10 @@ const FAILED_PRECONDITION = 9;
 
 describe('a caller who may speak to the scaler and write objects in his own namespace', () => {
   const evilHost = () => `amqp://127.0.0.1:${evil.port}`;
+  const placeOf = (wanted: string): readonly [string, Record<string, string>] => {
+    const [name, given] = places().find(([each]) => each === wanted) ?? ['', {}];
+    return [name, given];
+  };
   const rows: readonly (readonly [string, () => readonly [string, string, Record<string, string>], number])[] = [
     ['names an object that does not exist', () => ['attacker', 'none', metadata()], NOT_FOUND],
     ['names another’s object in his own namespace', () => ['attacker', 'orders', metadata()], NOT_FOUND],
@@ -187,6 +242,34 @@ describe('a caller who may speak to the scaler and write objects in his own name
       () => ['attacker', 'two-readings', metadata({ host: `amqp://u:x@shared.example/y@127.0.0.1:${evil.port}` })],
       PERMISSION_DENIED,
     ],
+    ['names more hosts of his beside it', () => ['attacker', ...placeOf('own-more-hosts')], PERMISSION_DENIED],
+    ['names an address of his beside it', () => ['attacker', ...placeOf('own-address')], PERMISSION_DENIED],
+    ['names a host and a port of his beside it', () => ['attacker', ...placeOf('own-host-and-port')], PERMISSION_DENIED],
+    ['hides his host behind a login', () => ['attacker', ...placeOf('own-login')], PERMISSION_DENIED],
+    ['names sentinels of his beside it', () => ['attacker', ...placeOf('own-sentinels')], PERMISSION_DENIED],
+    ['names cluster nodes of his beside it', () => ['attacker', ...placeOf('own-nodes')], PERMISSION_DENIED],
+    ['maps the addresses of its nodes to his', () => ['attacker', ...placeOf('own-detour')], PERMISSION_DENIED],
+    [
+      'puts a host of his beside a service account’s token of the shared namespace',
+      () => ['attacker', 'token', metadata({ host: evilHost() })],
+      PERMISSION_DENIED,
+    ],
+    [
+      'puts a host of his beside a ConfigMap of the shared namespace',
+      () => ['attacker', 'configured', metadata({ host: evilHost() })],
+      PERMISSION_DENIED,
+    ],
+    [
+      'puts a host of his beside an OAuth client, whose tokens it would get',
+      () => ['attacker', 'client', metadata({ host: `http://127.0.0.1:${evil.port}` })],
+      PERMISSION_DENIED,
+    ],
+    [
+      'names a Vault of his, to be shown the scaler’s own token',
+      () => ['attacker', 'own-vault', metadata({ host: evilHost() })],
+      PERMISSION_DENIED,
+    ],
+    ['names a file of the scaler’s', () => ['attacker', 'own-file', metadata({ host: evilHost() })], FAILED_PRECONDITION],
     [
       'names a ClusterTriggerAuthentication that is not for his namespace',
       () => ['attacker', 'not-for-him', metadata()],
@@ -210,17 +293,20 @@ describe('a caller who may speak to the scaler and write objects in his own name
 
   it('finds no secret in any answer, log line, metric or page', async () => {
     const page = async (path: string): Promise<string> => (await fetch(`http://${scaler.http}${path}`)).text();
-    const pages = await Promise.all(
-      ['/metrics', '/readyz', '/livez', '/', '/debug', '/debug/triggers', '/status', '/api/status'].map(page),
-    );
+    const listed = await page('/api/triggers');
+    const ids = z.array(z.object({ id: z.string() })).parse(JSON.parse(listed));
+    const paths = ['/metrics', '/readyz', '/livez', '/', '/debug', ...ids.map(({ id }) => `/api/trigger?id=${id}`)];
+    const pages = [listed, ...(await Promise.all(paths.map(page)))];
     const everything = [...outputs, ...scaler.log, ...pages].join('\n');
     expect(outputs.length).toBeGreaterThan(rows.length);
-    expect(pages[0]).toContain('queue_scaler_kubernetes_watch_age_seconds{kind="ScaledObject"}');
+    expect(ids.length).toBeGreaterThan(rows.length / 2);
+    expect(pages[1]).toContain('queue_scaler_kubernetes_watch_age_seconds{kind="ScaledObject"}');
     for (const hidden of [
       PASSWORD,
       Buffer.from(PASSWORD).toString('base64'),
       encodeURIComponent(PASSWORD),
       'token-of-the-scaler',
+      'token-of-keda-keda',
     ]) {
       expect(everything).not.toContain(hidden);
     }

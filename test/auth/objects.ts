@@ -1,7 +1,7 @@
 /**
  * Kubernetes objects as tests put them into the API server double.
  */
-import type { KubernetesObject } from './apiServer.ts';
+import type { KubernetesObject } from './objectStore.ts';
 
 const KEDA = 'keda.sh/v1alpha1';
 
