@@ -2,12 +2,11 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
-import { z } from 'zod';
 import { readManifests } from '../../src/auth/files.ts';
 import { SCALERS } from '../../src/scalers/registry.ts';
 import { envOf, SERVE_SETTINGS } from '../../src/settings.ts';
 import { rulesIn, BASE_RBAC } from '../auth/rbac.ts';
-import { deployment, kustomization, SCHEMAS } from './schemas.ts';
+import { deployment, faultsOf, kustomization } from './schemas.ts';
 
 const root = resolve(import.meta.dirname, '../../manifests');
 const examples = join(root, 'examples');
@@ -19,16 +18,6 @@ const documentsOf = (file: string): unknown[] =>
     expect(document.errors, file).toEqual([]);
     return document.toJS() as unknown;
   });
-
-/** Faults by the schema of the object's kind; a patch of an overlay is judged by what it names alone. */
-function faultsOf(object: unknown): string[] {
-  const { kind, apiVersion } = z.looseObject({ kind: z.string(), apiVersion: z.string() }).parse(object);
-  const schema = SCHEMAS.find(
-    (each) => each instanceof z.ZodObject && (each.shape as { kind: z.ZodLiteral }).kind.value === kind,
-  );
-  if (schema === undefined) return [`${kind} ${apiVersion} has no schema`];
-  return schema.safeParse(object).error?.issues.map(({ path, message }) => `${kind} ${path.join('.')}: ${message}`) ?? [];
-}
 
 describe('the manifests', () => {
   const isPatch = (file: string): boolean => file.endsWith(join('overlays', 'tls', 'deployment.yaml'));
@@ -116,19 +105,5 @@ describe('the examples', () => {
         source,
       ).toBe(true);
     }
-  });
-});
-
-describe('the image', () => {
-  it('is built from the locked dependencies by the script of package.json, and runs without root', () => {
-    const text = readFileSync(resolve(root, '../Dockerfile'), 'utf8');
-    const { scripts } = z
-      .object({ scripts: z.record(z.string(), z.string()) })
-      .parse(JSON.parse(readFileSync(resolve(root, '../package.json'), 'utf8')));
-    expect(text).toContain('npm ci');
-    const [, script] = /npm run (\w+)/.exec(text) ?? [];
-    expect(scripts[script ?? '']).toContain('dist/bundle');
-    expect(text).toMatch(/USER 65532/);
-    expect(text.lastIndexOf('FROM gcr.io/distroless/')).toBeGreaterThan(text.indexOf('FROM node:'));
   });
 });

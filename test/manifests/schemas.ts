@@ -202,3 +202,13 @@ export const kustomization = z.strictObject({
   patches: z.array(z.strictObject({ path: text })).optional(),
   images: z.array(z.strictObject({ name: text, newTag: text })).optional(),
 });
+
+/** Faults by the schema of the object's kind; a patch of an overlay is judged by what it names alone. */
+export function faultsOf(object: unknown): string[] {
+  const { kind, apiVersion } = z.looseObject({ kind: z.string(), apiVersion: z.string() }).parse(object);
+  const schema = SCHEMAS.find(
+    (each) => each instanceof z.ZodObject && (each.shape as { kind: z.ZodLiteral }).kind.value === kind,
+  );
+  if (schema === undefined) return [`${kind} ${apiVersion} has no schema`];
+  return schema.safeParse(object).error?.issues.map(({ path, message }) => `${kind} ${path.join('.')}: ${message}`) ?? [];
+}
