@@ -51,6 +51,12 @@ export const SERVE_SETTINGS = {
     placeholder: 'on|off',
     doc: 'Whether the status page is served at / of the HTTP address. It shows names and figures to whoever reaches it, and no secrets.',
   },
+  reflection: {
+    schema: oneOf(['on', 'off']),
+    default: 'off',
+    placeholder: 'on|off',
+    doc: 'Whether tools such as grpcurl may ask by gRPC reflection what services and messages there are.',
+  },
   kubernetes: {
     schema: oneOf(['auto', 'off']),
     default: 'auto',

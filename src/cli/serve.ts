@@ -26,6 +26,7 @@ async function serve(flags: Readonly<Record<string, string>>): Promise<void> {
     grpcAddress: settings.grpcAddress,
     httpAddress: settings.httpAddress,
     page: settings.page === 'on',
+    reflection: settings.reflection === 'on',
     credentials: await openCredentials(settings, process.env, logger),
     logger,
     shutdownGraceMs: settings.shutdownGrace,

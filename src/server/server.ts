@@ -18,6 +18,7 @@ import { createHttpServer } from './http/server.ts';
 import { createJournal, createRefusalLog } from './journal.ts';
 import { createLifecycle, SHUTDOWN_GRACE_MS } from './lifecycle.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
+import { createReadiness } from './readiness.ts';
 
 export interface ServerOptions {
   /** `HOST:PORT`; port 0 takes a free one. */
@@ -26,6 +27,8 @@ export interface ServerOptions {
   readonly httpAddress?: string;
   /** Whether the status page is served at `/`. */
   readonly page?: boolean;
+  /** Whether gRPC reflection is served. */
+  readonly reflection?: boolean;
   /** Closed with the server. */
   readonly credentials: CredentialSource;
   readonly logger: Logger;
@@ -58,8 +61,10 @@ export interface RunningServer {
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { credentials, logger } = options;
   const lifecycle = createLifecycle(logger, options.shutdownGraceMs ?? SHUTDOWN_GRACE_MS);
-  let state: 'starting' | 'serving' | 'closing' = 'starting';
-  const waitingFor = (): string[] => (state === 'serving' ? [] : [state === 'starting' ? 'the start' : 'the end']);
+  const readiness = createReadiness(
+    () => credentials.watches?.() ?? [],
+    () => grpc?.readinessChanged(),
+  );
   let grpc: GrpcServer | undefined;
   let triggers: Triggers | undefined;
   const metrics = createMetrics(VERSION, {
@@ -81,7 +86,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     let httpAddress: string | undefined;
     if (options.httpAddress !== undefined) {
       const page = history === undefined ? undefined : createPage(history, () => known.all());
-      const http = createHttpServer({ registry: metrics.registry, waitingFor, page });
+      const http = createHttpServer({ registry: metrics.registry, waitingFor: () => readiness.waitingFor(), page });
       httpAddress = await listen(http, options.httpAddress);
       lifecycle.started('http', () => {
         page?.close();
@@ -104,7 +109,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       ...(certificates === undefined ? {} : { certificates: certificates.first }),
       ...(options.tls?.clientNames === undefined ? {} : { clientNames: options.tls.clientNames }),
       ...(options.maxWaitingCalls === undefined ? {} : { maxWaitingCalls: options.maxWaitingCalls }),
-      ready: () => waitingFor().length === 0,
+      reflection: options.reflection === true,
+      ready: () => readiness.waitingFor().length === 0,
       observe: (end) => {
         metrics.call(end);
         journal.call(end);
@@ -119,19 +125,19 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     });
     const started = grpc;
     lifecycle.started('grpc', (overdue) => started.close(overdue));
-    state = 'serving';
-    started.readinessChanged();
+    readiness.serving();
 
     return {
       grpcAddress: started.address,
       ...(httpAddress === undefined ? {} : { httpAddress }),
       triggers,
       close: () => {
-        state = 'closing';
+        readiness.ending();
         return lifecycle.close();
       },
     };
   } catch (error) {
+    readiness.ending();
     await lifecycle.close();
     throw error;
   }

@@ -20,8 +20,8 @@ const P99_UNDER_STREAMS_MS = 5_000;
 /** Twenty thousand streams of an attacker cost some 20 KB each, and what they cost is given back only in part. */
 const RSS_BOUND_MB = 900;
 
-/** A connection that HTTP/2 has given up on is closed by the unanswered keepalive ping at the latest: 30 s + 10 s. */
-const GONE_MS = 60_000;
+/** A connection that HTTP/2 has given up on is closed by the unanswered keepalive ping at the latest: 10 s + 10 s. */
+const GONE_MS = 30_000;
 
 const ATTACKS = [
   'random bytes',

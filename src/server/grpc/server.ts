@@ -13,11 +13,15 @@ import { HealthService } from './gen/health.ts';
 import { createHealth } from './health.ts';
 import { createListener, type Refusal } from './listener.ts';
 import { createPush } from './push.ts';
+import { createReflection } from './reflection.ts';
 
 /** Above this a message is refused by the transport; below, metadata that is too large gets an answer that says so. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
-/** Also ends connections whose peer has vanished or never speaks. */
-const KEEPALIVE_TIME_MS = 30_000;
+/**
+ * Also ends connections whose peer has vanished or never speaks, and those that HTTP/2 itself has given up on, which answer no ping.
+ * There are few connections, so that pings cost nothing; the answer gets longer than this process ever stands still.
+ */
+const KEEPALIVE_TIME_MS = 10_000;
 const KEEPALIVE_TIMEOUT_MS = 10_000;
 /** Of one connection: KEDA opens a single one for everything, with one or two streams a trigger. */
 const MAX_CONCURRENT_STREAMS = 30_000;
@@ -33,6 +37,7 @@ export interface GrpcServerOptions {
   /** Connections are asked to end at about this age, in ms, so that callers find new replicas; streams end with OK by then. */
   readonly maxConnectionAgeMs: number;
   readonly maxWaitingCalls?: number;
+  readonly reflection: boolean;
   ready(): boolean;
   observe(end: CallEnd<CallSubject>): void;
   woke(ms: number): void;
@@ -79,6 +84,8 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   });
   server.addService(ExternalScalerService, createExternalScaler(options.triggers, push, adapter));
   server.addService(HealthService, health.service);
+  const reflection = options.reflection ? createReflection() : undefined;
+  for (const [definition, implementation] of reflection?.services ?? []) server.addService(definition, implementation);
 
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   const listener = createListener({
@@ -109,6 +116,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
       ending.abort();
       push.close();
       health.close();
+      reflection?.close();
       const drop = (): void => {
         server.forceShutdown();
         listener.drop();
