@@ -2,6 +2,7 @@
  * Every failure this program can tell of, as one closed table; nothing outside may invent a code, a gRPC status or a retry rule.
  *
  * The class of an error is its blast radius: what else is in doubt because of it.
+ * The file is long because the table is one.
  */
 
 /** What an operator sees of a failure, and what the program does about it. */

@@ -1,7 +1,7 @@
 /**
  * Keeps the readings of watched keys fresh with as few readings as possible: the server tells which keys have changed, a slow poll
  * covers what it does not tell, and a faster one what it does not track. A change must never be lost: a key that changes while it
- * is being read is read again.
+ * is being read is read again. It is long because when a key is read, with what, and whether its result stands, is one state.
  */
 import { BrokerError } from '../../errors.ts';
 import type { Part, PartResult } from './parts.ts';
