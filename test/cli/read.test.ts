@@ -5,6 +5,8 @@ import { PassThrough, Readable } from 'node:stream';
 import amqp, { type ChannelModel, type ConfirmChannel } from 'amqplib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { read, type ReadOptions } from '../../src/cli/read.ts';
+import { startApiServer, type KubernetesObject } from '../auth/apiServer.ts';
+import { BASE_RBAC, rulesIn } from '../auth/rbac.ts';
 import { startRabbit, type RabbitNode } from '../bed/rabbitmq.ts';
 import { startRedis, type RedisServer } from '../bed/redis.ts';
 import { until } from '../bed/until.ts';
@@ -162,6 +164,129 @@ describe('read', () => {
     await until('the change', () => Promise.resolve(text.includes('"value":3') || undefined));
     stop.abort();
     expect(await ended).toBe(0);
+  });
+
+  test('looks up in the cluster of a kubeconfig what the files do not hold, with what the manifests’ own rights allow', async () => {
+    const metadata = { namespace: 'shop' };
+    const api = await startApiServer(await rulesIn(BASE_RBAC));
+    try {
+      const authentication: KubernetesObject = {
+        apiVersion: 'keda.sh/v1alpha1',
+        kind: 'TriggerAuthentication',
+        metadata: { ...metadata, name: 'redis' },
+        spec: { secretTargetRef: [{ parameter: 'password', name: 'login', key: 'password' }] },
+      };
+      const deployment: KubernetesObject = {
+        apiVersion: 'apps/v1',
+        kind: 'Deployment',
+        metadata: { ...metadata, name: 'worker' },
+        spec: {
+          replicas: 3,
+          selector: {},
+          template: {
+            spec: {
+              containers: [
+                {
+                  name: 'worker',
+                  env: [{ name: 'ADDRESS', valueFrom: { configMapKeyRef: { name: 'brokers', key: 'redis' } } }],
+                },
+              ],
+            },
+          },
+        },
+      };
+      api.put(authentication, deployment, {
+        apiVersion: 'v1',
+        kind: 'ConfigMap',
+        metadata: { ...metadata, name: 'brokers' },
+        data: { redis: `127.0.0.1:${redis.port}` },
+      });
+      await redis.call('RPUSH', 'in-cluster', 'a', 'b', 'c');
+      const file = manifest('cluster', redisTrigger('in-cluster').replace(/address: .*/, 'addressFromEnv: ADDRESS'));
+
+      const without = await run(file, { kubeconfig: api.kubeconfig });
+      expect(without.code).toBe(1);
+      expect(without.out).toMatch(/\[AUTHENTICATION_UNRESOLVED\]/);
+      expect(without.out).toContain('Secret shop/login');
+
+      api.put({
+        apiVersion: 'v1',
+        kind: 'Secret',
+        metadata: { ...metadata, name: 'login' },
+        data: { password: Buffer.from('hunter2').toString('base64') },
+      });
+      const { code, out, err } = await run(file, { kubeconfig: api.kubeconfig });
+      expect(code, out + err).toBe(0);
+      expect(out).toMatch(/to KEDA +3, active/);
+      expect(api.requests.filter(({ status }) => status === 403)).toEqual([]);
+    } finally {
+      await api.close();
+    }
+  });
+
+  test('tells each queue of a pattern and the steps of a rate', async () => {
+    for (const [queue, depth] of [
+      ['pick-a', 2],
+      ['pick-b', 5],
+    ] as const) {
+      await channel.assertQueue(queue);
+      for (let index = 0; index < depth; index++) channel.sendToQueue(queue, Buffer.from('x'));
+    }
+    await channel.waitForConfirms();
+    const base = `        scalerAddress: keda-queue-scaler.keda:6000
+        scaler: rabbitmq
+        host: ${rabbit.amqpUrl()}
+        management: http://127.0.0.1:${rabbit.managementPort}
+        value: "20"`;
+    const file = manifest(
+      'pattern',
+      `    - type: external-push
+      metadata:
+${base}
+        queueName: ^pick-
+        useRegex: "true"
+        operation: max
+        mode: QueueLength
+    - type: external-push
+      metricType: Value
+      metadata:
+${base}
+        queueName: pick-b
+        mode: MessageRate`,
+    );
+    const { code, out } = await until(
+      'the statistics know both queues',
+      async () => {
+        const result = await run(file);
+        if (result.code !== 0) throw new Error(result.out + result.err);
+        return result;
+      },
+      { deadlineMs: 25_000, everyMs: 300 },
+    );
+    expect(code).toBe(0);
+    const [pattern = '', rate = ''] = out.split(/^(?=ScaledObject shop\/orders trigger 1)/m);
+    expect(pattern).toMatch(/figures +ready 5, .*: the highest of 2 queues/);
+    expect(pattern).toMatch(/queue +pick-a: ready 2/);
+    expect(pattern).toMatch(/queue +pick-b: ready 5/);
+    expect(pattern).toMatch(/to KEDA +5, active/);
+    expect(rate).toMatch(/publish/i);
+    expect(rate).toMatch(/because +one of them is above the activation value 0/);
+    expect(rate).toMatch(/replicas +the HPA asks for \d+ of 1 now/);
+  });
+
+  test('tells what a consumer group has not read and what it holds', async () => {
+    for (let index = 0; index < 9; index++) await redis.call('XADD', 'events', '*', 'a', 'b');
+    await redis.call('XGROUP', 'CREATE', 'events', 'workers', '0');
+    await redis.call('XREADGROUP', 'GROUP', 'workers', 'one', 'COUNT', 4, 'STREAMS', 'events', '>');
+    const trigger = redisTrigger('x')
+      .replace('scaler: redis', 'scaler: redis-streams')
+      .replace('listName: x', 'stream: events\n        consumerGroup: workers')
+      .replace('listLength', 'lagCount');
+    const { code, out } = await run(manifest('stream', trigger, AUTHENTICATION));
+    expect(code, out).toBe(0);
+    expect(out).toMatch(/queue +events: .*pending 4/);
+    expect(out).toMatch(/because +5 unread \+ 4 pending = 9/);
+    expect(out).toMatch(/to KEDA +9, active/);
   });
 
   test('has an exit code of its own where no trigger is for an external scaler', async () => {

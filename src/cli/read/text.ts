@@ -15,7 +15,8 @@ export function readingText(subject: Subject, { metric, reading, trouble }: Expl
   if (reading !== undefined) {
     const { value, active, because, reader, ageMs, queues, queueCount, notes, measures } = reading;
     lines.push(`  reader    ${reader}, ${Math.round(ageMs)} ms ago`);
-    if (queueCount !== 1) lines.push(`  figures   ${figures(measures)}`);
+    if (queueCount !== 1)
+      lines.push(`  figures   ${figures(measures)}: ${composition(subject.metadata['operation'], queueCount)}`);
     for (const { queue, measures: own, reader: by } of queues.slice(0, SHOWN_QUEUES))
       lines.push(`  queue     ${queue}: ${figures(own)}${by === reader ? '' : ` (${by})`}`);
     if (queueCount > SHOWN_QUEUES) lines.push(`            and ${queueCount - SHOWN_QUEUES} more queues`);
@@ -34,6 +35,12 @@ export function readingText(subject: Subject, { metric, reading, trouble }: Expl
     if (reading === undefined) lines.push('  to KEDA   an error: KEDA holds the number of replicas');
   }
   return `${lines.join('\n')}\n`;
+}
+
+/** How the figures of several queues became one; KEDA's word for it, or its default. */
+function composition(operation: string | undefined, queueCount: number): string {
+  const words: Readonly<Record<string, string>> = { avg: 'the average', max: 'the highest' };
+  return `${words[operation ?? ''] ?? 'the sum'} of ${queueCount} queues`;
 }
 
 function figures(measures: Measures): string {
