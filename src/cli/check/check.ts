@@ -3,6 +3,7 @@
  */
 import { nearestName, SCALER_KEY } from '../../scalers/metadata.ts';
 import type { YamlFile, YamlObject } from '../yaml/objects.ts';
+import { withoutAllowed } from './allowed.ts';
 import { checkAuthentication, checkSourceContainer } from './authentication.ts';
 import { checkBuiltIn } from './builtIn.ts';
 import { BUILT_IN, TRIGGER_TYPES } from './builtInKeys.ts';
@@ -38,13 +39,13 @@ export function checkFiles(files: readonly YamlFile[]): CheckResult {
   checkDuplicates(objects, findings);
   checkSharedTargets(objects, findings);
   const order = new Map(files.map(({ file }, index) => [file, index]));
-  findings.sort(
+  const told = withoutAllowed(files, withoutEchoes(findings)).sort(
     (left, right) =>
       (order.get(left.position.file) ?? 0) - (order.get(right.position.file) ?? 0) ||
       left.position.line - right.position.line ||
       left.position.column - right.position.column,
   );
-  return { findings: withoutEchoes(findings), objects: objects.filter(isKeda).length, triggers };
+  return { findings: told, objects: objects.filter(isKeda).length, triggers };
 }
 
 /** What only a Helm chart's templates hold. */

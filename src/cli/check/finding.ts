@@ -91,6 +91,7 @@ export const RULES = {
   'stream-never-empty': { severity: 'warning', doc: 'The length of a stream does not fall when entries are acknowledged.' },
   'stream-cannot-wake': { severity: 'warning', doc: 'Pending entries appear only once a consumer runs.' },
   paused: { severity: 'note', doc: 'The object is paused by an annotation.' },
+  'allowance-unused': { severity: 'note', doc: 'A comment `# check: allow …` allows nothing that is found.' },
   deprecated: { severity: 'warning', doc: 'A key that is kept for old manifests.' },
 } as const satisfies Record<string, Rule>;
 
