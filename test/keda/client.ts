@@ -61,6 +61,8 @@ export interface KedaTrigger {
   spec(): Promise<readonly MetricTarget[]>;
   /** A turn of the polling loop: GetMetricSpec, GetMetrics, IsActive, with KEDA's one retry. */
   poll(): Promise<Poll>;
+  /** What the HPA asks of one metric: GetMetrics and IsActive, with KEDA's one retry of both. */
+  metric(metric: MetricTarget): Promise<{ readonly value: number; readonly active: boolean }>;
   /** Opens StreamIsActive and keeps it open as KEDA does. `scale` shortens its back-off, 1 is KEDA's own. */
   push(scale?: number): PushStream;
   /** Opens StreamMetricSpec once, if this version has it. */
@@ -201,6 +203,7 @@ export function createKedaClient(addresses: string | readonly string[], options:
           active: answers.some(({ active }) => active),
         };
       },
+      metric: (metric) => retried(() => metricOnce(metric)),
       push: (scale = 1) => followActivity(() => (told('StreamIsActive'), open('StreamIsActive', build())), scale),
       specs() {
         if (!behaviour.specStream) throw new Error('this version of KEDA has no StreamMetricSpec');
@@ -231,6 +234,29 @@ export function createKedaClient(addresses: string | readonly string[], options:
     call,
     close: () => {
       client.close();
+    },
+  };
+}
+
+/** KEDA's operator: one connection for each address, or from 2.20 on for each address and set of TLS parameters, whoever asks. */
+export interface KedaOperator {
+  client(tls?: KedaOptions['tls']): KedaClient;
+  close(): void;
+}
+
+export function createKedaOperator(address: string, version: KedaVersion): KedaOperator {
+  const pool = new Map<string, KedaClient>();
+  return {
+    client(tls) {
+      const parameters = [tls?.ca, tls?.cert, tls?.key].map((bytes) => bytes?.toString('base64') ?? '').join(' ');
+      const key = KEDA_VERSIONS[version].poolIgnoresTls ? address : `${address} ${parameters}`;
+      let client = pool.get(key);
+      if (client === undefined)
+        pool.set(key, (client = createKedaClient(address, { version, ...(tls === undefined ? {} : { tls }) })));
+      return client;
+    },
+    close: () => {
+      for (const client of pool.values()) client.close();
     },
   };
 }
