@@ -113,6 +113,17 @@ export function createSampler(broker: BrokerIdentity, open: () => Conversation<Q
     return latest?.known === true && watchers.size > 0 && conversation?.stands?.(question) === true;
   }
 
+  function tellNow(entry: Entry, watcher: Watcher): void {
+    if (!isFresh(entry) && !stands(entry)) {
+      void ask(entry);
+      return;
+    }
+    queueMicrotask(() => {
+      const reading = served(entry);
+      if (reading !== undefined && entry.watchers.has(watcher)) watcher.report(reading);
+    });
+  }
+
   function ask(entry: Entry): Promise<void> {
     if (entry.pending === undefined) {
       entry.pending = createPending();
@@ -173,8 +184,7 @@ export function createSampler(broker: BrokerIdentity, open: () => Conversation<Q
     async read(question, signal) {
       if (closing.signal.aborted) return unknown(new ProcessError('SHUTTING_DOWN', 'the scaler is closing its connections'));
       const entry = entryOf(question);
-      const { latest } = entry;
-      if (latest !== undefined && (performance.now() - latest.at <= FRESH_MS || stands(entry))) return served(entry) ?? latest;
+      if (entry.latest !== undefined && (isFresh(entry) || stands(entry))) return served(entry) ?? entry.latest;
       const startedAt = performance.now();
       try {
         await untilAborted(ask(entry), signal);
@@ -193,8 +203,10 @@ export function createSampler(broker: BrokerIdentity, open: () => Conversation<Q
       entry.watchers.add(watcher);
       if (!closing.signal.aborted) {
         conversation ??= open();
+        // Who joins others must not wait for the next change to hear how things stand.
+        if (entry.unwatch !== undefined) tellNow(entry, watcher);
         entry.unwatch ??= conversation.watch(question, {
-          sleeping: () => [...entry.watchers].some((each) => each.sleeping()),
+          sleeping: () => someSleeps(entry),
           report: (reading) => {
             record(question.key, reading);
           },
@@ -233,4 +245,13 @@ export function createSampler(broker: BrokerIdentity, open: () => Conversation<Q
       await conversation?.close();
     },
   };
+}
+
+function isFresh({ latest }: Entry): boolean {
+  return latest !== undefined && performance.now() - latest.at <= FRESH_MS;
+}
+
+function someSleeps({ watchers }: Entry): boolean {
+  for (const watcher of watchers) if (watcher.sleeping()) return true;
+  return false;
 }

@@ -157,6 +157,28 @@ describe('watching', () => {
     expect(it.watchers.size).toBe(0);
   });
 
+  test('tells who joins others how things stand at once, from a young reading or by asking', async () => {
+    const it = script();
+    const join = (): boolean[] => {
+      const heard: boolean[] = [];
+      it.sampler.watch(question('a'), { sleeping: () => true, report: (reading) => heard.push(reading.known) });
+      return heard;
+    };
+    join();
+    it.watchers.get('a')?.report(ready(4));
+    const second = join();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(second).toEqual([true]);
+    expect(it.sweeps).toHaveLength(0);
+
+    await vi.advanceTimersByTimeAsync(FRESH_MS + 1);
+    const third = join();
+    await vi.advanceTimersByTimeAsync(100);
+    expect(it.sweeps).toHaveLength(1);
+    it.sweeps[0]?.report('a', ready(5));
+    expect(third).toEqual([true]);
+  });
+
   test('answers reads from a fresh watched reading without asking the broker', async () => {
     const it = script();
     it.sampler.watch(question('a'), { sleeping: () => true, report: () => undefined });

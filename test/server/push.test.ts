@@ -55,6 +55,14 @@ describe('StreamIsActive', () => {
     expect(stream.states.map(({ active }) => active)).toEqual([false, true, false]);
   });
 
+  it('tells a second stream of a trigger at once, though the first, which may be dead, has been told already', async () => {
+    broker.set('twice', 1);
+    const first = push('twice');
+    await first.next(true);
+    const second = push('twice');
+    await second.next(true, 1_000);
+  });
+
   it('says nothing of an unknown state, and the state once it is known again', async () => {
     const stream = push('outage');
     await stream.next(false);
