@@ -3,7 +3,8 @@
  * costs a question one more try, on the next endpoint; never its answer's truth.
  */
 import { toQueueScalerError, type QueueScalerError } from '../../errors.ts';
-import { openAmqp, type AmqpAddress, type AmqpConnection, type AmqpLogin, type Declared } from './amqp/connection.ts';
+import type { Declared } from './amqp/channels.ts';
+import { openAmqp, type AmqpAddress, type AmqpConnection, type AmqpLogin } from './amqp/connection.ts';
 import type { Endpoints } from './endpoints.ts';
 import { describeNetworkError } from './failures.ts';
 

@@ -96,10 +96,10 @@ export function createManagement(http: HttpClient, endpoints: Endpoints<Endpoint
     const { answer, json } = await get(`/api/queues/${encodeURIComponent(vhost)}?${query}`, signal);
     if (answer.status === 404) throw new BrokerError('BROKER_FORBIDDEN', `the management API knows no vhost ${vhost}`);
     if (!Array.isArray(json)) throw new BrokerError('BROKER_REPLY_INVALID', 'the management API answered no list of queues');
-    const doubled = fromStatistics && hasDoubledNodes(answer.body, json.length);
+    const repeated = hasRepeatedFields(answer.body, json.length, fromStatistics ? [...ONCE, 'node'] : ONCE);
     const rows = new Map<string, Row>();
     for (const item of json) {
-      const row = parseRow(item, doubled);
+      const row = parseRow(item, repeated);
       if (row === undefined) continue;
       rows.set(row.name, rows.has(row.name) ? { ...row, error: implausible(row.name, 'it is listed twice') } : row);
     }
@@ -142,7 +142,7 @@ export function createManagement(http: HttpClient, endpoints: Endpoints<Endpoint
       const path = `/api/queues/${encodeURIComponent(vhost)}/${encodeURIComponent(name)}?columns=${STATISTICS_COLUMNS}`;
       const { answer, json } = await get(path, signal);
       if (answer.status === 404) return undefined;
-      const row = parseRow(json, hasDoubledNodes(answer.body, 1));
+      const row = parseRow(json, hasRepeatedFields(answer.body, 1, [...ONCE, 'node']));
       if (row?.name !== name) throw new BrokerError('BROKER_REPLY_INVALID', `the management API answered no queue ${name}`);
       return { ...row, at: answer.at };
     },
@@ -151,10 +151,22 @@ export function createManagement(http: HttpClient, endpoints: Endpoints<Endpoint
   };
 }
 
-/** After a healed partition the statistics of two nodes are added up, and each row has the key `node` twice. */
-function hasDoubledNodes(body: string, rows: number): boolean {
-  // Inside a JSON string the quotes would be escaped, so this is always the key.
-  return body.split('"node":').length - 1 > rows;
+/** Fields that a row has once. `state` and `name` may stand in it again, further in. */
+const ONCE = ['messages', 'messages_ready', 'messages_unacknowledged'];
+
+/**
+ * Whether a field stands more often in an answer than there are rows: then one of two values would be taken at random. After a healed
+ * partition the statistics of two nodes are added up, and each row has the key `node` twice.
+ */
+function hasRepeatedFields(body: string, rows: number, fields: readonly string[]): boolean {
+  return fields.some((field) => occurrences(body, `"${field}":`) > rows);
+}
+
+/** Inside a JSON string the quotes would be escaped, so what is found is always a key. */
+function occurrences(text: string, part: string): number {
+  let count = 0;
+  for (let at = text.indexOf(part); at >= 0; at = text.indexOf(part, at + part.length)) count++;
+  return count;
 }
 
 function parse(body: string): unknown {
@@ -168,7 +180,7 @@ function parse(body: string): unknown {
   }
 }
 
-function parseRow(item: unknown, doubled: boolean): Row | undefined {
+function parseRow(item: unknown, repeated: boolean): Row | undefined {
   const fields = asRecord(item);
   const { name, type, state } = fields;
   if (typeof name !== 'string') return undefined;
@@ -183,7 +195,7 @@ function parseRow(item: unknown, doubled: boolean): Row | undefined {
     type: typeof type === 'string' ? type : undefined,
     ...figures,
     counters: parseCounters(fields['message_stats']),
-    error: rowError(name, state, fields, doubled),
+    error: rowError(name, state, fields, repeated),
   };
 }
 
@@ -191,9 +203,10 @@ function rowError(
   name: string,
   state: unknown,
   fields: Readonly<Record<string, unknown>>,
-  doubled: boolean,
+  repeated: boolean,
 ): QueueScalerError | undefined {
-  if (doubled) return implausible(name, 'the statistics of two nodes are added up, as after a healed partition');
+  if (repeated)
+    return implausible(name, 'a field of it is told twice, as after a healed partition, when figures of two nodes are added up');
   // In a failover rows say 0 messages and have no state.
   if (state === undefined || state === null)
     return new QueueError('FIELD_MISSING', `queue ${name}: the broker does not tell its state yet`);

@@ -2,7 +2,7 @@
  * The ways in which the queues of one vhost can be asked, as the reading of a question sees them.
  */
 import type { QueueScalerError } from '../../errors.ts';
-import type { Declared } from './amqp/connection.ts';
+import type { Declared } from './amqp/channels.ts';
 import type { Lists } from './lists.ts';
 import type { Counters, Row } from './management.ts';
 import type { RateTracker } from './rates.ts';

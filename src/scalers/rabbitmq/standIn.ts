@@ -3,7 +3,7 @@
  * after messages last waited in it; for ever would keep idle workers alive, and not at all would kill busy ones.
  */
 import type { Measures } from '../reading.ts';
-import type { Declared } from './amqp/connection.ts';
+import type { Declared } from './amqp/channels.ts';
 
 export interface StandIn {
   seen(queue: string, declared: Declared): void;

@@ -5,7 +5,7 @@
 import type { QueueScalerError } from '../../errors.ts';
 import type { Reading } from '../reading.ts';
 import type { Watcher } from '../scaler.ts';
-import type { Declared } from './amqp/connection.ts';
+import type { Declared } from './amqp/channels.ts';
 import type { RabbitQuestion } from './question.ts';
 import type { QuestionReader } from './reader.ts';
 import { createWaker } from './wake.ts';

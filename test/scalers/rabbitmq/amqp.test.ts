@@ -2,12 +2,15 @@ import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Secret } from '../../../src/auth/secret.ts';
 import type { QueueScalerError } from '../../../src/errors.ts';
-import { openAmqp, type AmqpConnection, type Declared } from '../../../src/scalers/rabbitmq/amqp/connection.ts';
+import type { Declared } from '../../../src/scalers/rabbitmq/amqp/channels.ts';
+import { openAmqp, type AmqpConnection } from '../../../src/scalers/rabbitmq/amqp/connection.ts';
 import { createFrameReader, MAX_FRAME_BYTES, ProtocolError } from '../../../src/scalers/rabbitmq/amqp/frames.ts';
 import { until } from '../../bed/until.ts';
 import { frame, short, start, startFakeAmqp, u32, type FakeAmqp, type FakeAmqpOptions, type FakeClient } from './fakeAmqp.ts';
 
 const TIMEOUT_MS = 150;
+/** What is beyond what may be held of a connection’s bytes and their parsing. */
+const MEMORY_BYTES = 100_000_000;
 let fake: FakeAmqp | undefined;
 let connection: AmqpConnection | undefined;
 let ended: QueueScalerError | undefined;
@@ -249,6 +252,41 @@ describe('bytes that are no AMQP', () => {
     head.writeUInt8(1, 0);
     head.writeUInt32BE(MAX_FRAME_BYTES + 1, 3);
     expect(() => createFrameReader()(head)).toThrow(ProtocolError);
+  });
+
+  it.each<[string, Buffer]>([
+    ['heartbeats', Buffer.alloc(1_000_000, Buffer.from([8, 0, 0, 0, 0, 0, 0, 0xce]))],
+    [
+      'answers that nobody waits for',
+      Buffer.concat(Array.from({ length: 50_000 }, () => frame(1, 50, 11, short('q'), u32(0), u32(0)))),
+    ],
+    ['one frame that never ends', Buffer.concat([Buffer.from([1, 0, 1, 0, 1, 0xff, 0xff]), Buffer.alloc(1_000_000)])],
+  ])('are held no longer than one frame is, though 50 MB of %s come in place of an opening', async (_, bytes) => {
+    const before = process.memoryUsage().rss;
+    const error = await open({
+      onConnection: (socket) => {
+        let left = 50_000_000 / bytes.length;
+        const more = (): void => {
+          while (left-- > 0) if (!socket.write(bytes)) return void socket.once('drain', more);
+        };
+        more();
+      },
+    }).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: expect.stringMatching(/^BROKER_(TIMEOUT|REPLY_INVALID|UNREACHABLE)$/) as string });
+    expect(process.memoryUsage().rss - before).toBeLessThan(MEMORY_BYTES);
+  });
+
+  it('that drip one by one do not hold up the end of an opening', async () => {
+    const error = await open({
+      onConnection: (socket) => {
+        let sent = 0;
+        const drip = setInterval(() => socket.write(start.subarray(sent, ++sent)), 50);
+        socket.on('close', () => {
+          clearInterval(drip);
+        });
+      },
+    }).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'BROKER_TIMEOUT' });
   });
 
   it('end the connection when they come later, and every question with it', async () => {
