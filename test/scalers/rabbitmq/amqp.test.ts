@@ -21,14 +21,17 @@ afterEach(async () => {
   connection = ended = fake = undefined;
 });
 
-async function open(options: FakeAmqpOptions = {}): Promise<AmqpConnection> {
+async function open({
+  timeoutMs = TIMEOUT_MS,
+  ...options
+}: FakeAmqpOptions & { timeoutMs?: number } = {}): Promise<AmqpConnection> {
   fake = await startFakeAmqp(options);
   connection = await openAmqp({
     address: { host: '127.0.0.1', port: fake.port, label: 'fake', tls: undefined },
     login: { user: 'user', password: new Secret('p@ss') },
     vhost: '/',
     connectTimeoutMs: 500,
-    timeoutMs: TIMEOUT_MS,
+    timeoutMs,
     onEnd: (error) => {
       ended = error;
     },
@@ -143,6 +146,50 @@ describe('a queue that hangs', () => {
     for (const release of hung.splice(0)) release();
     await until('the queue is read again', async () => (await codes(['hangs']))['hangs'] === 1);
     expect(ended).toBeUndefined();
+  });
+
+  it.each([
+    ['a hundred', 100, 1_000],
+    ['more than there may be channels', 700, 3_500],
+  ])('costs the others no more where it is one of %s', async (_, count, limitMs) => {
+    const hung: (() => void)[] = [];
+    await open({
+      onDeclare: (client, channel, queue) => {
+        blockable(client, channel, queue, () => queue.startsWith('hangs'), hung);
+      },
+      timeoutMs: 1_000,
+    });
+    // Mixed, so that each of the others is asked behind one that hangs.
+    const startedAt = performance.now();
+    let lastAt = 0;
+    const others = names(100).map(async (queue, index) => {
+      const before = names(count / 100, `hangs${index}-`).map(ask);
+      const answer = await ask(queue);
+      lastAt = performance.now();
+      return [answer, await Promise.all(before)] as const;
+    });
+    const answers = await Promise.all(others);
+    expect(lastAt - startedAt).toBeLessThan(limitMs);
+    expect(performance.now() - startedAt).toBeLessThan(limitMs + 10 * TIMEOUT_MS);
+    for (const [, hanging] of answers) for (const answer of hanging) expect(answer).toMatchObject({ code: 'QUEUE_DOWN' });
+    if (count < 500) for (const [answer] of answers) expect(answer).toMatchObject({ ready: 1 });
+    expect(ended).toBeUndefined();
+  });
+
+  it('is asked once for all who ask while it is silent', async () => {
+    const hung: (() => void)[] = [];
+    await open({
+      onDeclare: (client, channel, queue) => {
+        blockable(client, channel, queue, () => queue === 'slow', hung);
+      },
+      timeoutMs: 2_000,
+    });
+    const first = ask('slow');
+    expect(await codes(['behind it'])).toEqual({ 'behind it': 1 });
+    const second = ask('slow');
+    for (const release of hung.splice(0)) release();
+    expect(await Promise.all([first, second])).toMatchObject([{ ready: 1 }, { ready: 1 }]);
+    expect(fake?.declared.filter((queue) => queue === 'slow')).toHaveLength(1);
   });
 
   it('ends the connection where the node itself does not answer any more', async () => {

@@ -12,8 +12,15 @@ const CHANNELS = 4;
 const SUSPECT_CHANNELS = 2;
 /** Declares under way on one channel: enough to hide the round trip, few enough to ask again when a missing queue ends the channel. */
 const WINDOW = 64;
-/** Channels that may wait for a hung queue at once; each ends when the broker gives up, after 77 s. */
-const MAX_STUCK = 32;
+/**
+ * What waits behind a declare that is silent for so long is asked again on other channels, in ms. The broker answers the declares of
+ * a channel one after the other, so that one queue of a hung node would hold up all behind it for 77 s.
+ */
+const BYPASS_MS = 150;
+/** While a declare is silent others may be about to be: then each waits alone, on so many channels side by side. */
+const CAREFUL_CHANNELS = 64;
+/** Channels at most. Each hung queue keeps one until the broker gives it up. */
+const MAX_CHANNELS = 512;
 /** A channel's opening is answered by the node itself: if that takes so long, the node hangs and not the queue. */
 const PROBE_MS = 600;
 
@@ -50,13 +57,16 @@ export interface ChannelsOptions {
   readonly label: string;
   /** Longest wait for one queue, in ms. */
   readonly timeoutMs: number;
+  /** The most that the broker allows; 0 is no limit. */
+  readonly channelMax: number;
   readonly write: (bytes: Buffer) => void;
 }
 
 interface Ask {
   readonly queue: string;
   /** Undefined once answered: the broker's own answer is then only counted. */
-  settle: ((answer: Declared | QueueScalerError) => void) | undefined;
+  settle: Settle | undefined;
+  readonly askedAt: number;
   sentAt: number;
 }
 
@@ -71,20 +81,23 @@ interface Channel {
 }
 
 /** Opens the channels at once. */
-export function createChannels({ vhost, label, timeoutMs, write }: ChannelsOptions): Channels {
+export function createChannels({ vhost, label, timeoutMs, channelMax, write }: ChannelsOptions): Channels {
   const channels = new Map<number, Channel>();
   const suspects = new Set<string>();
+  /** Declares that are silent and not given up yet. */
+  const silent = new Map<string, Ask>();
   const stuckQueues = new Set<string>();
   let backlog: Ask[] = [];
   let suspectBacklog: Ask[] = [];
-  let nextChannel = 1;
+  const limit = channelMax === 0 ? MAX_CHANNELS : Math.min(MAX_CHANNELS, channelMax);
   let ended: QueueScalerError | undefined;
   for (let count = 0; count < CHANNELS + SUSPECT_CHANNELS; count++) openChannel(count >= CHANNELS);
 
   function openChannel(forSuspects: boolean): void {
+    if (channels.size >= limit) return;
     const now = performance.now();
     const channel: Channel = {
-      id: nextChannel++,
+      id: channels.size + 1,
       suspects: forSuspects,
       state: 'opening',
       changedAt: now,
@@ -121,6 +134,7 @@ export function createChannels({ vhost, label, timeoutMs, write }: ChannelsOptio
   function recovered(channel: Channel, queue: string): void {
     if (channel.state !== 'stuck') return;
     stuckQueues.delete(queue);
+    silent.delete(queue);
     channel.state = 'open';
     channel.changedAt = performance.now();
   }
@@ -148,12 +162,13 @@ export function createChannels({ vhost, label, timeoutMs, write }: ChannelsOptio
     if (backlog.length === 0 && suspectBacklog.length === 0) return;
     const frames: Buffer[] = [];
     const now = performance.now();
+    const careful = isCareful();
     let taken = 0;
     let suspectsTaken = 0;
     for (const channel of channels.values()) {
       if (channel.state !== 'open') continue;
       const source = channel.suspects ? suspectBacklog : backlog;
-      const window = channel.suspects ? 1 : WINDOW;
+      const window = channel.suspects || careful ? 1 : WINDOW;
       while (channel.waiting.length < window) {
         const ask = source[channel.suspects ? suspectsTaken : taken];
         if (ask === undefined) break;
@@ -169,22 +184,42 @@ export function createChannels({ vhost, label, timeoutMs, write }: ChannelsOptio
     if (frames.length > 0) write(Buffer.concat(frames));
   }
 
-  /** Leaves a channel to the queue that does not answer, and moves the others to a new one. */
-  function suspend(channel: Channel, head: Ask): void {
+  function isCareful(): boolean {
+    return [...channels.values()].some(({ state }) => state === 'stuck');
+  }
+
+  /** Leaves a channel to the declare that is silent, and asks what waits behind it on others. */
+  function bypass(channel: Channel, head: Ask): void {
+    silent.set(head.queue, head);
     channel.state = 'stuck';
     channel.changedAt = performance.now();
+    for (const ask of channel.waiting.slice(1).reverse()) {
+      if (ask.settle === undefined) continue;
+      const { queue, settle, askedAt } = ask;
+      // What was sent is still answered some day, so the place in the row stays, with nobody behind it.
+      ask.settle = undefined;
+      putBack({ queue, settle, askedAt, sentAt: 0 });
+    }
+    if (channel.suspects) {
+      openChannel(true);
+      return;
+    }
+    const free = [...channels.values()].filter(({ state, suspects: forSuspects }) => state !== 'stuck' && !forSuspects).length;
+    for (let count = free; count < CAREFUL_CHANNELS; count++) openChannel(false);
+  }
+
+  function giveUp(head: Ask): void {
+    silent.delete(head.queue);
     suspects.add(head.queue);
     stuckQueues.add(head.queue);
     answer(head, noAnswer(head.queue));
-    for (const ask of channel.waiting.slice(1).reverse()) {
-      if (ask.settle === undefined) continue;
-      const { queue, settle } = ask;
-      // What was sent is still answered some day, so the place in the row stays, with nobody behind it.
-      ask.settle = undefined;
-      putBack({ queue, settle, sentAt: 0 });
-    }
-    const stuck = [...channels.values()].filter(({ state }) => state === 'stuck').length;
-    if (stuck <= MAX_STUCK) openChannel(channel.suspects);
+  }
+
+  /** Ends the waiting of what found no channel, as when more queues hang than there may be channels. */
+  function dropOverdue(asks: readonly Ask[], now: number): Ask[] {
+    const isOverdue = ({ askedAt }: Ask): boolean => now - askedAt > 2 * timeoutMs;
+    for (const ask of asks.filter(isOverdue)) answer(ask, noAnswer(ask.queue));
+    return asks.filter((ask) => !isOverdue(ask));
   }
 
   function noAnswer(queue: string): QueueError {
@@ -206,11 +241,19 @@ export function createChannels({ vhost, label, timeoutMs, write }: ChannelsOptio
 
   return {
     ask(queue, settle) {
+      const earlier = silent.get(queue);
       if (ended !== undefined) settle(ended);
+      else if (earlier?.settle !== undefined) {
+        const { settle: first } = earlier;
+        earlier.settle = (answered) => {
+          first(answered);
+          settle(answered);
+        };
+      }
       // The declare that hangs is still under way: another would only hang as well.
       else if (stuckQueues.has(queue)) settle(noAnswer(queue));
       else {
-        (suspects.has(queue) ? suspectBacklog : backlog).push({ queue, settle, sentAt: 0 });
+        (suspects.has(queue) ? suspectBacklog : backlog).push({ queue, settle, askedAt: performance.now(), sentAt: 0 });
         schedulePump();
       }
     },
@@ -243,8 +286,14 @@ export function createChannels({ vhost, label, timeoutMs, write }: ChannelsOptio
           return new BrokerError('BROKER_TIMEOUT', `${label}: the node does not answer`);
         }
         const head = channel.waiting[0];
-        if (channel.state !== 'open' || head === undefined) continue;
-        if (now - Math.max(head.sentAt, channel.repliedAt) > timeoutMs) suspend(channel, head);
+        if (head === undefined || channel.state === 'opening') continue;
+        const silentMs = now - Math.max(head.sentAt, channel.repliedAt);
+        if (silentMs > BYPASS_MS && channel.state === 'open') bypass(channel, head);
+        if (silentMs > timeoutMs && head.settle !== undefined) giveUp(head);
+      }
+      if (backlog.length > 0 || suspectBacklog.length > 0) {
+        backlog = dropOverdue(backlog, now);
+        suspectBacklog = dropOverdue(suspectBacklog, now);
       }
       pump();
       return undefined;

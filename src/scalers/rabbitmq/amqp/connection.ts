@@ -91,8 +91,11 @@ function createConnection(
   /** Undefined until the connection is open. */
   let channels: Channels | undefined;
   let heartbeatMs = 0;
+  let channelMax = 0;
   let heardAt = performance.now();
   let wroteAt = heardAt;
+  let tickedAt = heardAt;
+  let stoodStill = false;
   let ticker: NodeJS.Timeout | undefined;
   let closed: (() => void) | undefined;
   const connectTimer = setTimeout(() => {
@@ -152,6 +155,7 @@ function createConnection(
         const frameMax = method.frameMax === 0 ? MAX_FRAME_BYTES : Math.min(method.frameMax, MAX_FRAME_BYTES);
         const heartbeatS = method.heartbeatS === 0 ? HEARTBEAT_S : Math.min(method.heartbeatS, HEARTBEAT_S);
         heartbeatMs = heartbeatS * 1000;
+        channelMax = method.channelMax;
         write(Buffer.concat([encode.tuneOk(method.channelMax, frameMax, heartbeatS), encode.open(vhost)]));
         phase = 'open';
         return;
@@ -200,8 +204,9 @@ function createConnection(
   function ready(): void {
     phase = 'ready';
     clearTimeout(connectTimer);
-    const opening = createChannels({ vhost, label, timeoutMs, write });
+    const opening = createChannels({ vhost, label, timeoutMs, channelMax, write });
     channels = opening;
+    tickedAt = performance.now();
     ticker = setInterval(tick, TICK_MS);
     opened({
       declare: (queue, settle) => {
@@ -221,6 +226,10 @@ function createConnection(
       fail(new BrokerError('BROKER_TIMEOUT', `${label}: nothing heard for ${Math.round(now - heardAt)} ms`));
       return;
     }
+    // After this process has stood still the broker's answers may be there, unread: they are read before anybody is given up.
+    stoodStill = !stoodStill && now - tickedAt > 2 * TICK_MS;
+    tickedAt = now;
+    if (stoodStill) return;
     const error = channels?.tick(now);
     if (error !== undefined) fail(error);
   }
