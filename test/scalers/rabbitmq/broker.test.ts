@@ -147,6 +147,38 @@ describe.each([
     expect(decision.value).toBe((reading.measures.shardsWithWork ?? NaN) * 100);
   });
 
+  it('sums the queues of a consistent-hash exchange by their names', async () => {
+    const exchange = `${name}.hashed`;
+    await queues.channel.assertExchange(exchange, 'x-consistent-hash', { durable: true });
+    const bound = [1, 2, 3].map((index) => `${exchange}.${index}`);
+    for (const each of bound) {
+      await queues.declare(each);
+      await queues.channel.bindQueue(each, exchange, '10');
+    }
+    for (let sent = 0; sent < 90; sent++) queues.channel.publish(exchange, `key-${sent}`, Buffer.from('work'));
+    await queues.channel.waitForConfirms();
+    const set = { queueName: `^${exchange.replace('.', '\\.')}\\.[0-9]+$`, useRegex: 'true' };
+    await expect.poll(() => value(by(set))).toBe(90);
+    const { reading } = await asker.ask(by(set));
+    expect(reading.queues.map(({ queue: each }) => each).sort()).toEqual(bound);
+    // Each has a share, so that the sum is not the work of one.
+    for (const { measures } of reading.queues) expect(measures.messages).toBeGreaterThan(0);
+  });
+
+  it('counts priority, lazy and other kinds of classic queues, and a queue name of any characters', async () => {
+    const kinds: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+      priority: { 'x-max-priority': 5 },
+      lazy: { 'x-queue-mode': 'lazy' },
+      'single active consumer': { 'x-single-active-consumer': true },
+      'a/b c+d%2F?&#ü"\\': {},
+    };
+    for (const [kind, args] of Object.entries(kinds)) {
+      await queues.declare(queue(kind), { durable: true, arguments: args });
+      await queues.put(queue(kind), 2);
+      await expect.poll(() => value(by({ queueName: queue(kind) }))).toBe(2);
+    }
+  });
+
   it('tells the publish rate', async () => {
     const rated = queue('rated');
     await queues.declare(rated);
