@@ -1,21 +1,22 @@
 /**
- * Bounds a wait by a signal without ending what is waited for; it must never leave a late rejection unheard.
+ * What happens when a signal aborts, or has done so already; it must never leave a late rejection unheard or a listener behind.
  */
+
+/** Calls `act` once: now where the signal has aborted already, otherwise when it does. The result takes that back. */
+export function onAbort(signal: AbortSignal, act: () => void): () => void {
+  if (signal.aborted) act();
+  else signal.addEventListener('abort', act, { once: true });
+  return () => {
+    signal.removeEventListener('abort', act);
+  };
+}
 
 /** Waits for the promise, but no longer than the signal: then rejects with its reason while the promise goes on unheard. */
 export function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
-    const abort = (): void => {
+    const forget = onAbort(signal, () => {
       reject(signal.reason instanceof Error ? signal.reason : new Error('aborted'));
-    };
-    if (signal.aborted) {
-      abort();
-      promise.catch(() => undefined);
-      return;
-    }
-    signal.addEventListener('abort', abort, { once: true });
-    promise.then(resolve, reject).finally(() => {
-      signal.removeEventListener('abort', abort);
     });
+    promise.then(resolve, reject).finally(forget);
   });
 }

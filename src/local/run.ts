@@ -3,6 +3,7 @@
  * loops reach the scaler through gRPC only; whatever ends the run, no worker may be left.
  */
 import { credentials } from '@grpc/grpc-js';
+import { onAbort } from '../abort.ts';
 import type { Manifests } from '../auth/files.ts';
 import { createResolver } from '../auth/resolver.ts';
 import type { Logger } from '../logger.ts';
@@ -73,9 +74,6 @@ export async function run(options: RunOptions): Promise<RunEnd> {
     end = why;
     ending.abort();
   };
-  const onStop = (): void => {
-    finish('stopped');
-  };
   const timer = options.durationMs === undefined ? undefined : setTimeout(finish, options.durationMs, 'duration over');
   const idle = idleWatch(plan.workloads.length, () => {
     if (options.untilIdle) finish('idle');
@@ -88,13 +86,15 @@ export async function run(options: RunOptions): Promise<RunEnd> {
     ...(object === undefined ? {} : { object }),
   });
   const sets: ReplicaSet[] = [];
-  const onKill = (): void => {
+  const killAll = (): void => {
     for (const set of sets) set.kill();
   };
+  const forgetStop = onAbort(stop, () => {
+    finish('stopped');
+  });
+  let forgetKill = (): void => undefined;
 
   try {
-    stop.addEventListener('abort', onStop, { once: true });
-    if (stop.aborted) onStop();
     tell({
       ...stamp(),
       event: 'serving',
@@ -106,7 +106,7 @@ export async function run(options: RunOptions): Promise<RunEnd> {
 
     const running = plan.workloads.map((workload) => startWorkload(workload, lifeline, options, stamp, idle));
     sets.push(...running.map(({ replicas }) => replicas));
-    kill.addEventListener('abort', onKill, { once: true });
+    forgetKill = onAbort(kill, killAll);
     await Promise.all(
       running.map(async ({ workload, replicas }) => {
         const refused = await loopOf(workload, replicas, client, ending.signal, (event) => {
@@ -119,11 +119,11 @@ export async function run(options: RunOptions): Promise<RunEnd> {
     );
   } finally {
     clearTimeout(timer);
-    stop.removeEventListener('abort', onStop);
+    forgetStop();
     ending.abort();
-    if (kill.aborted) onKill();
+    if (kill.aborted) killAll();
     await Promise.all(sets.map((set) => set.close()));
-    kill.removeEventListener('abort', onKill);
+    forgetKill();
     await lifeline.close();
     client.close();
     await server.close();
@@ -168,9 +168,8 @@ async function loopOf(
 ): Promise<string | undefined> {
   if (workload.paused) {
     tell({ event: 'notice', level: 'info', message: `paused by annotation at ${target.wanted} replicas` });
-    await new Promise((resolve) => {
-      if (signal.aborted) resolve(undefined);
-      else signal.addEventListener('abort', resolve, { once: true });
+    await new Promise<void>((resolve) => {
+      onAbort(signal, resolve);
     });
     return undefined;
   }

@@ -3,6 +3,7 @@
  * stream's reconnecting are KEDA's. It must never answer for the scaler.
  */
 import { Metadata, status, type ServiceError } from '@grpc/grpc-js';
+import { onAbort } from '../../abort.ts';
 import type {
   ExternalScalerClient,
   GetMetricSpecResponse,
@@ -101,15 +102,13 @@ export function createTriggerClient({ client, reference, ...options }: TriggerCl
   function streamOnce(listener: StreamListener, signal: AbortSignal): Promise<ServiceError | undefined> {
     return new Promise((resolve) => {
       const stream = client.streamIsActive(reference);
-      const cancel = (): void => {
+      const forget = onAbort(signal, () => {
         stream.cancel();
-      };
+      });
       const finish = (error?: ServiceError): void => {
-        signal.removeEventListener('abort', cancel);
+        forget();
         resolve(error);
       };
-      if (signal.aborted) cancel();
-      else signal.addEventListener('abort', cancel, { once: true });
       stream.on('data', ({ result }: { result: boolean }) => {
         if (!signal.aborted) listener.active(result);
       });
@@ -159,14 +158,12 @@ function unary<Reply>(
 ): Promise<Answer<Reply>> {
   return new Promise((resolve) => {
     const call = start({ deadline: Date.now() + CALL_TIMEOUT_MS }, (error, reply) => {
-      signal.removeEventListener('abort', cancel);
+      forget();
       if (error === null) resolve({ ok: true, value: reply });
       else resolve({ ok: false, error: `${name}: ${status[error.code]}: ${error.details}`, status: error.code });
     });
-    function cancel(): void {
+    const forget = onAbort(signal, () => {
       call.cancel();
-    }
-    if (signal.aborted) cancel();
-    else signal.addEventListener('abort', cancel, { once: true });
+    });
   });
 }
