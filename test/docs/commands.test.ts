@@ -34,8 +34,6 @@ const LONG: readonly { readonly command: RegExp; readonly shows: RegExp }[] = [
   { command: /\bread\b.*--watch/, shows: /because/ },
 ];
 const PAGE_MS = 60_000;
-/** Typed once for all pages, as it takes longest. */
-const BUILD = 'npm run build';
 
 const commands = pagePaths().flatMap((page) => commandsOf(page));
 const vouched = ({ text }: Command) => ELSEWHERE.find(({ command }) => command.test(text));
@@ -88,7 +86,9 @@ beforeAll(async () => {
   program('queue-scaler', `exec node ${project}/dist/main.js "$@"`);
   program('redis-cli', `case "$1" in -u|-p) exec ${redisCli} "$@";; *) exec ${redisCli} -p ${redis.port} "$@";; esac`);
   program('kustomize', 'cat manifests/*.yaml');
-  execFileSync('npm', ['run', 'build'], { cwd: project, stdio: 'pipe' });
+  // `npm run build` is a step of CI; for the same program at the same place the bundle is made in a tenth of the time.
+  execFileSync('npm', ['run', 'bundle'], { cwd: project, stdio: 'pipe' });
+  writeFileSync(join(project, 'dist/main.js'), "import './bundle/main.mjs';\n");
 }, 120_000);
 afterAll(async () => {
   await Promise.all([redis.close(), api.close()]);
@@ -114,6 +114,7 @@ describe('the commands of the documentation', () => {
       PATH: `${join(place, 'bin')}${delimiter}${process.env['PATH'] ?? ''}`,
       HOME: join(place, 'home'),
       NO_COLOR: '1',
+      KUBECONFIG: '',
     });
     const running: Running[] = [];
     try {
@@ -121,7 +122,6 @@ describe('the commands of the documentation', () => {
       for (const [name, text] of Object.entries(files)) write(join(folder, name), text);
       expect(await session.run(`cd '${folder}'`)).toMatchObject({ code: 0 });
       for (const { text, shown, line } of typed) {
-        if (text === BUILD) continue;
         const where = `${page}:${line}: ${text}`;
         const long = LONG.find(({ command }) => command.test(text));
         if (long !== undefined) {

@@ -34,7 +34,7 @@ export const ELSEWHERE: readonly Elsewhere[] = [
   },
   { command: /^npm run test:faults$/, reason: 'a step of CI', vouched: () => inCi('npm run test:faults') },
   {
-    command: /^npm run lint && npm run typecheck && npm run build$/,
+    command: /^(?:npm run lint && npm run typecheck && )?npm run build$/,
     reason: 'steps of CI',
     vouched: () => ['lint', 'typecheck', 'build'].every((name) => inCi(`npm run ${name}`)),
   },
@@ -44,14 +44,14 @@ export const ELSEWHERE: readonly Elsewhere[] = [
     vouched: () => scripts['bench']?.includes('bench/run.ts') === true,
   },
   {
-    command: /^npm run e2e /,
+    command: /^(?:KUBECONFIG=\S+ )?npm run e2e /,
     reason: 'wants a cluster; without one it is tested to say so',
     vouched: () => runBy('e2e', 'e2e/run.ts', 'test/auth/e2e.test.ts'),
   },
   {
-    command: /^npm run bundle && docker (?:build|buildx) /,
+    command: /^docker build /,
     reason: 'wants a container engine and a registry',
-    vouched: () => read('Dockerfile').includes('dist/bundle') && scripts['bundle']?.includes('esbuild') === true,
+    vouched: () => read('Dockerfile').includes('npm run bundle') && scripts['bundle']?.includes('esbuild') === true,
   },
   {
     command: /^cd manifests\/base && kustomize edit set image /,
