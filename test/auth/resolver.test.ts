@@ -159,6 +159,12 @@ describe('a trigger’s authentication', () => {
       'no container gone',
     ],
     ['a cloud’s secret manager', [authentication({ awsSecretManager: {} })], 'External Secrets operator'],
+    [
+      'Azure’s',
+      [authentication({ azureKeyVault: {} })],
+      'azureKeyVault is not read by this scaler; let the External Secrets operator',
+    ],
+    ['Google’s', [authentication({ gcpSecretManager: {} })], 'gcpSecretManager is not read by this scaler'],
     ['a cloud’s pod identity', [authentication({ podIdentity: { provider: 'aws' } })], 'podIdentity aws is not supported'],
     [
       'a file of a TriggerAuthentication',

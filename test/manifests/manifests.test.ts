@@ -3,6 +3,8 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { readManifests } from '../../src/auth/files.ts';
+import { checkFiles } from '../../src/cli/check/check.ts';
+import { readYamlFiles } from '../../src/cli/yaml/files.ts';
 import { SCALERS } from '../../src/scalers/registry.ts';
 import { envOf, SERVE_SETTINGS } from '../../src/settings.ts';
 import { rulesIn, BASE_RBAC } from '../auth/rbac.ts';
@@ -94,6 +96,23 @@ describe('the examples', () => {
       }
     }
     expect([...scalers.keys()].filter((type) => !seen.has(type))).toEqual([]);
+  });
+
+  it('have nothing that check warns of, but what they say of themselves is on purpose', async () => {
+    /** A queue that the first message makes. */
+    const onPurpose = ['lab/4-orders.yaml missing-is-zero'];
+    const folders = readdirSync(examples, { withFileTypes: true });
+    const paths = folders.flatMap((entry) =>
+      entry.isDirectory() || entry.name.endsWith('.yaml') ? [join(examples, entry.name)] : [],
+    );
+    const warnings: string[] = [];
+    for (const path of paths) {
+      const { findings } = checkFiles(await readYamlFiles([path], process.stdin));
+      for (const { severity, rule, position } of findings)
+        if (severity !== 'note') warnings.push(`${relative(examples, position.file)} ${rule}`);
+    }
+    expect(paths.length).toBeGreaterThan(10);
+    expect(warnings).toEqual(onPurpose);
   });
 
   it('show every source of authentication that the scaler reads', async () => {
