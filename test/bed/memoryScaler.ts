@@ -74,6 +74,8 @@ export function createMemoryBroker(): MemoryBroker {
             });
             return () => void set.delete(watcher);
           },
+          // What is set is told to every watch.
+          stands: () => failure === undefined,
           close: () => Promise.resolve(),
         };
       },
