@@ -18,6 +18,11 @@ import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
+import { checkCommand } from '../../src/cli/check.ts';
+import { convertCommand } from '../../src/cli/convert.ts';
+import { localCommand } from '../../src/cli/local.ts';
+import { readCommand } from '../../src/cli/read.ts';
+import { serveCommand } from '../../src/cli/serve.ts';
 import { startApiServer, type ApiServer, type KubernetesObject } from '../auth/apiServer.ts';
 import { BASE_RBAC, rulesIn } from '../auth/rbac.ts';
 import { freePorts } from '../bed/ports.ts';
@@ -145,6 +150,28 @@ describe('the commands of the documentation', () => {
     expect(others.filter((command) => vouched(command)?.vouched() !== true)).toEqual([]);
     const idle = ELSEWHERE.filter(({ command }) => !commands.some(({ text }) => command.test(text)));
     expect(idle.map(({ reason }) => reason)).toEqual([]);
+  });
+
+  test('and the words about them name only commands and flags that there are', () => {
+    const known = new Map(
+      [serveCommand(), localCommand(), checkCommand(), readCommand(), convertCommand()].map((command) => [
+        command.name(),
+        new Set([...command.options.map(({ long }) => long), '--help']),
+      ]),
+    );
+    const named = pagePaths().flatMap((page) =>
+      [...readPage(page).matchAll(/queue-scaler ([a-z]+)((?: [^`|\n]*)?)/g)]
+        .filter(([, name = '']) => known.has(name))
+        .flatMap(([, name = '', rest = '']) => (rest.match(/(?<= )--[\w-]+/g) ?? []).map((flag) => ({ page, name, flag }))),
+    );
+    expect(named.length).toBeGreaterThan(5);
+    expect(named.filter(({ name, flag }) => known.get(name)?.has(flag) !== true)).toEqual([]);
+    // A flag that stands alone in its quotes is one of some command.
+    const all = new Set([...known.values()].flatMap((flags) => [...flags]));
+    const alone = pagePaths()
+      .filter((page) => /docs\/(?:check|read|local|page|migrating|server)\.md$/.test(page))
+      .flatMap((page) => [...readPage(page).matchAll(/`(--[\w-]+)/g)].map(([, flag = '']) => flag));
+    expect(alone.filter((flag) => !all.has(flag))).toEqual([]);
   });
 
   test('name only scripts that there are', () => {

@@ -4,68 +4,77 @@
  */
 import type { Path } from '../yaml/objects.ts';
 
+/** The right name, where there is one, and what to do. */
+export interface OtherName {
+  readonly name?: string;
+  readonly advice: string;
+}
+
+/** The usual advice, with a word more where that is needed. */
+const write = (name: string, more = ''): OtherName => ({ name, advice: `write ${name}${more}` });
+
 /** Wrong name in lower case → what to do, for the keys of a trigger; scalers are told apart by prefix. */
-const KEYS: Readonly<Record<string, Readonly<Record<string, { readonly name?: string; readonly advice: string }>>>> = {
+const KEYS: Readonly<Record<string, Readonly<Record<string, OtherName>>>> = {
   rabbitmq: {
     apihost: { name: 'host', advice: 'give the http(s):// URL as host' },
     apihostfromenv: { name: 'hostFromEnv', advice: 'give the http(s):// URL as hostFromEnv' },
-    url: { name: 'host', advice: 'write host' },
-    uri: { name: 'host', advice: 'write host' },
-    address: { name: 'host', advice: 'write host, with a URL such as amqp://broker:5672/vhost' },
+    url: write('host'),
+    uri: write('host'),
+    address: write('host', ', with a URL such as amqp://broker:5672/vhost'),
     port: { name: 'host', advice: 'the port is a part of host: amqp://broker:5672/vhost' },
-    queue: { name: 'queueName', advice: 'write queueName' },
-    listname: { name: 'queueName', advice: 'write queueName' },
-    vhost: { name: 'vhostName', advice: 'write vhostName' },
-    virtualhost: { name: 'vhostName', advice: 'write vhostName' },
-    user: { name: 'username', advice: 'write username, in a TriggerAuthentication' },
-    publishrate: { name: 'mode', advice: 'write mode: MessageRate and value' },
+    queue: write('queueName'),
+    listname: write('queueName'),
+    vhost: write('vhostName'),
+    virtualhost: write('vhostName'),
+    user: write('username', ', in a TriggerAuthentication'),
+    publishrate: write('mode', ': MessageRate and value'),
     includeunacked: {
       name: 'excludeUnacknowledged',
       advice: 'unacknowledged messages count unless excludeUnacknowledged is true',
     },
     countunacked: { name: 'excludeUnacknowledged', advice: 'unacknowledged messages count unless excludeUnacknowledged is true' },
     length: { name: 'value', advice: 'write mode: QueueLength and value' },
-    threshold: { name: 'value', advice: 'write value' },
-    target: { name: 'value', advice: 'write value' },
-    targetvalue: { name: 'value', advice: 'write value' },
-    activationqueuelength: { name: 'activationValue', advice: 'write activationValue' },
-    activationthreshold: { name: 'activationValue', advice: 'write activationValue' },
-    regex: { name: 'useRegex', advice: 'write useRegex: "true"' },
+    threshold: write('value'),
+    target: write('value'),
+    targetvalue: write('value'),
+    activationqueuelength: write('activationValue'),
+    activationthreshold: write('activationValue'),
+    regex: write('useRegex', ': "true"'),
     metricname: { advice: 'leave it out: KEDA makes the name itself since 2.10' },
   },
   redis: {
-    url: { name: 'address', advice: 'write address, which takes redis:// and rediss:// URLs' },
-    uri: { name: 'address', advice: 'write address, which takes redis:// and rediss:// URLs' },
-    server: { name: 'address', advice: 'write address' },
-    list: { name: 'listName', advice: 'write listName' },
-    key: { name: 'listName', advice: 'write listName' },
-    queue: { name: 'listName', advice: 'write listName' },
-    queuename: { name: 'listName', advice: 'write listName' },
-    queuelength: { name: 'listLength', advice: 'write listLength' },
-    value: { name: 'listLength', advice: 'write listLength' },
-    length: { name: 'listLength', advice: 'write listLength' },
-    threshold: { name: 'listLength', advice: 'write listLength' },
-    activationvalue: { name: 'activationListLength', advice: 'write activationListLength' },
-    db: { name: 'databaseIndex', advice: 'write databaseIndex' },
-    database: { name: 'databaseIndex', advice: 'write databaseIndex' },
-    user: { name: 'username', advice: 'write username' },
-    ssl: { name: 'tls', advice: 'write tls: enable, or a rediss:// address' },
-    master: { name: 'sentinelMaster', advice: 'write sentinelMaster' },
-    mastername: { name: 'sentinelMaster', advice: 'write sentinelMaster' },
+    url: write('address', ', which takes redis:// and rediss:// URLs'),
+    uri: write('address', ', which takes redis:// and rediss:// URLs'),
+    server: write('address'),
+    list: write('listName'),
+    key: write('listName'),
+    queue: write('listName'),
+    queuename: write('listName'),
+    queuelength: write('listLength'),
+    value: write('listLength'),
+    length: write('listLength'),
+    threshold: write('listLength'),
+    activationvalue: write('activationListLength'),
+    db: write('databaseIndex'),
+    database: write('databaseIndex'),
+    user: write('username'),
+    ssl: write('tls', ': enable, or a rediss:// address'),
+    master: write('sentinelMaster'),
+    mastername: write('sentinelMaster'),
     metricname: { advice: 'leave it out: KEDA makes the name itself since 2.10' },
   },
   streams: {
-    streamname: { name: 'stream', advice: 'write stream' },
-    group: { name: 'consumerGroup', advice: 'write consumerGroup' },
-    lag: { name: 'lagCount', advice: 'write lagCount' },
-    pending: { name: 'pendingEntriesCount', advice: 'write pendingEntriesCount' },
-    activationvalue: { name: 'activationLagCount', advice: 'write activationLagCount' },
-    listname: { name: 'stream', advice: 'write stream, or use the scaler for lists' },
+    streamname: write('stream'),
+    group: write('consumerGroup'),
+    lag: write('lagCount'),
+    pending: write('pendingEntriesCount'),
+    activationvalue: write('activationLagCount'),
+    listname: write('stream', ', or use the scaler for lists'),
   },
 };
 
 /** The right key for a name that a person may have from elsewhere. */
-export function otherNameOfKey(scaler: string, key: string): { readonly name?: string; readonly advice: string } | undefined {
+export function otherNameOfKey(scaler: string, key: string): OtherName | undefined {
   const word = key.toLowerCase();
   const family = scaler.startsWith('redis') ? 'redis' : scaler;
   for (const table of [...(scaler.endsWith('streams') ? ['streams'] : []), family]) {
