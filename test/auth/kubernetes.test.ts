@@ -174,7 +174,7 @@ describe('the Kubernetes reader', () => {
     server.put(scaledObject('shop', 'meanwhile', metadata));
     await server.start();
     await eventually(() => reader.watches()[0]?.objects === 2, 'the new object');
-    expect(reader.watches().every(({ trouble }) => trouble === undefined)).toBe(true);
+    await eventually(() => reader.watches().every(({ trouble }) => trouble === undefined), 'the end of all troubles');
   });
 
   it('starts while the API server is away, says so, and finds it later', async () => {
@@ -207,6 +207,38 @@ describe('the Kubernetes reader', () => {
     server.fail(undefined);
     server.put(scaledObject('shop', 'after', metadata));
     await eventually(() => reader.watches()[0]?.objects === 2, 'the new object');
+  });
+
+  it('begins its list again where the server says that it has become too old', async () => {
+    const { server, reader, troubles } = await world({}, false);
+    server.fail(410);
+    await server.start();
+    await eventually(() => server.requests.filter(({ status }) => status === 410).length > 4, 'refusals');
+    server.fail(undefined);
+    await reader.synced;
+    expect(reader.watches()[0]).toMatchObject({ objects: 1, trouble: undefined });
+    expect(troubles.length).toBeGreaterThan(0);
+  });
+
+  it('lets one kind that it may not list hold up no other', async () => {
+    const rules = (await rulesIn(BASE_RBAC)).map((rule) => ({
+      ...rule,
+      resources: rule.resources.filter((resource) => resource !== 'clustertriggerauthentications'),
+    }));
+    const server = await startApiServer(rules);
+    stops.push(() => server.close());
+    server.put(
+      scaledObject('shop', 'orders', metadata, { name: 'rabbit' }),
+      authentication('shop', 'rabbit', fromSecret('login', 'password')),
+      secret('shop', 'login', { password: 'first' }),
+    );
+    const reader = await openKubernetes({ kubeconfig: server.kubeconfig, firstBackoffMs: 20 });
+    const resolver = createResolver({ reader });
+    stops.push(() => resolver.close());
+    await eventually(() => reader.watches().filter(({ synced }) => synced).length === 3, 'three lists');
+    const { parameters } = await resolver.resolve(reference, AbortSignal.timeout(2_000));
+    expect(parameters).toEqual({ password: 'first' });
+    await eventually(() => reader.watches()[3]?.trouble?.status === 403, 'the refusal');
   });
 
   it('says who may not do what, where a right is missing', async () => {
