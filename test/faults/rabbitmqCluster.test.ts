@@ -22,12 +22,13 @@ const mayStayUnknown = ({ name }: Witness): boolean => name.startsWith('stream, 
 
 /** Messages that wait, by type. */
 const DEPTHS: Record<QueueType, number> = { classic: 5, mirrored: 6, quorum: 7, stream: 8, sharded: 60 };
-/** Those that live on other nodes too, and so must be told while the leading node is away. */
-const REPLICATED: readonly QueueType[] = ['mirrored', 'quorum', 'stream'];
+/**
+ * What we may add to the time that the broker itself needs, in ms: an answer, a list and a reading may each be a moment old. A stream's
+ * statistics count again only 15 s after a node event.
+ */
+const OURS_MS: Record<QueueType, number> = { classic: 5_000, mirrored: 5_000, quorum: 5_000, stream: 20_000, sharded: 5_000 };
 
 const BASELINE_DEADLINE_MS = 60_000;
-/** Before a failed node comes back, replicated queues must have been told for so long by the others. */
-const TOLD_MS = 10_000;
 const STAY_MS = 6000;
 /** A right answer counts as recovery when nothing else has followed for so long. */
 const SETTLED_MS = 3000;
@@ -164,32 +165,37 @@ interface Failure {
   /** How long it stays away, in ms. */
   readonly awayMs: number;
   readonly comeBack: () => Promise<void>;
-  /** From the node's return until everything must be told again, in ms. */
-  readonly recoveryMs: number;
+  /** Until the others tell of the queues that they hold as well, in ms from the failure; undefined where the node is back before that. */
+  readonly failoverMs: Readonly<Record<'mirrored' | 'quorum' | 'stream', number>> | undefined;
 }
 
-/** Times are the longest that the broker was seen to need, and our own waiting for the confirmation of what it says. */
+/**
+ * From the node's return until its statistics are whole, in ms. All times here are the longest that RabbitMQ 3.10 was seen to need by
+ * any of the readers that are asked.
+ */
+const RETURN_MS: Record<QueueType, number> = { classic: 5_100, mirrored: 5_100, quorum: 10_000, stream: 5_000, sharded: 5_100 };
+
 const FAILURES: readonly Failure[] = [
   {
     name: 'killed',
     fail: () => leader.kill(),
     awayMs: 25_000,
     comeBack: () => leader.start(),
-    recoveryMs: 25_000,
+    failoverMs: { mirrored: 8_800, quorum: 8_800, stream: 3_300 },
   },
   {
     name: 'stopped',
     fail: () => leader.stop(),
     awayMs: 25_000,
     comeBack: () => leader.start(),
-    recoveryMs: 25_000,
+    failoverMs: { mirrored: 9_100, quorum: 14_000, stream: 9_000 },
   },
   {
     name: 'restarted',
     fail: () => leader.stop(),
     awayMs: 0,
     comeBack: () => leader.start(),
-    recoveryMs: 25_000,
+    failoverMs: undefined,
   },
   {
     name: 'hung',
@@ -205,9 +211,20 @@ const FAILURES: readonly Failure[] = [
       await leader.kill();
       await leader.start();
     },
-    recoveryMs: 30_000,
+    failoverMs: { mirrored: 75_000, quorum: 82_000, stream: 84_000 },
   },
 ];
+
+/** The longest that a queue of the type may be unknown after the node's return, in ms. */
+function returnLimit(type: QueueType): number {
+  return RETURN_MS[type] + OURS_MS[type];
+}
+
+function typeOf({ name }: Witness): QueueType {
+  const type = QUEUE_TYPES.find((each) => name.startsWith(each));
+  if (type === undefined) throw new Error(`no type of queue in ${name}`);
+  return type;
+}
 
 describe('while messages wait, no zero and no false number is told', () => {
   for (const failure of FAILURES) {
@@ -230,15 +247,12 @@ describe('while messages wait, no zero and no false number is told', () => {
       });
       await failing;
       await delay(failure.awayMs);
-      const replicated = witnesses.filter(
-        (witness) => REPLICATED.some((type) => witness.name.startsWith(type)) && !mayStayUnknown(witness),
-      );
-      const failovers = replicated.map((witness) => ({
-        witness,
-        ms: witness.rightSince(failedAt),
-        share: witness.rightShare(TOLD_MS),
-        last: lastWords(witness),
-      }));
+      const failovers = witnesses.flatMap((witness) => {
+        const type = typeOf(witness);
+        if (type === 'classic' || type === 'sharded' || failure.failoverMs === undefined || mayStayUnknown(witness)) return [];
+        const limitMs = failure.failoverMs[type] + OURS_MS[type];
+        return [{ witness, ms: witness.rightSince(failedAt), limitMs, last: lastWords(witness) }];
+      });
       await failure.comeBack();
       const backAt = performance.now();
       witnesses.push(...(await watchAll(failure.name, 'met coming back')));
@@ -246,7 +260,7 @@ describe('while messages wait, no zero and no false number is told', () => {
         'all are told again',
         () => witnesses.every((witness) => mayStayUnknown(witness) || witness.settled(SETTLED_MS)),
         {
-          deadlineMs: failure.recoveryMs + SETTLED_MS,
+          deadlineMs: Math.max(...QUEUE_TYPES.map(returnLimit)) + SETTLED_MS,
           everyMs: 500,
         },
       ).catch(() => false);
@@ -255,15 +269,20 @@ describe('while messages wait, no zero and no false number is told', () => {
       await Promise.all(scalers.splice(0).map((scaler) => scaler.close()));
 
       console.log(`${failure.name}:\n${tallyTable(all)}`);
-      console.log(recoveryTable(witnesses, failedAt, failovers, backAt));
+      console.log(recoveryTable(witnesses, failovers, backAt));
       for (const witness of all) {
         expect.soft(witness.wrong(failedAt), `${witness.name}: answers that were neither the truth nor an error`).toEqual([]);
         expect.soft(witness.tally().slow, `${witness.name}: answers later than ${SLOW_MS} ms`).toBe(0);
       }
-      if (failure.awayMs > TOLD_MS) {
-        for (const { witness, share, last } of failovers) {
-          expect.soft(share, `told while the node is away: ${witness.name}: ${last}`).toBeGreaterThan(0.8);
-        }
+      for (const { witness, ms = Infinity, limitMs, last } of failovers) {
+        expect.soft(ms, `ms until told while the node is away: ${witness.name}: ${last}`).toBeLessThanOrEqual(limitMs);
+      }
+      for (const witness of witnesses) {
+        if (mayStayUnknown(witness)) continue;
+        const ms = unknownAfter(witness, backAt);
+        expect
+          .soft(ms, `ms until told after the node's return: ${witness.name}`)
+          .toBeLessThanOrEqual(returnLimit(typeOf(witness)));
       }
       expect.soft(recovered, unsettled(witnesses)).toBe(true);
     }, 400_000);
@@ -282,18 +301,25 @@ function lastWords({ answers }: Witness): string {
   return reason ?? `value ${value ?? '?'}, active ${active ?? '?'}`;
 }
 
+/** Ms from `since` until the last answer that was unknown; 0 where there is none. */
+function unknownAfter({ answers }: Witness, since: number): number {
+  const last = answers.findLast(({ reason }) => reason !== undefined);
+  return Math.max(0, (last?.at ?? -Infinity) - since);
+}
+
+/** Time and limit of each cell, in s. */
 function recoveryTable(
   witnesses: readonly Witness[],
-  failedAt: number,
-  failovers: readonly { readonly witness: Witness; readonly ms: number | undefined }[],
+  failovers: readonly { readonly witness: Witness; readonly ms: number | undefined; readonly limitMs: number }[],
   backAt: number,
 ): string {
-  const seconds = (ms: number | undefined): string => (ms === undefined ? '-' : (ms / 1000).toFixed(1)).padStart(24);
+  const cell = (ms: number | undefined, limitMs: number | undefined): string =>
+    (limitMs === undefined ? '-' : `${ms === undefined ? 'never' : (ms / 1000).toFixed(1)} of ${limitMs / 1000}`).padStart(26);
   const lines = witnesses.map((witness) => {
-    const failover = failovers.find((each) => each.witness === witness)?.ms;
-    const lastUnknown = witness.answers.findLast(({ at, reason }) => at > failedAt && reason !== undefined);
-    const afterReturn = lastUnknown === undefined ? undefined : Math.max(0, lastUnknown.at - backAt);
-    return `${witness.name.padEnd(48)}${seconds(failover)}${seconds(afterReturn)}`;
+    const failover = failovers.find((each) => each.witness === witness);
+    const limitMs = mayStayUnknown(witness) ? undefined : returnLimit(typeOf(witness));
+    return `${witness.name.padEnd(52)}${cell(failover?.ms, failover?.limitMs)}${cell(unknownAfter(witness, backAt), limitMs)}`;
   });
-  return [`${'s'.padEnd(48)}${'right after failure'.padStart(24)}${'unknown after return'.padStart(24)}`, ...lines].join('\n');
+  const head = `${'s'.padEnd(52)}${'right after failure'.padStart(26)}${'unknown after return'.padStart(26)}`;
+  return [head, ...lines].join('\n');
 }

@@ -44,8 +44,6 @@ export interface Witness {
   wrong(since: number): readonly string[];
   /** Whether all answers of the last `forMs` were right, and there were some. */
   settled(forMs: number): boolean;
-  /** Share of the answers of the last `forMs` that were right. */
-  rightShare(forMs: number): number;
   /** Ms from `since` until the first of the right answers that no unknown one followed; undefined where the last is not right. */
   rightSince(since: number): number | undefined;
   stop(): Promise<void>;
@@ -109,10 +107,6 @@ export function watchTrigger(name: string, client: KedaClient, spec: TriggerSpec
     settled(forMs) {
       const recent = answers.filter(({ at }) => at > performance.now() - forMs);
       return recent.length > 0 && recent.every(isRight);
-    },
-    rightShare(forMs) {
-      const recent = answers.filter(({ at }) => at > performance.now() - forMs);
-      return recent.filter(isRight).length / Math.max(1, recent.length);
     },
     rightSince(since) {
       const lastWrong = answers.findLastIndex((answer) => !isRight(answer));
