@@ -48,6 +48,7 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
 
   async function turn(tasks: readonly Task[], deliver: Deliver, signal: AbortSignal): Promise<void> {
     const byNode = new Map<RedisNode, Task[]>();
+    const retries: Task[] = [];
     try {
       const view = await topology.view();
       for (const task of tasks) {
@@ -64,7 +65,6 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
       for (const { part } of tasks) deliver(part, { error }, undefined);
       return;
     }
-    const retries: Task[] = [];
     /** Another turn on a newer view, or the error if this was the last. */
     function again(failed: readonly Task[], error: BrokerError): void {
       for (const task of failed) {

@@ -5,10 +5,8 @@
  */
 import { QueueError, type QueueScalerError } from '../../errors.ts';
 import { replyError, replyInvalid } from './wire/failures.ts';
-import { ErrorReply, type Reply } from './wire/resp.ts';
+import { ErrorReply, fieldsOf, type Fields, type Reply } from './wire/resp.ts';
 import { countOf, type PartResult, type Step } from './parts.ts';
-
-type Fields = ReadonlyMap<string, Reply>;
 
 export function readGroup(stream: string, group: string): Step {
   const subject = `XINFO GROUPS ${stream}`;
@@ -111,17 +109,6 @@ function known(
   reader = 'XINFO GROUPS',
 ): PartResult {
   return { value: { reader, measures, exists } };
-}
-
-/** A flat list of names and values as a map; anything else as an empty one. */
-export function fieldsOf(reply: Reply): Fields {
-  const fields = new Map<string, Reply>();
-  if (!Array.isArray(reply)) return fields;
-  for (let at = 0; at + 1 < reply.length; at += 2) {
-    const name: unknown = reply[at];
-    if (typeof name === 'string') fields.set(name, reply[at + 1] as Reply);
-  }
-  return fields;
 }
 
 type Id = readonly [bigint, bigint];

@@ -87,6 +87,23 @@ describe('the length of a key', () => {
     expect(sample.reading.measures).toEqual({ length: 0, processing: 1 });
   });
 
+  it.each([
+    ['a list', ['RPUSH', 'held', 'a', 'b']],
+    ['a set', ['SADD', 'held', 'a', 'b']],
+    ['a hash, as Celery keeps it', ['HSET', 'held', 'a', 1, 'b', 2]],
+    ['a sorted set', ['ZADD', 'held', 1, 'a', 2, 'b']],
+  ] as const)('counts what workers hold in %s, and wakes and sleeps with it', async (_kind, [command, ...args]) => {
+    const metadata = trigger({ processingListName: 'held' });
+    const { samples, stop } = follow(bed.asker, metadata);
+    await until('asleep', () => samples.at(-1)?.decision.active === false);
+    await bed.server.call(command, ...args);
+    await until('awake', () => samples.at(-1)?.decision.value === 2);
+    expect((await bed.asker.ask(metadata)).reading.measures).toEqual({ length: 0, processing: 2 });
+    await bed.server.call('DEL', 'held');
+    await until('asleep again', () => samples.at(-1)?.decision.active === false);
+    stop();
+  });
+
   it('is an error while no key was ever seen, where a match is required', async () => {
     const metadata = trigger({ listName: 'late', requireMatch: 'true' });
     const late = bed.asker.trigger(metadata);

@@ -2,6 +2,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Redis } from 'ioredis';
 import { startRedisCluster, type RedisCluster } from '../../bed/redisCluster.ts';
 import { startSentinelSet, type SentinelSet } from '../../bed/redisSentinel.ts';
+import { startForwarder } from '../../bed/forwarder.ts';
+import { freePort } from '../../bed/ports.ts';
 import { until } from '../../bed/until.ts';
 import { slotOf } from '../../../src/scalers/redis/topology/slots.ts';
 import { createAsker, type Asker } from './ask.ts';
@@ -47,6 +49,17 @@ describe('under Sentinel', () => {
     const error = await asker.refusal({ ...base, natMap, listName: 'q' });
     expect(error).toMatchObject({ code: 'BROKER_NOT_PRIMARY' });
     expect(error.message).toContain('replica');
+
+    // And here to the primary behind a forwarder, which nobody else knows of.
+    const forwarder = await startForwarder(primary.port);
+    try {
+      await primary.call('RPUSH', 'behind', 'a');
+      const through = { ...base, natMap: `127.0.0.1:${primary.port}=127.0.0.1:${forwarder.port}`, listName: 'behind' };
+      expect((await asker.ask(through)).decision.value).toBe(1);
+      expect(forwarder.connections()).toBeGreaterThan(0);
+    } finally {
+      await forwarder.close();
+    }
   });
 
   it('a push to a watched list is told by the primary, also by the next one', async () => {
@@ -88,6 +101,27 @@ describe('in a cluster', () => {
     await client.xadd('stream', '*', 'field', 'value');
     const stream = { ...base, scaler: 'redis-cluster-streams', stream: 'stream', consumerGroup: 'late', lagCount: '5' };
     expect((await asker.ask(stream)).decision).toMatchObject({ value: 1, active: true });
+  });
+
+  it('a NAT map leads to nodes that announce ports which nobody reaches', async () => {
+    const ports = await Promise.all(cluster.nodes.map(() => freePort()));
+    const names = Array.from({ length: 30 }, (_, index) => `nat:${index}`);
+    for (const name of names) await client.rpush(name, 'a');
+    try {
+      for (const [index, node] of cluster.nodes.entries())
+        await node.call('CONFIG', 'SET', 'cluster-announce-port', ports[index] ?? 0);
+      await until('every node has heard of it', async () => {
+        const said = await Promise.all(cluster.nodes.map((node) => node.call('CLUSTER', 'NODES')));
+        return said.every((text) => ports.every((port) => String(text).includes(`:${port}@`)));
+      });
+      const listName = names.join(',');
+      expect(await asker.refusal({ ...base, listName })).toMatchObject({ code: 'BROKER_CLUSTER_DOWN' });
+      const natMap = cluster.nodes.map(({ port }, index) => `127.0.0.1:${ports[index] ?? 0}=127.0.0.1:${port}`).join(',');
+      expect((await asker.ask({ ...base, natMap, listName })).decision.value).toBe(names.length);
+    } finally {
+      for (const node of cluster.nodes) await node.call('CONFIG', 'SET', 'cluster-announce-port', 0);
+      await cluster.settled();
+    }
   });
 
   it('a sleeping list is woken while and after its slot moves to another node', async () => {

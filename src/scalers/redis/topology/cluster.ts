@@ -51,7 +51,7 @@ export function cluster({ addresses, access, natMap }: Deployment, listener: Nod
       if (next.length === 0) break;
       for (const node of next) asked.add(node);
       try {
-        const results = await firstResults(next.map(testify), (had) => heard.length + had.length >= WITNESSES);
+        const results = await firstResults(next.map(testify), (had) => heard.length + had.length >= WITNESSES, 0);
         heard.push(...results);
         // The first witness tells of the others.
         for (const { announced } of results.flatMap(({ nodes }) => nodes)) {

@@ -48,20 +48,27 @@ export function createRefresher(ask: (at: number) => Promise<View>): Refresher {
 }
 
 /**
- * The first `enough` results, or all there are when every promise has settled; rejects with the last reason only if none was had.
- * The rest go on unheard.
+ * The first results that are enough and those that come within the grace time after them, or all there are when every promise has
+ * settled; rejects with the last reason only if none was had. The rest go on unheard.
  */
 export function firstResults<T>(
   promises: readonly Promise<T>[],
   enough: (results: readonly T[]) => boolean,
+  graceMs: number,
 ): Promise<readonly T[]> {
   return new Promise((resolve, reject) => {
     const results: T[] = [];
     let left = promises.length;
+    let grace: NodeJS.Timeout | undefined;
+    const end = (): void => {
+      clearTimeout(grace);
+      resolve([...results]);
+    };
     const settle = (reason: BrokerError | undefined): void => {
       left--;
-      if (enough(results) || (left === 0 && results.length > 0)) resolve(results);
-      else if (left === 0) reject(reason ?? new Error('nobody was asked'));
+      if (left === 0 && results.length === 0) reject(reason ?? new Error('nobody was asked'));
+      else if (left === 0 || (graceMs === 0 && enough(results))) end();
+      else if (enough(results)) grace ??= setTimeout(end, graceMs);
     };
     for (const promise of promises) {
       promise.then(

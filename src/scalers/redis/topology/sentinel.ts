@@ -1,17 +1,21 @@
 /**
- * The primary that Redis Sentinel names: what most sentinels say, asked anew for every reading, so that a former primary which
- * still answers is not believed.
+ * The primary that Redis Sentinel names, asked anew for every reading, so that a former primary which still answers is not believed. Of
+ * different names the one of the most recent configuration counts: each failover has a higher epoch, and sentinels that had no part in
+ * it may name the former primary for seconds (https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/, "Configuration
+ * epochs").
  */
 import { BrokerError } from '../../../errors.ts';
 import type { Deployment } from '../connectionKeys.ts';
 import { createNode, type NodeListener, type RedisNode } from '../node.ts';
 import { addressText } from '../wire/address.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
-import { ErrorReply } from '../wire/resp.ts';
+import { ErrorReply, fieldsOf } from '../wire/resp.ts';
 import { createFleet } from './fleet.ts';
 import { createRefresher, firstResults } from './refresh.ts';
 import type { Topology, View } from './topology.ts';
 
+/** So long the others are waited for once a majority has spoken: the one that led a failover is the first to know its end. */
+const LATE_VOTE_MS = 50;
 /** The sentinels' own troubles show where they matter: when nobody names a primary. */
 const SENTINEL_LISTENER: NodeListener = {
   opened: () => undefined,
@@ -27,21 +31,27 @@ export function sentinel(
   const fleet = createFleet(natMap, access, listener);
   const sentinels = addresses.map((address) => createNode(address, sentinelAccess, SENTINEL_LISTENER, false));
 
-  async function named(by: RedisNode): Promise<string> {
+  async function named(by: RedisNode): Promise<Vote> {
     const subject = `the primary ${masterName}`;
-    const [reply = null] = (await by.request([['SENTINEL', 'GET-MASTER-ADDR-BY-NAME', masterName]])).replies;
+    const { replies } = await by.request([
+      ['SENTINEL', 'GET-MASTER-ADDR-BY-NAME', masterName],
+      ['SENTINEL', 'MASTER', masterName],
+    ]);
+    const [reply = null, master = null] = replies;
     if (reply instanceof ErrorReply) throw replyError(reply, by.where, subject);
     if (reply === null)
       throw new BrokerError('BROKER_REPLY_INVALID', `sentinel ${by.where} knows no primary called ${masterName}`);
     const [host, port] = Array.isArray(reply) ? (reply as readonly unknown[]) : [];
     if (typeof host !== 'string' || typeof port !== 'string') throw replyInvalid(reply, by.where, subject);
-    return addressText({ host, port: Number(port) });
+    // A sentinel that may not be asked for it still has a voice.
+    const epoch = Number(fieldsOf(master).get('config-epoch') ?? NaN);
+    return { name: addressText({ host, port: Number(port) }), epoch: Number.isSafeInteger(epoch) ? epoch : -1 };
   }
 
   async function ask(at: number): Promise<View> {
     const majority = Math.floor(sentinels.length / 2) + 1;
-    const votes = await firstResults(sentinels.map(named), (names) => mostVoted(names).count >= majority);
-    const { name } = mostVoted(votes);
+    const votes = await firstResults(sentinels.map(named), (heard) => heard.length >= majority, LATE_VOTE_MS);
+    const { name } = mostRecent(votes);
     const primary = fleet.nodeAt(name);
     if (primary === undefined) throw new BrokerError('BROKER_REPLY_INVALID', `the sentinels name ${name}, which is no address`);
     fleet.serve([primary], new Set());
@@ -65,9 +75,19 @@ export function sentinel(
   };
 }
 
-function mostVoted(names: readonly string[]): { readonly name: string; readonly count: number } {
-  const votes = new Map<string, number>();
-  for (const name of names) votes.set(name, (votes.get(name) ?? 0) + 1);
-  const [[name, count] = ['', 0]] = [...votes].sort(([, left], [, right]) => right - left);
+/** What one sentinel says. */
+export interface Vote {
+  /** `host:port` */
+  readonly name: string;
+  /** Of the configuration that it speaks of; -1 where it does not tell. */
+  readonly epoch: number;
+}
+
+/** The name of the highest epoch, or the one that most say where not all tell theirs; and how many say so. */
+export function mostRecent(votes: readonly Vote[]): { readonly name: string; readonly count: number } {
+  const newest = votes.some(({ epoch }) => epoch < 0) ? -1 : Math.max(...votes.map(({ epoch }) => epoch));
+  const counts = new Map<string, number>();
+  for (const { name, epoch } of votes) if (newest < 0 || epoch === newest) counts.set(name, (counts.get(name) ?? 0) + 1);
+  const [[name, count] = ['', 0]] = [...counts].sort(([, left], [, right]) => right - left);
   return { name, count };
 }

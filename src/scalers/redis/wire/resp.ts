@@ -23,6 +23,19 @@ export class ErrorReply {
   }
 }
 
+export type Fields = ReadonlyMap<string, Reply>;
+
+/** A flat list of names and values as a map; anything else as an empty one. */
+export function fieldsOf(reply: Reply): Fields {
+  const fields = new Map<string, Reply>();
+  if (!Array.isArray(reply)) return fields;
+  for (let at = 0; at + 1 < reply.length; at += 2) {
+    const name: unknown = reply[at];
+    if (typeof name === 'string') fields.set(name, reply[at + 1] as Reply);
+  }
+  return fields;
+}
+
 export class ProtocolError extends Error {
   override readonly name = 'ProtocolError';
 }
