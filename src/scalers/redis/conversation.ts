@@ -28,8 +28,9 @@ export function createConversation(
   events: SamplerEvents,
   connect: (listener: NodeListener) => Topology,
 ): Conversation<RedisQuestion> {
-  const types = new LRUCache<string, string>({ max: MAX_REMEMBERED_KEYS });
-  const seenKeys = new LRUCache<string, true>({ max: MAX_REMEMBERED_KEYS });
+  // Counted by size: given a `max`, the cache takes the memory for all of it at once, for each broker.
+  const types = new LRUCache<string, string>({ maxSize: MAX_REMEMBERED_KEYS, sizeCalculation: () => 1 });
+  const seenKeys = new LRUCache<string, true>({ maxSize: MAX_REMEMBERED_KEYS, sizeCalculation: () => 1 });
   const closing = new AbortController();
   const sessions = createSessionCount(broker, events);
   let watchedQuestions = 0;

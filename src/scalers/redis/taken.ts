@@ -31,7 +31,7 @@ export function createTakenGuard(
   answered: (question: RedisQuestion, plan: Plan, results: ReadonlyMap<string, PartResult>) => Reading | undefined,
 ): TakenGuard {
   /** Messages of a question, waiting and held, when last told. */
-  const totals = new LRUCache<string, number>({ max: MAX_REMEMBERED_QUESTIONS });
+  const totals = new LRUCache<string, number>({ maxSize: MAX_REMEMBERED_QUESTIONS, sizeCalculation: () => 1 });
 
   async function readParts(parts: Iterable<Part>, signal: AbortSignal): Promise<Map<string, PartResult>> {
     const results = new Map<string, PartResult>();
