@@ -101,6 +101,7 @@ beforeAll(async () => {
     scaledObject('attacker', 'other-secret', metadata({ host: evilHost }), { name: 'reach' }),
     authentication('attacker', 'reach', fromSecret('login', 'username', 'password')),
     scaledObject('attacker', 'own-host', metadata({ host: evilHost }), cluster),
+    scaledObject('attacker', 'own-stream', metadata({ host: evilHost }), cluster),
     scaledObject('attacker', 'own-variable', metadata({ hostFromEnv: 'MINE' }), cluster),
     scaledObject('attacker', 'own-management', metadata({ management: `http://127.0.0.1:${evil.port}` }), {
       ...cluster,
@@ -282,6 +283,23 @@ describe('a caller who may speak to the scaler and write objects in his own name
     for (const method of ['GetMetrics', 'IsActive'] as const)
       expect(await ask(method, namespace, name, given)).toMatchObject({ code });
     expect([broker.connections, evil.connections]).toEqual([0, 0]);
+  });
+
+  it('is refused on a push stream too, which tells him nothing', async () => {
+    const trigger = scaler.client.trigger({
+      namespace: 'attacker',
+      name: 'own-stream',
+      metadata: metadata({ host: evilHost() }),
+    });
+    const stream = trigger.push();
+    const rows = z.array(z.object({ name: z.string(), error: z.object({ code: z.string() }).optional() }));
+    await until('the refusal', async () => {
+      const listed = rows.parse(await (await fetch(`http://${scaler.http}/api/triggers`)).json());
+      return listed.some(({ name, error }) => name === 'own-stream' && error?.code === 'NOT_ALLOWED');
+    });
+    expect(stream.states).toEqual([]);
+    expect([broker.connections, evil.connections]).toEqual([0, 0]);
+    stream.close();
   });
 
   it('is no hindrance to the victim, whose broker is spoken to', async () => {
