@@ -38,12 +38,7 @@ function rabbitmq(metadata: Readonly<Record<string, string>>, host: string | und
     lines.push('all matching queues are counted, however many; look-around is not supported');
   }
   if (metadata['operation'] === 'avg') lines.push('an average keeps its fraction: 3 messages in 4 queues are 0.75, not 0');
-  if (mode !== 'QueueLength') {
-    lines.push('rates are taken over rateWindow (30 s) from counters, not from single samples');
-    lines.push(
-      'a queue that has never carried a message has no rates, which is an error until the first one; KEDA takes it for 0',
-    );
-  }
+  if (mode !== 'QueueLength') lines.push('rates are taken over rateWindow (30 s) from counters, not from single samples');
   if (mode === 'PublishedToDeliveredRatio' || mode === 'ExpectedQueueConsumptionTime')
     lines.push(
       'without deliveries the metric is 0 without consumers, and the target with consumers; KEDA reports activationValue',

@@ -93,7 +93,12 @@ export function createViewer(sources: VhostSources, members: Members): Viewer {
 
   /** By HTTP alone, another list has its say on a zero that is not live, and where the totals list lacks the queue. */
   async function secondOpinion(queue: string, listed: View['listed']): Promise<View['listed']> {
-    if (!isListed(listed) || listed.kind === 'statistics') return listed;
+    if (!isListed(listed)) return listed;
+    if (listed.kind === 'statistics') {
+      if (listed.row.messages !== 0) return listed;
+      // Its row is kept, as only statistics have the rates.
+      return (await listedBy('totals', queue))?.row.messages === 0 ? { ...listed, agreed: 'totals' } : listed;
+    }
     if (listed.kind === 'prometheus') {
       if (listed.row.messages !== 0) return listed;
       const totals = await listedBy('totals', queue);
