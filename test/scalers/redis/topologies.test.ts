@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Redis } from 'ioredis';
+import { startRedis } from '../../bed/redis.ts';
 import { startRedisCluster, type RedisCluster } from '../../bed/redisCluster.ts';
 import { startSentinelSet, type SentinelSet } from '../../bed/redisSentinel.ts';
 import { startForwarder } from '../../bed/forwarder.ts';
@@ -14,6 +15,68 @@ beforeAll(() => {
   asker = createAsker();
 });
 afterAll(() => asker.close());
+
+/** The steps of KEDA's own end-to-end tests of lists and streams, from what Redis holds to what is told of it. */
+async function walkThrough(
+  base: Readonly<Record<string, string>>,
+  family: string,
+  call: (command: string, ...args: (string | number)[]) => Promise<unknown>,
+): Promise<void> {
+  const told = async (metadata: Readonly<Record<string, string>>): Promise<[number, boolean]> => {
+    const { decision } = await asker.ask({ ...base, ...metadata });
+    return [decision.value, decision.active];
+  };
+  const numbers = (count: number): string[] => Array.from({ length: count }, String);
+  const list = { scaler: family, listName: 'walk', listLength: '5', activationListLength: '10' };
+  await call('RPUSH', 'walk', ...numbers(5));
+  expect(await told(list)).toEqual([5, false]);
+  await call('RPUSH', 'walk', ...numbers(395));
+  expect(await told(list)).toEqual([400, true]);
+  await call('DEL', 'walk');
+  expect(await told(list)).toEqual([0, false]);
+
+  const add = async (count: number): Promise<void> => {
+    for (let index = 0; index < count; index++) await call('XADD', 'steps', '*', 'n', index);
+  };
+  const stream = { scaler: `${family}-streams`, stream: 'steps' };
+  const lag = { ...stream, consumerGroup: 'g', lagCount: '12', activationLagCount: '10' };
+  const pending = { ...stream, consumerGroup: 'g', pendingEntriesCount: '10' };
+  await call('XGROUP', 'CREATE', 'steps', 'g', '$', 'MKSTREAM');
+  await add(10);
+  expect([await told(lag), await told(pending), await told(stream)]).toEqual([
+    [10, false],
+    // Different from KEDA: unread entries wake, as nobody else would read them.
+    [0, true],
+    [10, true],
+  ]);
+  await add(1);
+  expect(await told(lag)).toEqual([11, true]);
+  await add(89);
+  expect([await told(lag), await told({ ...stream, streamLength: '10' })]).toEqual([
+    [100, true],
+    [100, true],
+  ]);
+  const [[, entries]] = (await call('XREADGROUP', 'GROUP', 'g', 'c', 'STREAMS', 'steps', '>')) as [[string, [string][]]];
+  // Different from KEDA: what is pending is work, also where the lag is counted.
+  expect([await told(lag), await told(pending)]).toEqual([
+    [100, true],
+    [100, true],
+  ]);
+  await call('XACK', 'steps', 'g', ...entries.map(([id]) => id));
+  expect([await told(lag), await told(pending)]).toEqual([
+    [0, false],
+    [0, false],
+  ]);
+}
+
+it('alone, lists and streams are told of as KEDA does, but for the differences', async () => {
+  const server = await startRedis();
+  try {
+    await walkThrough({ address: `127.0.0.1:${server.port}` }, 'redis', (command, ...args) => server.call(command, ...args));
+  } finally {
+    await server.close();
+  }
+});
 
 describe('under Sentinel', () => {
   let set: SentinelSet;
@@ -39,6 +102,11 @@ describe('under Sentinel', () => {
     expect(await asker.refusal({ ...base, sentinelMaster: 'nobody', listName: 'q' })).toMatchObject({
       code: 'BROKER_REPLY_INVALID',
     });
+  });
+
+  it('lists and streams are told of as KEDA does, but for the differences', async () => {
+    const primary = await set.primary();
+    await walkThrough(base, 'redis-sentinel', (command, ...args) => primary.call(command, ...args));
   });
 
   it('a NAT map leads to a primary that announces another network’s address', async () => {
@@ -101,6 +169,13 @@ describe('in a cluster', () => {
     await client.xadd('stream', '*', 'field', 'value');
     const stream = { ...base, scaler: 'redis-cluster-streams', stream: 'stream', consumerGroup: 'late', lagCount: '5' };
     expect((await asker.ask(stream)).decision).toMatchObject({ value: 1, active: true });
+  });
+
+  it('lists and streams are told of as KEDA does, but for the differences', async () => {
+    const [walk, steps] = [await cluster.ownerOf(slotOf('walk')), await cluster.ownerOf(slotOf('steps'))];
+    await walkThrough(base, 'redis-cluster', (command, ...args) =>
+      (command.startsWith('X') ? steps : walk).call(command, ...args),
+    );
   });
 
   it('a NAT map leads to nodes that announce ports which nobody reaches', async () => {
