@@ -202,9 +202,23 @@ describe('a queue that hangs', () => {
     });
     expect(await codes(['q', 'r'])).toEqual({ q: 1, r: 1 });
     answers = false;
+    const silentAt = performance.now();
     const unanswered = Object.values(await codes(names(20)));
     expect(unanswered.every((answer) => answer === 'QUEUE_DOWN' || answer === 'BROKER_TIMEOUT')).toBe(true);
     await until('the connection is given up', () => ended?.code === 'BROKER_TIMEOUT');
+    // 150 ms of silence, 600 ms without a channel, and what a busy machine adds.
+    expect(performance.now() - silentAt).toBeLessThan(2_000);
+  });
+
+  it('ends the connection after two heartbeats have been missed, while nobody asks anything', async () => {
+    await open({ heartbeatS: 1 });
+    const openedAt = performance.now();
+    await until('the connection is given up', () => ended?.code === 'BROKER_TIMEOUT');
+    const ms = performance.now() - openedAt;
+    expect(ms).toBeGreaterThan(1_900);
+    expect(ms).toBeLessThan(4_000);
+    expect(fake?.heartbeats).toBeGreaterThanOrEqual(2);
+    await until('the socket is closed', () => fake?.open === 0);
   });
 });
 

@@ -10,6 +10,8 @@ export interface FakeAmqp {
   readonly taken: number;
   /** Queue names asked for, in order. */
   readonly declared: readonly string[];
+  /** Heartbeats that came. */
+  readonly heartbeats: number;
   close(): Promise<void>;
 }
 
@@ -27,6 +29,8 @@ export interface FakeAmqpOptions {
   readonly onLogin?: (client: FakeClient) => void;
   /** In place of an answer of 1 message. Frames that come on a closed channel are not told. */
   readonly onDeclare?: (client: FakeClient, channel: number, queue: string) => void;
+  /** What the broker asks for; 60 where not given. It never sends one itself. */
+  readonly heartbeatS?: number;
   /** False leaves the opening of channels without an answer. */
   readonly opensChannels?: () => boolean;
 }
@@ -60,13 +64,14 @@ export const start = frame(0, 10, 10, Buffer.from([0, 9]), u32(0), long('PLAIN E
 export async function startFakeAmqp(options: FakeAmqpOptions = {}): Promise<FakeAmqp> {
   const sockets = new Set<Socket>();
   const declared: string[] = [];
+  let heartbeats = 0;
   let taken = 0;
   const server = createServer((socket) => {
     taken++;
     sockets.add(socket);
     socket.on('error', () => undefined).on('close', () => sockets.delete(socket));
     if (options.onConnection !== undefined) options.onConnection(socket);
-    else speak(socket, options, declared);
+    else speak(socket, options, declared, () => heartbeats++);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
@@ -78,6 +83,9 @@ export async function startFakeAmqp(options: FakeAmqpOptions = {}): Promise<Fake
       return taken;
     },
     declared,
+    get heartbeats() {
+      return heartbeats;
+    },
     async close() {
       for (const socket of sockets) socket.destroy();
       await new Promise((resolve) => server.close(resolve));
@@ -85,7 +93,7 @@ export async function startFakeAmqp(options: FakeAmqpOptions = {}): Promise<Fake
   };
 }
 
-function speak(socket: Socket, options: FakeAmqpOptions, declared: string[]): void {
+function speak(socket: Socket, options: FakeAmqpOptions, declared: string[], heartbeat: () => void): void {
   const closed = new Set<number>();
   const client: FakeClient = {
     socket,
@@ -115,6 +123,7 @@ function speak(socket: Socket, options: FakeAmqpOptions, declared: string[]): vo
       const payload = bytes.subarray(7, end - 1);
       bytes = bytes.subarray(end);
       if (isMethod) take(channel, payload);
+      else heartbeat();
     }
   });
 
@@ -125,7 +134,7 @@ function speak(socket: Socket, options: FakeAmqpOptions, declared: string[]): vo
     switch (method) {
       case '10.11':
         if (options.onLogin !== undefined) options.onLogin(client);
-        else client.send(0, 10, 30, Buffer.from([7, 255]), u32(131_072), Buffer.from([0, 60]));
+        else client.send(0, 10, 30, Buffer.from([7, 255]), u32(131_072), Buffer.from([0, options.heartbeatS ?? 60]));
         return;
       case '10.40':
         client.send(0, 10, 41, Buffer.from([0]));

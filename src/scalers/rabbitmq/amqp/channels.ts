@@ -2,9 +2,9 @@
  * Passive declares pipelined over a few channels of one connection. One queue that does not answer must never hold up the others,
  * and no answer may be given to another queue's question.
  */
-import { BrokerError, QueueError, type QueueScalerError } from '../../../errors.ts';
+import { BrokerError, type QueueScalerError } from '../../../errors.ts';
 import { encode, ProtocolError, type Method } from './frames.ts';
-import { declareFailed } from './refusals.ts';
+import { answeredForShard, declareFailed, noAnswer } from './refusals.ts';
 
 /** Channels for queues that are expected to answer. Measured: beyond four the broker's work falls no further. */
 const CHANNELS = 4;
@@ -126,9 +126,7 @@ export function createChannels({ vhost, label, timeoutMs, channelMax, write }: C
       answer(ask, { ready: method.ready, consumers: method.consumers, serviceMs, at });
       return;
     }
-    // The sharding plugin answers for one shard of the exchange of that name.
-    const message = `${ask.queue} is no queue but a sharded exchange (the broker answered for one shard); use shardedExchange`;
-    answer(ask, new QueueError('QUEUE_WRONG_TYPE', message));
+    answer(ask, answeredForShard(ask.queue));
   }
 
   function recovered(channel: Channel, queue: string): void {
@@ -212,21 +210,14 @@ export function createChannels({ vhost, label, timeoutMs, channelMax, write }: C
     silent.delete(head.queue);
     suspects.add(head.queue);
     stuckQueues.add(head.queue);
-    answer(head, noAnswer(head.queue));
+    answer(head, noAnswer(head.queue, timeoutMs));
   }
 
   /** Ends the waiting of what found no channel, as when more queues hang than there may be channels. */
   function dropOverdue(asks: readonly Ask[], now: number): Ask[] {
     const isOverdue = ({ askedAt }: Ask): boolean => now - askedAt > 2 * timeoutMs;
-    for (const ask of asks.filter(isOverdue)) answer(ask, noAnswer(ask.queue));
+    for (const ask of asks.filter(isOverdue)) answer(ask, noAnswer(ask.queue, timeoutMs));
     return asks.filter((ask) => !isOverdue(ask));
-  }
-
-  function noAnswer(queue: string): QueueError {
-    return new QueueError(
-      'QUEUE_DOWN',
-      `queue ${queue} has not answered within ${timeoutMs} ms: the node that holds it may hang`,
-    );
   }
 
   let pumpScheduled = false;
@@ -251,7 +242,7 @@ export function createChannels({ vhost, label, timeoutMs, channelMax, write }: C
         };
       }
       // The declare that hangs is still under way: another would only hang as well.
-      else if (stuckQueues.has(queue)) settle(noAnswer(queue));
+      else if (stuckQueues.has(queue)) settle(noAnswer(queue, timeoutMs));
       else {
         (suspects.has(queue) ? suspectBacklog : backlog).push({ queue, settle, askedAt: performance.now(), sentAt: 0 });
         schedulePump();

@@ -14,6 +14,17 @@ export function declareFailed(queue: string, vhost: string, code: number, text: 
   return new BrokerError('BROKER_BUSY', `queue ${queue}: ${code} ${text}`);
 }
 
+/** Of a declare without an answer. */
+export function noAnswer(queue: string, timeoutMs: number): QueueError {
+  return new QueueError('QUEUE_DOWN', `queue ${queue} has not answered within ${timeoutMs} ms: the node that holds it may hang`);
+}
+
+/** Of a declare whose answer names another queue: the sharding plugin answers for one shard of the exchange of that name. */
+export function answeredForShard(queue: string): QueueError {
+  const message = `${queue} is no queue but a sharded exchange (the broker answered for one shard); use shardedExchange`;
+  return new QueueError('QUEUE_WRONG_TYPE', message);
+}
+
 /** Of a connection that was closed by the broker, while logging in, opening the vhost, or later. */
 export function connectionClosed(label: string, phase: string, code: number, text: string): BrokerError {
   const message = `${label}: ${code} ${text}`;
