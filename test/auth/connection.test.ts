@@ -5,7 +5,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createApiClient, type ApiClient } from '../../src/auth/kubernetes/apiClient.ts';
 import { makeCertificates, type Certificates } from '../bed/certificates.ts';
 import { until } from '../bed/until.ts';
-import { kubeconfigOf, SCALER_TOKEN, startApiServer, type ApiServer } from './apiServer.ts';
+import { SCALER_TOKEN, startApiServer, type ApiServer } from './apiServer.ts';
+import { kubeconfigOf } from './kubeconfig.ts';
 import { secret } from './objects.ts';
 import { BASE_RBAC, rulesIn } from './rbac.ts';
 
