@@ -1,6 +1,7 @@
 /**
  * Passive declares pipelined over a few channels of one connection. One queue that does not answer must never hold up the others,
- * and no answer may be given to another queue's question.
+ * and no answer may be given to another queue's question. It is long because what waits on a channel, for how long, and what becomes of it
+ * when the channel ends are one state.
  */
 import { BrokerError, type QueueScalerError } from '../../../errors.ts';
 import { encode, ProtocolError, type Method } from './frames.ts';
