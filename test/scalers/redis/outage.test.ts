@@ -103,6 +103,20 @@ describe('watching', () => {
     stop();
   });
 
+  it('reads a key again that changed while it was being read, though the change was told before the reply', async () => {
+    let reads = 0;
+    const overtaking: FakeAnswer = (command, socket) => {
+      if (command[0] !== 'LLEN') return emptyPrimary(command, socket);
+      return reads++ === 0 ? '>2\r\n$10\r\ninvalidate\r\n*1\r\n$2\r\nq0\r\n:0\r\n' : ':1\r\n';
+    };
+    const fake = await fakeServer(overtaking);
+    const { samples, stop } = follow(open(), list(fake.address, 0));
+    // Far sooner than any poll.
+    await until('awake', () => samples.at(-1)?.decision.active === true, { deadlineMs: 4_000 });
+    expect(samples.map(({ decision }) => decision.value)).toEqual([0, 1]);
+    stop();
+  });
+
   it('by polling, where changes are not told, is bounded, and said in one reading as well as in the metrics', async () => {
     const refusing: FakeAnswer = (command, socket) =>
       command[0] === 'CLIENT' ? '-NOPERM this user has no permissions to run client|tracking\r\n' : emptyPrimary(command, socket);
