@@ -75,7 +75,7 @@ interface Channel {
   readonly id: number;
   readonly suspects: boolean;
   state: 'opening' | 'open' | 'stuck';
-  changedAt: number;
+  askedOpenAt: number;
   /** Declares sent and not yet answered, oldest first. */
   waiting: Ask[];
   repliedAt: number;
@@ -101,7 +101,7 @@ export function createChannels({ vhost, label, timeoutMs, channelMax, write }: C
       id: channels.size + 1,
       suspects: forSuspects,
       state: 'opening',
-      changedAt: now,
+      askedOpenAt: now,
       waiting: [],
       repliedAt: now,
     };
@@ -135,7 +135,6 @@ export function createChannels({ vhost, label, timeoutMs, channelMax, write }: C
     stuckQueues.delete(queue);
     silent.delete(queue);
     channel.state = 'open';
-    channel.changedAt = performance.now();
   }
 
   function channelClosed(channel: Channel, code: number, text: string): void {
@@ -150,7 +149,7 @@ export function createChannels({ vhost, label, timeoutMs, channelMax, write }: C
     for (const ask of rest.reverse()) if (ask.settle !== undefined) putBack(ask);
     write(Buffer.concat([encode.channelCloseOk(channel.id), encode.channelOpen(channel.id)]));
     channel.state = 'opening';
-    channel.changedAt = performance.now();
+    channel.askedOpenAt = performance.now();
   }
 
   function putBack(ask: Ask): void {
@@ -191,7 +190,6 @@ export function createChannels({ vhost, label, timeoutMs, channelMax, write }: C
   function bypass(channel: Channel, head: Ask): void {
     silent.set(head.queue, head);
     channel.state = 'stuck';
-    channel.changedAt = performance.now();
     for (const ask of channel.waiting.slice(1).reverse()) {
       if (ask.settle === undefined) continue;
       const { queue, settle, askedAt } = ask;
@@ -257,7 +255,7 @@ export function createChannels({ vhost, label, timeoutMs, channelMax, write }: C
         case 'channel.open-ok':
           if (channel.state !== 'opening') throw new ProtocolError('an opening of a channel that is open');
           channel.state = 'open';
-          channel.changedAt = channel.repliedAt = performance.now();
+          channel.repliedAt = performance.now();
           return;
         case 'channel.close':
           channelClosed(channel, method.code, method.text);
@@ -274,7 +272,7 @@ export function createChannels({ vhost, label, timeoutMs, channelMax, write }: C
 
     tick(now) {
       for (const channel of [...channels.values()]) {
-        if (channel.state === 'opening' && now - channel.changedAt > PROBE_MS) {
+        if (channel.state === 'opening' && now - channel.askedOpenAt > PROBE_MS) {
           return new BrokerError('BROKER_TIMEOUT', `${label}: the node does not answer`);
         }
         const head = channel.waiting[0];
