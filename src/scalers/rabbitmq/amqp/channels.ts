@@ -197,12 +197,9 @@ export function createChannels({ vhost, label, timeoutMs, channelMax, write }: C
       ask.settle = undefined;
       putBack({ queue, settle, askedAt, sentAt: 0 });
     }
-    if (channel.suspects) {
-      openChannel(true);
-      return;
-    }
-    const free = [...channels.values()].filter(({ state, suspects: forSuspects }) => state !== 'stuck' && !forSuspects).length;
-    for (let count = free; count < CAREFUL_CHANNELS; count++) openChannel(false);
+    const wanted = channel.suspects ? SUSPECT_CHANNELS : CAREFUL_CHANNELS;
+    const isFree = (each: Channel): boolean => each.state !== 'stuck' && each.suspects === channel.suspects;
+    for (let free = [...channels.values()].filter(isFree).length; free < wanted; free++) openChannel(channel.suspects);
   }
 
   function giveUp(head: Ask): void {
