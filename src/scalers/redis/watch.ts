@@ -129,7 +129,6 @@ export function createPartWatch(reader: Reader, remember: (part: Part, result: P
       return;
     }
     take(cell);
-    for (const { due } of all) for (const other of [...due]) if (other.state === 'idle') take(other);
   }
 
   function take(cell: Cell): void {
@@ -143,6 +142,9 @@ export function createPartWatch(reader: Reader, remember: (part: Part, result: P
   }
 
   function flush(): void {
+    // Only now: what changed in the same step may have been told behind what is queued.
+    for (const cell of [...queue])
+      for (const { due } of togetherOf(cell)) for (const other of [...due]) if (other.state === 'idle') take(other);
     const batch = new Map(queue.map((cell) => [cell.part.id, cell]));
     queue = [];
     if (closing.signal.aborted) return;
