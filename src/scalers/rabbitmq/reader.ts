@@ -80,13 +80,20 @@ export function createQuestionReader(sources: VhostSources): QuestionReader {
     };
   }
 
+  /** How many kinds of reader could tell the messages of a queue of this type. */
+  function availableFor(type: string | undefined): number {
+    if (sources.managementIsAbsent()) return 1;
+    // By HTTP alone there are two, but the totals list leaves streams out.
+    return declare === undefined && type === 'stream' ? 1 : 2;
+  }
+
   /** Throws unless every queue's zero counts. */
   function confirm(question: RabbitQuestion, parts: readonly Part[]): Set<string> {
     const notes = new Set<string>();
     const doubts: string[] = [];
-    const available = (declare === undefined ? 0 : 1) + (sources.managementIsAbsent() ? 0 : declare === undefined ? 2 : 1);
     for (const { queue, kinds } of parts) {
-      const verdict = zeros.zero(queue, { kinds, type: lists.typeOf(queue), available }, question.confirmZeroMs);
+      const type = lists.typeOf(queue);
+      const verdict = zeros.zero(queue, { kinds, type, available: availableFor(type) }, question.confirmZeroMs);
       if (verdict.confirmed) notes.add(verdict.note);
       else doubts.push(`queue ${queue}: ${verdict.why}`);
     }

@@ -29,6 +29,11 @@ function row(name: string, messages: number, more: Partial<Row> = {}): Row {
   return { name, type: 'classic', ...figures, counters: undefined, error: undefined, ...more };
 }
 
+/** The totals list names streams without figures. */
+function totalsOf(each: Row): Row {
+  return each.type === 'stream' ? { ...each, ready: undefined, unacknowledged: undefined, messages: undefined } : each;
+}
+
 function readerOf(amqp: boolean): (question: RabbitQuestion) => Promise<Reading> {
   const sources: VhostSources = {
     declare: amqp
@@ -41,7 +46,9 @@ function readerOf(amqp: boolean): (question: RabbitQuestion) => Promise<Reading>
     lists: {
       get(kind) {
         if (listFailure !== undefined) return Promise.reject(listFailure);
-        const rows = new Map([...listed].flatMap(([name, each]) => (each === undefined ? [] : [[name, each] as const])));
+        const rows = new Map(
+          [...listed].flatMap(([name, each]) => (each === undefined ? [] : [[name, totalsOf(each)] as const])),
+        );
         return Promise.resolve({ kind: kind === 'prometheus' ? 'totals' : kind, at: performance.now(), rows });
       },
       learnType: () => Promise.resolve(),
@@ -135,6 +142,13 @@ describe('a zero', () => {
     zeros.nodeEvent();
     nowMs += 14_000;
     expect(told(await read(queue))).toBe('ZERO_UNCONFIRMED');
+  });
+
+  it('of a stream by HTTP alone, of which only the statistics tell, counts once it has lasted', async () => {
+    const read = readerOf(false);
+    listed.set('q', row('q', 0, { type: 'stream' }));
+    for (nowMs = 0; nowMs < 11_000; nowMs += 2_500) expect(told(await read(queue))).toBe('ZERO_UNCONFIRMED');
+    expect(told(await read(queue))).toBe(0);
   });
 
   it('of a list alone does not count while AMQP is in trouble', async () => {
