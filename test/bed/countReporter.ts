@@ -1,5 +1,6 @@
 /**
- * Ends a test run with the plain line `N passed, N failed`; a test file that could not be loaded counts as one failure.
+ * Ends a test run with the plain line `N passed, N failed`; a test file that could not be loaded counts as one failure. What was
+ * skipped is told in a line of its own before.
  */
 import type { Reporter, SerializedError, TestModule } from 'vitest/node';
 
@@ -16,8 +17,8 @@ export default class CountReporter implements Reporter {
       }
       if (module.state() === 'failed' && counts.failed === before) counts.failed++;
     }
-    const skipped = counts.skipped > 0 ? `, ${counts.skipped} skipped` : '';
+    const skipped = counts.skipped > 0 ? `${counts.skipped} skipped\n` : '';
     // After the summary of the default reporter, which is written in the same tick.
-    setImmediate(() => process.stdout.write(`\n${counts.passed} passed, ${counts.failed} failed${skipped}\n`));
+    setImmediate(() => process.stdout.write(`\n${skipped}${counts.passed} passed, ${counts.failed} failed\n`));
   }
 }
