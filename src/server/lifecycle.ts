@@ -2,6 +2,7 @@
  * Starts the parts of a server in order and ends them in reverse, each within what is left of one grace period; a part that
  * fails to end must never keep the others from ending.
  */
+import { onAbort } from '../abort.ts';
 import type { Logger } from '../logger.ts';
 
 /** Longest shutdown, in ms; Kubernetes kills a pod after 30 s by default. */
@@ -42,20 +43,18 @@ const LAST_MS = 50;
 function endsInTime(ended: Promise<void>, overdue: AbortSignal): Promise<boolean> {
   return new Promise((resolve, reject) => {
     let timer: NodeJS.Timeout | undefined;
-    const late = (): void => {
+    const forget = onAbort(overdue, () => {
       timer = setTimeout(() => {
         resolve(false);
       }, LAST_MS);
-    };
-    if (overdue.aborted) late();
-    else overdue.addEventListener('abort', late, { once: true });
+    });
     ended
       .then(() => {
         resolve(true);
       }, reject)
       .finally(() => {
         clearTimeout(timer);
-        overdue.removeEventListener('abort', late);
+        forget();
       });
   });
 }

@@ -2,9 +2,9 @@ import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connect } from 'node:tls';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { LOCALHOST_EXTENSIONS, makeCertificates, type Certificates } from '../bed/certificates.ts';
+import { handshake } from '../bed/handshake.ts';
 import { createMemoryBroker } from '../bed/memoryScaler.ts';
 import { startScaler, type TestScaler } from '../bed/scaler.ts';
 import { until } from '../bed/until.ts';
@@ -14,6 +14,7 @@ const SERVED_WITHIN_MS = 5_000;
 /** Longer than two readings of the files are apart, so that what is unfinished is taken for settled, and refused. */
 const UNFINISHED_MS = 2_200;
 const HANDSHAKERS = 3;
+const HANDSHAKE_MS = 10_000;
 const HANDSHAKE_GAP_MS = 10;
 const CALL_GAP_MS = 10;
 
@@ -84,23 +85,6 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** Resolves to the serial number of the certificate that was shown; rejects if the handshake fails or the certificate is not believed. */
-function handshake(ca: Buffer): Promise<string> {
-  const [host, port] = scaler.grpc.split(':');
-  return new Promise((resolve, reject) => {
-    const socket = connect({ host, port: Number(port), ca, servername: 'localhost', ALPNProtocols: ['h2'] });
-    socket.setTimeout(10_000, () => socket.destroy(new Error('the handshake timed out')));
-    socket.once('error', reject);
-    socket.once('secureConnect', () => {
-      const { serialNumber } = socket.getPeerCertificate();
-      socket.once('close', () => {
-        resolve(serialNumber);
-      });
-      socket.end();
-    });
-  });
-}
-
 it(`serves ${ROTATIONS} certificates in turn, however their files come, and nobody notices`, async () => {
   const ca = readFileSync(made.ca);
   const keda = scaler.keda({ tls: { ca } });
@@ -111,7 +95,7 @@ it(`serves ${ROTATIONS} certificates in turn, however their files come, and nobo
   const failures: unknown[] = [];
   let handshakes = 0;
   let calls = 0;
-  let shown = await handshake(ca);
+  let shown = await handshake(scaler.grpc, { ca }, HANDSHAKE_MS);
   const state = { over: false };
   const forever = async (pauseMs: number, act: () => Promise<void>): Promise<void> => {
     while (!state.over) {
@@ -122,7 +106,7 @@ it(`serves ${ROTATIONS} certificates in turn, however their files come, and nobo
   const load = [
     ...Array.from({ length: HANDSHAKERS }, () =>
       forever(HANDSHAKE_GAP_MS, async () => {
-        shown = await handshake(ca);
+        shown = await handshake(scaler.grpc, { ca }, HANDSHAKE_MS);
         handshakes++;
       }),
     ),

@@ -1,12 +1,12 @@
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { connect } from 'node:tls';
 import { status, type ServiceError } from '@grpc/grpc-js';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { alternativeNames } from '../../src/server/certificates.ts';
 import { LOCALHOST_EXTENSIONS, makeCertificates, type Certificates, type KeyPair } from '../bed/certificates.ts';
+import { handshake } from '../bed/handshake.ts';
 import { createMemoryBroker } from '../bed/memoryScaler.ts';
 import { startScaler, type TestScaler } from '../bed/scaler.ts';
 import { until } from '../bed/until.ts';
@@ -43,22 +43,8 @@ async function failure(promise: Promise<unknown>): Promise<ServiceError> {
   );
 }
 
-/** A handshake; resolves to the serial number of the certificate that was shown. */
-function handshake(options: { readonly maxVersion?: 'TLSv1.1' } = {}): Promise<string> {
-  const [host, port] = scaler.grpc.split(':');
-  return new Promise((resolve, reject) => {
-    const socket = connect({ host, port: Number(port), ca: ca(), servername: 'localhost', ALPNProtocols: ['h2'], ...options });
-    socket.setTimeout(5_000, () => socket.destroy(new Error('handshake timed out')));
-    socket.once('error', reject);
-    socket.once('secureConnect', () => {
-      const { serialNumber } = socket.getPeerCertificate();
-      socket.once('close', () => {
-        resolve(serialNumber);
-      });
-      socket.end();
-    });
-  });
-}
+const HANDSHAKE_MS = 5_000;
+const shown = (): Promise<string> => handshake(scaler.grpc, { ca: ca() }, HANDSHAKE_MS);
 
 describe('TLS', () => {
   beforeAll(async () => {
@@ -77,8 +63,8 @@ describe('TLS', () => {
   });
 
   it('refuses versions before 1.2', async () => {
-    await expect(handshake({ maxVersion: 'TLSv1.1' })).rejects.toThrow();
-    expect(await handshake()).toMatch(/^[0-9A-F]+$/);
+    await expect(handshake(scaler.grpc, { ca: ca(), maxVersion: 'TLSv1.1' }, HANDSHAKE_MS)).rejects.toThrow();
+    expect(await shown()).toMatch(/^[0-9A-F]+$/);
   });
 
   it('follows a new pair though its files come one by one, half written, and in the wrong order; open connections stay', async () => {
@@ -89,15 +75,15 @@ describe('TLS', () => {
     await stream.next(false);
     for (const order of ['cert first', 'key first', 'half written'] as const) {
       const next = made.issue('next', 'localhost', LOCALHOST_EXTENSIONS);
-      const before = await handshake();
+      const before = await shown();
       if (order === 'key first') copyFileSync(next.key, served.key);
       else copyFileSync(next.cert, served.cert);
       if (order === 'half written') truncateSync(served.cert, 100);
       // Whatever lies there for longer than the files are read apart must not be served.
       const startedAt = performance.now();
-      while (performance.now() - startedAt < (order === 'cert first' ? 2_500 : 500)) expect(await handshake()).toBe(before);
+      while (performance.now() - startedAt < (order === 'cert first' ? 2_500 : 500)) expect(await shown()).toBe(before);
       use(next);
-      await until('the new certificate', async () => (await handshake()) !== before, { deadlineMs: 5_000 });
+      await until('the new certificate', async () => (await shown()) !== before, { deadlineMs: 5_000 });
     }
     expect(stream.ends).toEqual([]);
     broker.set('tls', 1);

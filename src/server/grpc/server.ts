@@ -3,6 +3,7 @@
  * end streams with OK, as KEDA waits longer and longer after any other end.
  */
 import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { onAbort } from '../../abort.ts';
 import type { Triggers } from '../../scalers/triggers.ts';
 import { listen } from '../address.ts';
 import type { Certificates } from '../certificates.ts';
@@ -121,14 +122,14 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
         server.forceShutdown();
         listener.drop();
       };
-      overdue.addEventListener('abort', drop, { once: true });
+      const forget = onAbort(overdue, drop);
       await new Promise<void>((resolve) => {
         // An error only says that a listener of grpc-js's own was never open.
         server.tryShutdown(() => {
           resolve();
         });
       });
-      overdue.removeEventListener('abort', drop);
+      forget();
       // Connections that never spoke are unknown to the server.
       drop();
       await stopped;

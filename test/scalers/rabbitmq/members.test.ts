@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { createMembers } from '../../../src/scalers/rabbitmq/members.ts';
-import { createQuestion, type RabbitQuestion, type Selection } from '../../../src/scalers/rabbitmq/question.ts';
 import type { Row, Rows } from '../../../src/scalers/rabbitmq/management.ts';
 import type { VhostSources } from '../../../src/scalers/rabbitmq/sources.ts';
+import { ask } from './asked.ts';
 
 const NODES = ['r1@localhost', 'r2@localhost', 'r3@localhost'];
 const SHARDS = NODES.map((node) => `sharding: orders - ${node} - 0`);
@@ -45,21 +45,6 @@ function membersOf(listed: Listed): ReturnType<typeof createMembers> {
     },
   };
   return createMembers(sources as VhostSources);
-}
-
-function ask(selection: Selection): RabbitQuestion {
-  return createQuestion({
-    vhost: '/',
-    selection,
-    operation: 'sum',
-    needs: 'messages',
-    missingIsZero: false,
-    confirmZeroMs: 11_000,
-    rateWindowMs: 30_000,
-    busyForMs: 600_000,
-    wakeBudget: 1000,
-    staleAfterMs: 15_000,
-  });
 }
 
 const shards = ask({ kind: 'shards', exchange: 'orders' });

@@ -3,11 +3,12 @@ import { BrokerError, QueueError, type QueueScalerError } from '../../../src/err
 import type { Reading } from '../../../src/scalers/reading.ts';
 import type { Declared } from '../../../src/scalers/rabbitmq/amqp/channels.ts';
 import type { Row } from '../../../src/scalers/rabbitmq/management.ts';
-import { createQuestion, type RabbitQuestion, type Selection } from '../../../src/scalers/rabbitmq/question.ts';
+import type { RabbitQuestion } from '../../../src/scalers/rabbitmq/question.ts';
 import { createRateTracker } from '../../../src/scalers/rabbitmq/rates.ts';
 import { createQuestionReader } from '../../../src/scalers/rabbitmq/reader.ts';
 import type { VhostSources } from '../../../src/scalers/rabbitmq/sources.ts';
 import { createZeros, type Zeros } from '../../../src/scalers/rabbitmq/zero.ts';
+import { ask } from './asked.ts';
 
 /** What the broker says of its queues by each road; a test changes them. */
 let listed: Map<string, Row | undefined>;
@@ -69,14 +70,6 @@ function readerOf(amqp: boolean): (question: RabbitQuestion) => Promise<Reading>
   };
   const reader = createQuestionReader(sources);
   return (question) => reader.read(question, 1);
-}
-
-function ask(selection: Selection, more: Partial<RabbitQuestion> = {}): RabbitQuestion {
-  return createQuestion({
-    ...{ vhost: '/', selection, operation: 'sum', needs: 'messages', missingIsZero: false, confirmZeroMs: 11_000 },
-    ...{ rateWindowMs: 30_000, busyForMs: 600_000, wakeBudget: 1000, staleAfterMs: 15_000 },
-    ...more,
-  });
 }
 
 const queue = ask({ kind: 'queue', name: 'q' });

@@ -1,9 +1,10 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import type { Rows } from '../../../src/scalers/rabbitmq/management.ts';
 import type { Members } from '../../../src/scalers/rabbitmq/members.ts';
-import { createQuestion, type RabbitQuestion } from '../../../src/scalers/rabbitmq/question.ts';
+import type { RabbitQuestion } from '../../../src/scalers/rabbitmq/question.ts';
 import type { VhostSources } from '../../../src/scalers/rabbitmq/sources.ts';
 import { createViewer, type View, type Viewer } from '../../../src/scalers/rabbitmq/views.ts';
+import { ask } from './asked.ts';
 
 /** How the management API answers; the passive declare always tells of 4 ready messages. */
 let list: () => Promise<Rows>;
@@ -30,18 +31,7 @@ afterEach(() => {
 });
 
 function question(name: string): RabbitQuestion {
-  return createQuestion({
-    vhost: '/',
-    selection: { kind: 'queue', name },
-    operation: 'sum',
-    needs: 'messages',
-    missingIsZero: false,
-    confirmZeroMs: 11_000,
-    rateWindowMs: 30_000,
-    busyForMs: 600_000,
-    wakeBudget: 1000,
-    staleAfterMs: 15_000,
-  });
+  return ask({ kind: 'queue', name });
 }
 
 function rows(names: readonly string[]): Rows {

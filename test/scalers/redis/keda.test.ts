@@ -3,40 +3,17 @@
  * and asserted as different.
  */
 import { describe, expect, it } from 'vitest';
-import { TriggerError } from '../../../src/errors.ts';
 import { scalerOf } from '../../../src/scalers/registry.ts';
-import type { Bound } from '../../../src/scalers/scaler.ts';
+import { bind, faults, minimal, type Words } from './bound.ts';
 
 const LISTS = ['redis', 'redis-sentinel', 'redis-cluster'];
 const STREAMS = ['redis-streams', 'redis-sentinel-streams', 'redis-cluster-streams'];
 
-type Words = Record<string, string>;
-
-function minimal(scaler: string): Words {
-  return {
-    scaler,
-    ...(scaler.endsWith('streams') ? { stream: 's' } : { listName: 'q' }),
-    ...(scaler.includes('sentinel') ? { sentinelMaster: 'mymaster' } : {}),
-  };
-}
 const without = (words: Words, name: string): Words => Object.fromEntries(Object.entries(words).filter(([key]) => key !== name));
 const reached = (scaler: string): Words => ({ ...minimal(scaler), address: 'a:1' });
 
-function bind(metadata: Words, authentication: Words = {}): Bound {
-  return scalerOf(metadata).bind(metadata, authentication);
-}
 /** Equal where everything that makes a conversation is: address, user, password, TLS, database. */
 const brokerOf = (metadata: Words, authentication: Words = {}): string => bind(metadata, authentication).broker.key;
-
-function faults(metadata: Words, authentication: Words = {}): string[] {
-  try {
-    bind(metadata, authentication);
-  } catch (thrown) {
-    if (thrown instanceof TriggerError) return thrown.faults.map(({ key }) => key);
-    throw thrown;
-  }
-  return [];
-}
 
 describe.each([...LISTS, ...STREAMS])('%s', (type) => {
   it('takes nothing at all for a fault of each key that is missing', () => {

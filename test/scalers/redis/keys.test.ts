@@ -1,33 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import fc from 'fast-check';
-import { TriggerError } from '../../../src/errors.ts';
 import { parseNames } from '../../../src/scalers/redis/names.ts';
 import { parseClusterNodes, slotOf, slotOwners } from '../../../src/scalers/redis/topology/slots.ts';
 import { scalerOf } from '../../../src/scalers/registry.ts';
-import type { Bound } from '../../../src/scalers/scaler.ts';
+import { bind, faults, minimal } from './bound.ts';
 
 const TYPES = ['redis', 'redis-sentinel', 'redis-cluster', 'redis-streams', 'redis-sentinel-streams', 'redis-cluster-streams'];
-
-/** What a trigger of that type needs beside its address. */
-function minimal(scaler: string): Record<string, string> {
-  return {
-    scaler,
-    ...(scaler.endsWith('streams') ? { stream: 's' } : { listName: 'q' }),
-    ...(scaler.includes('sentinel') ? { sentinelMaster: 'mymaster' } : {}),
-  };
-}
-function bind(metadata: Record<string, string>, authentication: Record<string, string> = {}): Bound {
-  return scalerOf(metadata).bind(metadata, authentication);
-}
-function faults(metadata: Record<string, string>, authentication: Record<string, string> = {}): string[] {
-  try {
-    bind(metadata, authentication);
-  } catch (thrown) {
-    if (thrown instanceof TriggerError) return thrown.faults.map(({ key }) => key);
-    throw thrown;
-  }
-  return [];
-}
 
 describe.each(TYPES)('%s', (type) => {
   it('finds its address under every name and at every place, the first one first', () => {
