@@ -9,16 +9,20 @@ import { createConversation } from './conversation.ts';
 import { decide, type Policy } from './decision.ts';
 import { createDeclarer } from './declarer.ts';
 import { createEndpoints } from './endpoints.ts';
-import { createHttpClient } from './http.ts';
+import { createHttpClient, type HttpClient, type HttpOptions } from './http.ts';
 import { DEFAULT_TARGET, keys, type Mode, type RabbitValues } from './keys.ts';
 import { authorizationOf, loginOf } from './login.ts';
-import { createManagement } from './management.ts';
+import { createManagement, type ManagementRoad } from './management.ts';
 import { createQuestion, type RabbitQuestion, type Selection } from './question.ts';
 import { checkRules } from './rules.ts';
 import type { TlsSettings } from './tls.ts';
 
 /** The broker answers a declare in about a millisecond, or hangs for 77 s; a trigger's `timeout` only shortens this. */
 const DECLARE_TIMEOUT_MS = 1_000;
+/** To each endpoint of the management API, at most. */
+const LIST_CONNECTIONS = 2;
+/** So many that a few queues of which the API has nothing to say for seconds leave room for the others. */
+const OTHER_CONNECTIONS = 4;
 
 export const rabbitmq = defineScaler({
   type: 'rabbitmq',
@@ -70,19 +74,20 @@ export const rabbitmq = defineScaler({
           (secret) => secret !== undefined,
         );
         const managementEndpoints = managementEndpointsOf(values, endpoints);
+        const authorization = authorizationOf(values, login);
+        const httpClient = (authorization: HttpOptions['authorization'], connections: number): HttpClient =>
+          createHttpClient({ authorization, tls, timeoutMs: values.timeout, connections, secrets });
+        const road = (to: readonly [Endpoint, ...Endpoint[]], connections: number): ManagementRoad => ({
+          http: httpClient(authorization, connections),
+          endpoints: createEndpoints(to),
+        });
         const management =
           managementEndpoints === undefined
             ? undefined
-            : createManagement(
-                createHttpClient({
-                  authorization: authorizationOf(values, login),
-                  tls,
-                  timeoutMs: values.timeout,
-                  connections: 2,
-                  secrets,
-                }),
-                createEndpoints(managementEndpoints),
-              );
+            : createManagement({
+                lists: road(managementEndpoints, LIST_CONNECTIONS),
+                others: road(managementEndpoints, OTHER_CONNECTIONS),
+              });
         const declarer = !isAmqp
           ? undefined
           : (onNodeEvent: () => void) =>
@@ -114,13 +119,7 @@ export const rabbitmq = defineScaler({
           metrics: {
             setting: values.prometheus,
             host: (managementEndpoints ?? endpoints)[0].host,
-            http: createHttpClient({
-              authorization: () => Promise.resolve(undefined),
-              tls,
-              timeoutMs: values.timeout,
-              connections: 1,
-              secrets,
-            }),
+            http: httpClient(() => Promise.resolve(undefined), 1),
           },
         });
       },

@@ -14,10 +14,11 @@ import type { VhostSources } from './sources.ts';
 /** Declares along with a list that is not live, up to so many queues a sweep: they cost less than a live list would. */
 const DECLARE_ALONG = 200;
 
-/** Beside a passive declare the management API is waited for so long, in ms; its answer then comes in time for a later question. */
+/** Where another reader can tell, a list is waited for so long, in ms; its answer then comes in time for a later question. */
 const LIST_PATIENCE_MS = 1_000;
 /** The same while an earlier answer is overdue. */
 const OVERDUE_PATIENCE_MS = 100;
+const LATE = Symbol('late');
 
 /** What a list or a single GET said of a queue. */
 export interface Listed {
@@ -61,20 +62,29 @@ export function createViewer(sources: VhostSources, members: Members): Viewer {
   }
 
   async function inTime(queue: string, listing: Promise<View['listed']>): Promise<View['listed']> {
-    const patienceMs = overdue > 0 ? OVERDUE_PATIENCE_MS : LIST_PATIENCE_MS;
+    const listed = await unlessLate(listing);
+    return listed === LATE
+      ? new BrokerError('BROKER_TIMEOUT', `queue ${queue}: the management API has not answered in time`)
+      : listed;
+  }
+
+  async function unlessLate<T>(answer: Promise<T>): Promise<T | typeof LATE> {
     let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<QueueScalerError>((resolve) => {
-      timer = setTimeout(() => {
-        overdue++;
-        const settled = (): void => {
-          overdue--;
-        };
-        listing.then(settled, settled);
-        resolve(new BrokerError('BROKER_TIMEOUT', `queue ${queue}: the management API has not answered within ${patienceMs} ms`));
-      }, patienceMs);
+    const late = new Promise<typeof LATE>((resolve) => {
+      timer = setTimeout(
+        () => {
+          overdue++;
+          const settled = (): void => {
+            overdue--;
+          };
+          answer.then(settled, settled);
+          resolve(LATE);
+        },
+        overdue > 0 ? OVERDUE_PATIENCE_MS : LIST_PATIENCE_MS,
+      );
     });
     try {
-      return await Promise.race([listing, late]);
+      return await Promise.race([answer, late]);
     } finally {
       clearTimeout(timer);
     }
@@ -124,7 +134,8 @@ export function createViewer(sources: VhostSources, members: Members): Viewer {
       prometheus,
     });
     try {
-      const listed = await listedBy(reader, queue);
+      const listed = await listedInTime(reader, queue);
+      if (listed === LATE) return (await listedBy('single', queue)) ?? notListed(queue);
       // Only by its type can a zero be believed at once, and metrics do not tell it.
       if (listed?.kind === 'prometheus' && listed.row.messages === 0) await lists.learnType(queue);
       // What one list lacks another answer may have: streams have no totals, and a new queue no line of metrics yet.
@@ -134,6 +145,18 @@ export function createViewer(sources: VhostSources, members: Members): Viewer {
       return (await listedBy('single', queue)) ?? notListed(queue);
     } catch (thrown) {
       return sources.managementIsAbsent() ? undefined : toQueueScalerError(thrown);
+    }
+  }
+
+  /** By HTTP alone, a list that another queue holds up must not hold up what the API can tell of this one. */
+  async function listedInTime(reader: BulkReader, queue: string): Promise<Listed | undefined | typeof LATE> {
+    if (declare !== undefined || reader === 'single') return listedBy(reader, queue);
+    try {
+      // Metrics have the totals list to stand in for them.
+      return await (reader === 'prometheus' ? listedBy(reader, queue) : unlessLate(listedBy(reader, queue)));
+    } catch (thrown) {
+      if (toQueueScalerError(thrown).code === 'BROKER_TIMEOUT') return LATE;
+      throw thrown;
     }
   }
 

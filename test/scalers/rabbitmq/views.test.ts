@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { BrokerError } from '../../../src/errors.ts';
 import type { Rows } from '../../../src/scalers/rabbitmq/management.ts';
 import type { Members } from '../../../src/scalers/rabbitmq/members.ts';
 import type { RabbitQuestion } from '../../../src/scalers/rabbitmq/question.ts';
@@ -12,8 +13,14 @@ let viewer: Viewer;
 
 beforeEach(() => {
   vi.useFakeTimers();
+  viewer = viewerOf({ declare: () => Promise.resolve({ ready: 4, consumers: 1, serviceMs: 1, at: performance.now() }) });
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+function viewerOf(more: Partial<VhostSources>): Viewer {
   const sources: Partial<VhostSources> = {
-    declare: () => Promise.resolve({ ready: 4, consumers: 1, serviceMs: 1, at: performance.now() }),
     prepare: () => Promise.resolve({ queues: 10, prometheus: false }),
     managementIsAbsent: () => false,
     isCalm: () => true,
@@ -23,20 +30,19 @@ beforeEach(() => {
       typeOf: () => undefined,
       size: 10,
     },
+    ...more,
   };
-  viewer = createViewer(sources as VhostSources, {} as Members);
-});
-afterEach(() => {
-  vi.useRealTimers();
-});
+  return createViewer(sources as VhostSources, {} as Members);
+}
 
 function question(name: string): RabbitQuestion {
   return ask({ kind: 'queue', name });
 }
 
+const ROW = { type: 'classic', ready: 4, unacknowledged: 2, messages: 6, consumers: 1, counters: undefined, error: undefined };
+
 function rows(names: readonly string[]): Rows {
-  const row = { type: 'classic', ready: 4, unacknowledged: 2, messages: 6, consumers: 1, counters: undefined, error: undefined };
-  return { kind: 'totals', at: performance.now(), rows: new Map(names.map((name) => [name, { name, ...row }])) };
+  return { kind: 'totals', at: performance.now(), rows: new Map(names.map((name) => [name, { name, ...ROW }])) };
 }
 
 /** What is said of a queue, and after how long, in ms. */
@@ -76,4 +82,24 @@ it('an answer that is late is waited for again once it has come', async () => {
   const { view, ms } = await timed('b');
   expect(view).toMatchObject({ listed: { row: { messages: 6 } } });
   expect(ms).toBeGreaterThanOrEqual(500);
+});
+
+it.each([
+  ['does not come', () => new Promise<Rows>(() => undefined)],
+  ['is given up as too late', () => Promise.reject(new BrokerError('BROKER_TIMEOUT', 'no answer'))],
+])('by HTTP alone, a queue is asked for by itself where the list %s', async (_, answer) => {
+  list = answer;
+  viewer = viewerOf({ declare: undefined, queue: (name) => Promise.resolve({ name, ...ROW, at: performance.now() }) });
+  const first = await timed('a');
+  expect(first.view).toMatchObject({ listed: { kind: 'statistics', row: { messages: 6 } } });
+  expect(first.ms).toBeLessThanOrEqual(1_000);
+  const second = await timed('b');
+  expect(second.view).toMatchObject({ listed: { kind: 'statistics', row: { messages: 6 } } });
+  expect(second.ms).toBeLessThanOrEqual(100);
+});
+
+it('by HTTP alone, a list that is refused is not asked around', async () => {
+  list = () => Promise.reject(new BrokerError('BROKER_FORBIDDEN', 'not yours'));
+  viewer = viewerOf({ declare: undefined, queue: () => Promise.reject(new Error('was asked')) });
+  expect((await timed('a')).view).toMatchObject({ listed: { code: 'BROKER_FORBIDDEN' } });
 });
