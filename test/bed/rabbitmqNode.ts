@@ -87,7 +87,7 @@ export interface RabbitNode {
   amqpsUrl(vhost?: string): string;
   httpsUrl(vhost?: string): string;
   /** One call of the management API, `path` behind `/api`; the parsed answer, or undefined where it has no body. Rejects for 4xx and 5xx. */
-  api(method: 'GET' | 'PUT' | 'POST' | 'DELETE', path: string, body?: unknown): Promise<unknown>;
+  api(method: 'GET' | 'PUT' | 'POST' | 'DELETE', path: string, body?: unknown, deadlineMs?: number): Promise<unknown>;
   /** Runs rabbitmqctl and gives what it prints. Takes a second or two: it is an Erlang VM of its own. */
   ctl(...args: string[]): Promise<string>;
   /** Orderly shutdown. */
@@ -239,7 +239,7 @@ export async function startNode(
     httpUrl: (vhost) => url('http', ports.management, vhost),
     amqpsUrl: (vhost) => url('amqps', ports.amqps, vhost),
     httpsUrl: (vhost) => url('https', ports.https, vhost),
-    async api(method, path, body) {
+    async api(method, path, body, deadlineMs = CTL_DEADLINE_MS) {
       const response = await fetch(`http://127.0.0.1:${ports.management}/api${path}`, {
         method,
         headers: {
@@ -247,7 +247,7 @@ export async function startNode(
           'content-type': 'application/json',
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        signal: AbortSignal.timeout(CTL_DEADLINE_MS),
+        signal: AbortSignal.timeout(deadlineMs),
       });
       const text = await response.text();
       if (!response.ok) throw new Error(`${method} /api${path} at ${name}: ${response.status} ${text}`);

@@ -1,6 +1,6 @@
 /**
- * Asks a trigger for its value and activity all the time, as KEDA does, while somebody breaks the broker under it, and keeps every
- * answer. It knows the truth, which does not change, and judges nothing itself.
+ * Asks a trigger for its value and activity all the time, as KEDA does, or the broker itself, while somebody breaks the broker, and
+ * keeps every answer. It knows the truth, which does not change, and judges nothing itself.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { KedaClient, TriggerSpec } from '../keda/client.ts';
@@ -51,28 +51,36 @@ export interface Witness {
 
 export function watchTrigger(name: string, client: KedaClient, spec: TriggerSpec, truth: number): Witness {
   const trigger = client.trigger(spec);
+  return watch(name, truth, async () => {
+    const reference = trigger.reference;
+    const [metric, activity] = await Promise.all([
+      client.call('GetMetrics', { scaledObjectRef: reference, metricName: 'any' }),
+      client.call('IsActive', reference),
+    ]);
+    return {
+      value: (metric as { metricValues: { metricValueFloat: number }[] }).metricValues[0]?.metricValueFloat,
+      active: (activity as { result: boolean }).result,
+    };
+  });
+}
+
+/** `tell` rejects with the reason where there is no answer. */
+export function watch(name: string, truth: number, tell: () => Promise<Pick<Answer, 'value' | 'active'>>): Witness {
   const answers: Answer[] = [];
   const stopped = new AbortController();
 
   async function ask(): Promise<Answer> {
     let turns = 0;
     const clock = setInterval(() => turns++, TURN_MS);
-    let value: number | undefined;
-    let active: boolean | undefined;
+    let told: Pick<Answer, 'value' | 'active'> = { value: undefined, active: undefined };
     let reason: string | undefined;
-    const reference = trigger.reference;
     try {
-      const [metric, activity] = await Promise.all([
-        client.call('GetMetrics', { scaledObjectRef: reference, metricName: 'any' }),
-        client.call('IsActive', reference),
-      ]);
-      value = (metric as { metricValues: { metricValueFloat: number }[] }).metricValues[0]?.metricValueFloat;
-      active = (activity as { result: boolean }).result;
+      told = await tell();
     } catch (thrown) {
       reason = thrown instanceof Error ? thrown.message : String(thrown);
     }
     clearInterval(clock);
-    return { at: performance.now(), tookMs: turns * TURN_MS, value, active, reason };
+    return { at: performance.now(), tookMs: turns * TURN_MS, ...told, reason };
   }
 
   const watching = (async () => {
