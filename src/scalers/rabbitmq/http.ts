@@ -28,9 +28,21 @@ export interface HttpClient {
   close(): Promise<void>;
 }
 
+/** Where the `Authorization` header comes from. */
+export interface Authorization {
+  /** The header's value; undefined sends none. */
+  header(): Promise<string | undefined>;
+  /** Whether a header that was just refused is given up for another. */
+  isStale(header: string | undefined): boolean;
+}
+
+export const fixedHeader = (header: string | undefined): Authorization => ({
+  header: () => Promise.resolve(header),
+  isStale: () => false,
+});
+
 export interface HttpOptions {
-  /** The value of the `Authorization` header; undefined sends none. */
-  readonly authorization: (signal: AbortSignal) => Promise<string | undefined>;
+  readonly authorization: Authorization;
   readonly tls: TlsSettings | undefined;
   /** Longest wait for one whole answer, in ms. */
   readonly timeoutMs: number;
@@ -40,7 +52,7 @@ export interface HttpOptions {
 }
 
 export function createHttpClient(options: HttpOptions): HttpClient {
-  const { timeoutMs, secrets } = options;
+  const { timeoutMs, secrets, authorization } = options;
   const agent = new Agent({
     connections: options.connections,
     keepAliveTimeout: KEEP_ALIVE_MS,
@@ -54,19 +66,24 @@ export function createHttpClient(options: HttpOptions): HttpClient {
     const subject = `HTTP at ${endpointLabel(endpoint)}`;
     // Bounds the answer as a whole: a body that drips passes every other timeout.
     const bounded = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
-    try {
-      const authorization = await options.authorization(bounded);
+    const send = async (header: string | undefined): Promise<{ readonly status: number; readonly body: string }> => {
       const response = await request(`${endpointLabel(endpoint)}${endpoint.path}${path}`, {
         dispatcher: agent,
         signal: bounded,
-        headers: { accept: '*/*', ...(authorization === undefined ? {} : { authorization }) },
+        headers: { accept: '*/*', ...(header === undefined ? {} : { authorization: header }) },
       });
-      const body = await readBody(response, subject);
+      return { status: response.statusCode, body: await readBody(response, subject) };
+    };
+    try {
+      const header = await authorization.header();
+      let answer = await send(header);
+      if (answer.status === 401 && authorization.isStale(header)) answer = await send(await authorization.header());
+      const { status, body } = answer;
       const at = performance.now();
-      if (response.statusCode === 200) return { status: 200, body, at };
+      if (status === 200) return { status, body, at };
       // Only the management API's own answer means that something is missing; a proxy has its own 404.
-      if (response.statusCode === 404 && isJson(body)) return { status: 404, body, at };
-      throw refusal(response.statusCode, body, subject);
+      if (status === 404 && isJson(body)) return { status, body, at };
+      throw refusal(status, body, subject);
     } catch (thrown) {
       throw describeNetworkError(thrown, subject);
     }

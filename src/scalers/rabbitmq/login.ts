@@ -4,6 +4,7 @@
  */
 import { Secret } from '../../auth/secret.ts';
 import type { RabbitValues } from './keys.ts';
+import { fixedHeader, type Authorization } from './http.ts';
 import { createOAuth } from './oauth.ts';
 
 /** RabbitMQ's own first user, which it lets in from its own host alone. */
@@ -28,8 +29,8 @@ export function loginOf(values: LoginValues): Login | undefined {
   return endpoint.scheme.startsWith('amqp') ? { user: DEFAULT_USER, password: new Secret(DEFAULT_USER) } : undefined;
 }
 
-/** The `Authorization` header for the management API. */
-export function authorizationOf(values: RabbitValues, login: Login | undefined): () => Promise<string | undefined> {
+/** For the management API. */
+export function authorizationOf(values: RabbitValues, login: Login | undefined): Authorization {
   const { oauthTokenURI, clientID, clientSecret } = values;
   if (oauthTokenURI !== undefined && clientID !== undefined && clientSecret !== undefined) {
     const settings = {
@@ -41,8 +42,7 @@ export function authorizationOf(values: RabbitValues, login: Login | undefined):
     };
     return createOAuth(settings, values.timeout);
   }
-  const header = basic(login);
-  return () => Promise.resolve(header);
+  return fixedHeader(basic(login));
 }
 
 function basic(login: Login | undefined): string | undefined {

@@ -1,16 +1,19 @@
 /**
- * OAuth2 client credentials (RFC 6749, 4.4) for the management API: gets a token, keeps it until shortly before it ends. The
- * client's secret goes to the token endpoint alone, and the token to the broker alone.
+ * OAuth2 client credentials (RFC 6749, 4.4) for the management API: gets a token, keeps it until shortly before it ends or
+ * the broker refuses it. The client's secret goes to the token endpoint alone, and the token to the broker alone.
  */
 import { request } from 'undici';
 import type { Secret } from '../../auth/secret.ts';
 import { BrokerError } from '../../errors.ts';
 import { describeNetworkError } from './failures.ts';
+import type { Authorization } from './http.ts';
 
 /** A token is renewed so long before it ends, in ms. */
 const MARGIN_MS = 10_000;
 /** The life of a token that does not tell how long it lives, in ms. */
 const DEFAULT_LIFE_MS = 60_000;
+/** A token refused within this time of its making was not withdrawn: another would fare no better, in ms. */
+const YOUNG_MS = 5_000;
 const MAX_TOKEN_BYTES = 65_536;
 
 export interface OAuthSettings {
@@ -22,9 +25,8 @@ export interface OAuthSettings {
   readonly parameters: readonly (readonly [string, string])[];
 }
 
-/** A source of `Authorization` headers. */
-export function createOAuth(settings: OAuthSettings, timeoutMs: number): () => Promise<string> {
-  let token: { readonly header: string; readonly endsAt: number } | undefined;
+export function createOAuth(settings: OAuthSettings, timeoutMs: number): Authorization {
+  let token: { readonly header: string; readonly hadAt: number; readonly endsAt: number } | undefined;
   let pending: Promise<string> | undefined;
 
   async function fetchToken(): Promise<string> {
@@ -56,16 +58,25 @@ export function createOAuth(settings: OAuthSettings, timeoutMs: number): () => P
     }
     const { accessToken, lifeMs } = parseToken(status, body, subject);
     const header = `Bearer ${accessToken}`;
-    token = { header, endsAt: performance.now() + lifeMs - Math.min(MARGIN_MS, lifeMs / 2) };
+    const hadAt = performance.now();
+    token = { header, hadAt, endsAt: hadAt + lifeMs - Math.min(MARGIN_MS, lifeMs / 2) };
     return header;
   }
 
-  return () => {
-    if (token !== undefined && performance.now() < token.endsAt) return Promise.resolve(token.header);
-    pending ??= fetchToken().finally(() => {
-      pending = undefined;
-    });
-    return pending;
+  return {
+    header() {
+      if (token !== undefined && performance.now() < token.endsAt) return Promise.resolve(token.header);
+      pending ??= fetchToken().finally(() => {
+        pending = undefined;
+      });
+      return pending;
+    },
+    isStale(header) {
+      if (token === undefined || token.header !== header) return true;
+      if (performance.now() - token.hadAt < YOUNG_MS) return false;
+      token = undefined;
+      return true;
+    },
   };
 }
 

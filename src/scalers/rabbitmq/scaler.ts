@@ -9,7 +9,7 @@ import { createConversation } from './conversation.ts';
 import { decide, type Policy } from './decision.ts';
 import { createDeclarer } from './declarer.ts';
 import { createEndpoints } from './endpoints.ts';
-import { createHttpClient, type HttpClient, type HttpOptions } from './http.ts';
+import { createHttpClient, fixedHeader, type Authorization, type HttpClient } from './http.ts';
 import { DEFAULT_TARGET, keys, type Mode, type RabbitValues } from './keys.ts';
 import { authorizationOf, loginOf } from './login.ts';
 import { createManagement, type ManagementRoad } from './management.ts';
@@ -74,11 +74,11 @@ export const rabbitmq = defineScaler({
           (secret) => secret !== undefined,
         );
         const managementEndpoints = managementEndpointsOf(values, endpoints);
-        const authorization = authorizationOf(values, login);
-        const httpClient = (authorization: HttpOptions['authorization'], connections: number): HttpClient =>
+        const managementAuthorization = authorizationOf(values, login);
+        const httpClient = (authorization: Authorization, connections: number): HttpClient =>
           createHttpClient({ authorization, tls, timeoutMs: values.timeout, connections, secrets });
         const road = (to: readonly [Endpoint, ...Endpoint[]], connections: number): ManagementRoad => ({
-          http: httpClient(authorization, connections),
+          http: httpClient(managementAuthorization, connections),
           endpoints: createEndpoints(to),
         });
         const management =
@@ -119,7 +119,7 @@ export const rabbitmq = defineScaler({
           metrics: {
             setting: values.prometheus,
             host: (managementEndpoints ?? endpoints)[0].host,
-            http: httpClient(() => Promise.resolve(undefined), 1),
+            http: httpClient(fixedHeader(undefined), 1),
           },
         });
       },

@@ -23,6 +23,8 @@ let issuer: Server;
 let forms: URLSearchParams[];
 /** How long a token lives, in s. */
 let lifeS: number;
+/** How long the broker takes a token, in s, whatever the issuer says. */
+let takenS: number;
 /** What the next token allows; false refuses the client. */
 let grants: readonly string[] | false;
 
@@ -62,7 +64,7 @@ afterAll(async () => {
 });
 beforeEach(() => {
   forms = [];
-  lifeS = 300;
+  lifeS = takenS = 300;
   grants = ['rabbitmq.tag:monitoring', 'rabbitmq.read:*/*', 'rabbitmq.configure:*/*'];
 });
 
@@ -75,7 +77,7 @@ async function takeForm(request: IncomingMessage): Promise<URLSearchParams> {
 function token(scope: readonly string[]): string {
   const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
   const now = Math.floor(Date.now() / 1000);
-  const signed = `${part({ alg: 'RS256', typ: 'JWT', kid: 'issuer' })}.${part({ aud: 'rabbitmq', client_id: 'scaler', iat: now, exp: now + 300, scope })}`;
+  const signed = `${part({ alg: 'RS256', typ: 'JWT', kid: 'issuer' })}.${part({ aud: 'rabbitmq', client_id: 'scaler', iat: now, exp: now + takenS, scope })}`;
   return `${signed}.${createSign('RSA-SHA256').update(signed).sign(privateKey, 'base64url')}`;
 }
 
@@ -135,6 +137,38 @@ it('one token answers until shortly before it ends, then it is renewed', async (
     expect(forms).toHaveLength(1);
     await expect.poll(async () => (await reader.read()).known && forms.length, { timeout: 10_000, interval: 100 }).toBe(2);
     expect(performance.now() - startedAt).toBeGreaterThan(1_400);
+  } finally {
+    await reader.close();
+  }
+});
+
+it('a token that the broker takes no longer is given up for another, and no reading is lost', async () => {
+  takenS = 6;
+  const reader = open();
+  const unknown: Reading[] = [];
+  try {
+    await expect
+      .poll(
+        async () => {
+          const reading = await reader.read();
+          if (!reading.known || reading.since !== undefined) unknown.push(reading);
+          return forms.length;
+        },
+        { timeout: 15_000, interval: 200 },
+      )
+      .toBe(2);
+    expect(unknown).toEqual([]);
+  } finally {
+    await reader.close();
+  }
+});
+
+it('a token that the broker never takes is not asked for again and again', async () => {
+  takenS = -60;
+  const reader = open();
+  try {
+    for (let time = 0; time < 5; time++) expect(await reader.read()).toMatchObject({ known: false });
+    expect(forms).toHaveLength(1);
   } finally {
     await reader.close();
   }
