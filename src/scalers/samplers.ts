@@ -5,11 +5,15 @@ import type { SamplerEvents } from './events.ts';
 import { createSampler, type Sampler } from './sampler.ts';
 import type { Bound } from './scaler.ts';
 
+type Origin = Pick<Bound, 'broker' | 'open'>;
+
 /** A conversation that nobody has used for so long is closed; above KEDA's usual polling intervals, so that it lives between polls. */
 export const IDLE_CLOSE_MS = 120_000;
 
 export interface Samplers {
-  of(bound: Pick<Bound, 'broker' | 'open'>): Sampler;
+  of(origin: Origin): Sampler;
+  /** The same trigger, with the broker's identity and opening that all its triggers share: ten thousand need no copy each. */
+  shared(bound: Bound): Bound;
   /** The samplers that live now. */
   all(): readonly Sampler[];
   /** Closes all; the pool makes no new one afterwards. */
@@ -17,13 +21,13 @@ export interface Samplers {
 }
 
 export function createSamplers(events: SamplerEvents, idleCloseMs = IDLE_CLOSE_MS): Samplers {
-  const samplers = new Map<string, Sampler>();
+  const samplers = new Map<string, { readonly sampler: Sampler; readonly origin: Origin }>();
   const closings = new Set<Promise<void>>();
   const timer = setInterval(closeIdle, Math.max(50, idleCloseMs / 4));
   timer.unref();
 
   function closeIdle(): void {
-    for (const [key, sampler] of samplers) {
+    for (const [key, { sampler }] of samplers) {
       sampler.prune();
       if (sampler.idleMs() > idleCloseMs) {
         samplers.delete(key);
@@ -37,19 +41,22 @@ export function createSamplers(events: SamplerEvents, idleCloseMs = IDLE_CLOSE_M
     closings.add(closing);
   }
 
+  function find({ broker, open }: Origin): { readonly sampler: Sampler; readonly origin: Origin } {
+    let found = samplers.get(broker.key);
+    if (found === undefined) {
+      found = { sampler: createSampler(broker, () => open(events), events), origin: { broker, open } };
+      samplers.set(broker.key, found);
+    }
+    return found;
+  }
+
   return {
-    of({ broker, open }) {
-      let sampler = samplers.get(broker.key);
-      if (sampler === undefined) {
-        sampler = createSampler(broker, () => open(events), events);
-        samplers.set(broker.key, sampler);
-      }
-      return sampler;
-    },
-    all: () => [...samplers.values()],
+    of: (origin) => find(origin).sampler,
+    shared: (bound) => ({ ...bound, ...find(bound).origin }),
+    all: () => [...samplers.values()].map(({ sampler }) => sampler),
     async close() {
       clearInterval(timer);
-      for (const sampler of samplers.values()) shut(sampler);
+      for (const { sampler } of samplers.values()) shut(sampler);
       await Promise.allSettled(closings);
     },
   };

@@ -146,7 +146,7 @@ function createTrigger(
 
   async function bind(signal: AbortSignal): Promise<Bound> {
     const { parameters, version } = await credentials.resolve(reference, signal);
-    if (bound?.version !== version) bound = { version, bound: scaler.bind(reference.metadata, parameters) };
+    if (bound?.version !== version) bound = { version, bound: samplers.shared(scaler.bind(reference.metadata, parameters)) };
     return bound.bound;
   }
 

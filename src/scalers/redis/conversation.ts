@@ -112,7 +112,8 @@ export function createConversation(
     }
     await reader.read(
       parts.values(),
-      (part, result) => {
+      (part, result, session) => {
+        if (session !== undefined) watch.answered(session);
         remember(part, result);
         results.set(part.id, result);
         for (const each of askers.get(part.id) ?? []) {

@@ -46,15 +46,29 @@ const LENGTH_COMMANDS: Readonly<Record<string, string>> = { list: 'LLEN', set: '
  * list: only then is the type asked for.
  */
 export function countPart(key: string): Part {
-  const count = (command: string, memory: TypeMemory, retyped: boolean): Step => ({
+  return {
+    id: `count ${key}`,
+    key,
+    changesAreTold: true,
+    first: (memory) => count(key, LENGTH_COMMANDS[memory.get(key) ?? 'list'] ?? 'LLEN', memory, false),
+  };
+}
+
+function count(key: string, command: string, memory: TypeMemory, retyped: boolean): Step {
+  return {
     commands: [[command, key]],
-    then(replies, where) {
-      const [reply = null] = replies;
-      if (reply instanceof ErrorReply && reply.code === 'WRONGTYPE' && !retyped) return askType(memory);
-      return readCount(reply, command, where);
+    then([reply = null], where) {
+      if (reply instanceof ErrorReply && reply.code === 'WRONGTYPE' && !retyped) return askType(key, memory);
+      const value = countOf(reply, where, `${command} ${key}`);
+      return typeof value === 'number'
+        ? { value: { reader: command, measures: { length: value }, exists: value > 0 } }
+        : { error: value };
     },
-  });
-  const askType = (memory: TypeMemory): Step => ({
+  };
+}
+
+function askType(key: string, memory: TypeMemory): Step {
+  return {
     commands: [['TYPE', key]],
     then([reply = null], where) {
       if (reply instanceof ErrorReply) return { error: replyError(reply, where, `TYPE ${key}`) };
@@ -69,20 +83,8 @@ export function countPart(key: string): Part {
         };
       }
       memory.set(key, reply);
-      return count(command, memory, true);
+      return count(key, command, memory, true);
     },
-  });
-  const readCount = (reply: Reply, command: string, where: string): PartResult => {
-    const value = countOf(reply, where, `${command} ${key}`);
-    return typeof value === 'number'
-      ? { value: { reader: command, measures: { length: value }, exists: value > 0 } }
-      : { error: value };
-  };
-  return {
-    id: `count ${key}`,
-    key,
-    changesAreTold: true,
-    first: (memory) => count(LENGTH_COMMANDS[memory.get(key) ?? 'list'] ?? 'LLEN', memory, false),
   };
 }
 

@@ -46,6 +46,8 @@ export interface PartWatch {
   result(partId: string): PartResult | undefined;
   /** Whether what was read last of this key is still so: the server, heard of just now, would have told of a change and has not. */
   stands(key: string): boolean;
+  /** A session has answered somebody: what it had to tell of changes before, it has told. */
+  answered(session: Session): void;
   /** What a node tells. */
   invalidated(keys: readonly string[] | null): void;
   /** A session has ended: what it read may be so no longer, and nobody tells. */
@@ -220,8 +222,9 @@ export function createPartWatch(reader: Reader, remember: (part: Part, result: P
   function tick(): void {
     const now = performance.now();
     let visits = Math.ceil((cells.size * TICK_MS) / UNTRACKED_POLL_MS);
-    // Polls that only make sure are spread, so that they never hold up a wake-up.
-    let safety = Math.ceil((cells.size * TICK_MS) / GROUP_POLL_MS) * 2;
+    // Polls that only make sure are spread, also those of keys that came all at once, so that they never hold up a wake-up.
+    let safety = Math.ceil((cells.size * TICK_MS) / SAFETY_POLL_MS) * 2;
+    let groups = Math.ceil((cells.size * TICK_MS) / GROUP_POLL_MS) * 2;
     let untracked = (MOST_UNTRACKED_PER_S * TICK_MS) / 1_000;
     failedBudget = Math.min(MOST_FAILED_PER_S, failedBudget + (MOST_FAILED_PER_S * TICK_MS) / 1_000);
     while (visits-- > 0 && untracked > 0) {
@@ -239,7 +242,7 @@ export function createPartWatch(reader: Reader, remember: (part: Part, result: P
         if (failedBudget < 1) continue;
         failedBudget--;
       } else if (due === UNTRACKED_POLL_MS) untracked--;
-      else if (safety-- <= 0) continue;
+      else if (due === SAFETY_POLL_MS ? safety-- <= 0 : groups-- <= 0) continue;
       enqueue(cell);
     }
   }
@@ -299,6 +302,9 @@ export function createPartWatch(reader: Reader, remember: (part: Part, result: P
         if (!isTracked(cell) || now - (heardAt.get(session) ?? -Infinity) > VOUCHED_MS) return false;
       }
       return true;
+    },
+    answered(session) {
+      heardAt.set(session, performance.now());
     },
     invalidated(keys) {
       if (keys === null) for (const cell of cells.values()) touch(cell);

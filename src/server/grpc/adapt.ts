@@ -126,6 +126,8 @@ export function createAdapter<About extends Subject>(options: AdapterOptions<Abo
       waiting++;
       const controller = (abort = new AbortController());
       call.on('cancelled', () => {
+        // Also told of calls that have been answered.
+        if (!open) return;
         const error = new ProcessError('CALL_CANCELLED', 'the caller went away');
         controller.abort(error);
         finish(error);

@@ -6,10 +6,8 @@ import type { QueueScalerError } from '../../../errors.ts';
 import { explainSample, troubleOf, type Explanation, type Trouble } from '../../../scalers/explanation.ts';
 import type { Measures } from '../../../scalers/reading.ts';
 import type { Sample, Trigger, TriggerObserver } from '../../../scalers/triggers.ts';
+import { figureAt, noted, STEP_MS, STEPS, type Course, type Figures, type Series } from './course.ts';
 
-/** Width of one step of the course. */
-export const STEP_MS = 30_000;
-export const STEPS = 120;
 /** Steps of the course that make one point of the list's small curves. */
 const STEPS_A_POINT = 5;
 /** Heights of those curves' points, from nothing to the highest. */
@@ -68,27 +66,15 @@ export interface History extends TriggerObserver {
 
 interface Entry {
   readonly id: string;
-  sample?: Sample;
-  trouble?: Trouble;
+  sample: Sample | undefined;
+  trouble: Trouble | undefined;
   /** Of the last error, also after it has passed. */
-  error?: { code: string; since: number };
+  error: { readonly code: string; readonly since: number } | undefined;
   wakes: number;
   at: number;
   /** Made with the first figures. */
-  course?: Course;
+  course: Course | undefined;
 }
-
-/** Figures by step, counted from 1970 and modulo {@link STEPS}; NaN where nothing is known. */
-interface Course {
-  readonly value: Float32Array;
-  readonly waiting: Float32Array;
-  readonly held: Float32Array;
-  /** Of the last figures. */
-  step: number;
-}
-
-const SERIES = ['value', 'waiting', 'held'] as const;
-type Series = (typeof SERIES)[number];
 
 export function createHistory(now: () => number = Date.now): History {
   const entries = new WeakMap<Trigger, Entry>();
@@ -104,38 +90,28 @@ export function createHistory(now: () => number = Date.now): History {
       ordinals.set(base, ordinal);
       entry = {
         id: ordinal === 1 ? base : `${base}~${ordinal}`,
+        sample: undefined,
+        trouble: undefined,
+        error: undefined,
         wakes: 0,
         at: now(),
+        course: undefined,
       };
       entries.set(trigger, entry);
     }
     return entry;
   }
 
-  function note(entry: Entry, figures: Readonly<Partial<Record<Series, number>>>): void {
-    const step = Math.floor(now() / STEP_MS);
-    const empty = (): Float32Array => new Float32Array(STEPS).fill(Number.NaN);
-    const course = (entry.course ??= { value: empty(), waiting: empty(), held: empty(), step });
-    // Steps in which nothing was said stay empty.
-    for (let skipped = Math.max(course.step + 1, step - STEPS + 1); skipped <= step; skipped++)
-      for (const series of SERIES) course[series][skipped % STEPS] = Number.NaN;
-    course.step = step;
-    const at = step % STEPS;
-    for (const series of SERIES) {
-      const figure = figures[series];
-      if (figure !== undefined) course[series][at] = larger(course[series][at], figure);
-    }
+  function note(entry: Entry, figures: Figures): void {
+    entry.course = noted(entry.course, Math.floor(now() / STEP_MS), figures);
   }
 
   /** One series of the last hour, oldest first. */
   function hourOf({ course }: Entry, series: Series): (number | null)[] {
     const last = Math.floor(now() / STEP_MS);
-    return Array.from({ length: STEPS }, (_, index) => {
-      const step = last - STEPS + 1 + index;
-      const told = course !== undefined && step <= course.step && step > course.step - STEPS;
-      const figure = told ? course[series][step % STEPS] : undefined;
-      return figure === undefined || Number.isNaN(figure) ? null : figure;
-    });
+    return Array.from({ length: STEPS }, (_, index) =>
+      course === undefined ? null : (figureAt(course, series, last - STEPS + 1 + index) ?? null),
+    );
   }
 
   function curveOf(entry: Entry): Curve | undefined {
@@ -161,7 +137,7 @@ export function createHistory(now: () => number = Date.now): History {
       entry.sample = sample;
       entry.at = now();
       const { since } = sample.reading;
-      if (since === undefined) delete entry.trouble;
+      if (since === undefined) entry.trouble = undefined;
       else remember(entry, since);
       const { measures } = sample.reading;
       const [waiting, held] = [depthIn(measures), heldIn(measures)];
@@ -177,7 +153,7 @@ export function createHistory(now: () => number = Date.now): History {
       const entry = entryOf(trigger);
       entry.at = now();
       remember(entry, error);
-      delete entry.sample;
+      entry.sample = undefined;
       changed(trigger);
     },
 
@@ -245,10 +221,6 @@ function pointsOf(hour: readonly (number | null)[]): (number | null)[] {
     const known = hour.slice(point * STEPS_A_POINT, (point + 1) * STEPS_A_POINT).filter((figure) => figure !== null);
     return known.length === 0 ? null : Math.max(...known);
   });
-}
-
-function larger(left: number | undefined, right: number): number {
-  return left === undefined || Number.isNaN(left) ? right : Math.max(left, right);
 }
 
 function depthIn({ ready, lag, length, messages }: Measures): number | undefined {
