@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { figureAt, noted, STEPS, type Course, type Figures } from '../../../src/server/http/page/course.ts';
+import { figureAt, noted, STEPS, type Course } from '../../../src/server/http/page/course.ts';
 
 const SERIES = ['value', 'waiting', 'held'] as const;
 /** Whole numbers, which are kept exactly. */
@@ -16,7 +16,7 @@ test('a course tells each step’s highest figures of the last hour, and nothing
       let step = 60_000_000;
       for (const [steps, said] of notes) {
         step += steps;
-        course = noted(course, step, said as Figures);
+        course = noted(course, step, said);
         const known = highest.get(step) ?? {};
         for (const [series, figure] of Object.entries(said)) known[series] = Math.max(known[series] ?? 0, figure);
         highest.set(step, known);
