@@ -7,6 +7,7 @@ import type { TlsSettings } from './tls.ts';
 import { scrub, type Secret } from '../../auth/secret.ts';
 import { BrokerError, type QueueScalerError } from '../../errors.ts';
 import { endpointLabel, type Endpoint } from './address.ts';
+import { BERT, jsonOfBert } from './bert.ts';
 import { describeNetworkError } from './failures.ts';
 
 /** Largest answer taken, in bytes: a totals list of 100 000 queues has 10 MB. */
@@ -17,6 +18,7 @@ const MAX_QUOTED = 200;
 
 export interface HttpAnswer {
   readonly status: 200 | 404;
+  /** As it came, but for BERT, which is given as JSON. */
   readonly body: string;
   /** When the answer was complete, in ms of `performance.now()`. */
   readonly at: number;
@@ -43,6 +45,8 @@ export const fixedHeader = (header: string | undefined): Authorization => ({
 
 export interface HttpOptions {
   readonly authorization: Authorization;
+  /** The value of the `Accept` header. */
+  readonly accept: string;
   readonly tls: TlsSettings | undefined;
   /** Longest wait for one whole answer, in ms. */
   readonly timeoutMs: number;
@@ -70,9 +74,11 @@ export function createHttpClient(options: HttpOptions): HttpClient {
       const response = await request(`${endpointLabel(endpoint)}${endpoint.path}${path}`, {
         dispatcher: agent,
         signal: bounded,
-        headers: { accept: '*/*', ...(header === undefined ? {} : { authorization: header }) },
+        headers: { accept: options.accept, ...(header === undefined ? {} : { authorization: header }) },
       });
-      return { status: response.statusCode, body: await readBody(response, subject) };
+      const bytes = await readBody(response, subject);
+      const body = response.headers['content-type'] === BERT ? readBert(bytes, subject) : bytes.toString('utf8');
+      return { status: response.statusCode, body };
     };
     try {
       const header = await authorization.header();
@@ -108,7 +114,7 @@ export function createHttpClient(options: HttpOptions): HttpClient {
   };
 }
 
-async function readBody(response: Dispatcher.ResponseData, subject: string): Promise<string> {
+async function readBody(response: Dispatcher.ResponseData, subject: string): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of response.body as AsyncIterable<Buffer>) {
@@ -118,7 +124,15 @@ async function readBody(response: Dispatcher.ResponseData, subject: string): Pro
       throw new BrokerError('BROKER_REPLY_INVALID', `${subject} sent more than ${MAX_BODY_BYTES} bytes`);
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return Buffer.concat(chunks);
+}
+
+function readBert(bytes: Buffer, subject: string): string {
+  try {
+    return jsonOfBert(bytes, MAX_BODY_BYTES);
+  } catch (cause) {
+    throw new BrokerError('BROKER_REPLY_INVALID', `${subject} sent BERT that cannot be read`, { cause });
+  }
 }
 
 function isJson(body: string): boolean {

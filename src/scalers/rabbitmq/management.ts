@@ -4,6 +4,7 @@
  */
 import { BrokerError, QueueError, type QueueScalerError } from '../../errors.ts';
 import type { Endpoint } from './address.ts';
+import { BERT } from './bert.ts';
 import type { Endpoints } from './endpoints.ts';
 import type { HttpAnswer, HttpClient } from './http.ts';
 
@@ -63,6 +64,9 @@ export interface Management {
   queue(vhost: string, name: string, signal: AbortSignal): Promise<(Row & { readonly at: number }) | undefined>;
   close(): Promise<void>;
 }
+
+/** What the management API is to answer in: the form that costs the broker least, or JSON, as a proxy or another version may. */
+export const MANAGEMENT_ACCEPT = `${BERT}, application/json;q=0.9, */*;q=0.8`;
 
 /**
  * An empty `sort` leaves the rows unsorted, which spares the broker a fifth of the list's work: measured on RabbitMQ 3.10 with 1000

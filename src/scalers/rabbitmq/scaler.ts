@@ -12,7 +12,7 @@ import { createEndpoints } from './endpoints.ts';
 import { createHttpClient, fixedHeader, type Authorization, type HttpClient } from './http.ts';
 import { DEFAULT_TARGET, keys, type Mode, type RabbitValues } from './keys.ts';
 import { authorizationOf, loginOf } from './login.ts';
-import { createManagement, type ManagementRoad } from './management.ts';
+import { createManagement, MANAGEMENT_ACCEPT, type ManagementRoad } from './management.ts';
 import { createQuestion, type RabbitQuestion, type Selection } from './question.ts';
 import { checkRules } from './rules.ts';
 import type { TlsSettings } from './tls.ts';
@@ -75,10 +75,10 @@ export const rabbitmq = defineScaler({
         );
         const managementEndpoints = managementEndpointsOf(values, endpoints);
         const managementAuthorization = authorizationOf(values, login);
-        const httpClient = (authorization: Authorization, connections: number): HttpClient =>
-          createHttpClient({ authorization, tls, timeoutMs: values.timeout, connections, secrets });
+        const httpClient = (authorization: Authorization, accept: string, connections: number): HttpClient =>
+          createHttpClient({ authorization, accept, tls, timeoutMs: values.timeout, connections, secrets });
         const road = (to: readonly [Endpoint, ...Endpoint[]], connections: number): ManagementRoad => ({
-          http: httpClient(managementAuthorization, connections),
+          http: httpClient(managementAuthorization, MANAGEMENT_ACCEPT, connections),
           endpoints: createEndpoints(to),
         });
         const management =
@@ -119,7 +119,7 @@ export const rabbitmq = defineScaler({
           metrics: {
             setting: values.prometheus,
             host: (managementEndpoints ?? endpoints)[0].host,
-            http: httpClient(fixedHeader(undefined), 1),
+            http: httpClient(fixedHeader(undefined), '*/*', 1),
           },
         });
       },
