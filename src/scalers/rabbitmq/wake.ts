@@ -7,8 +7,17 @@ import type { Declared } from './amqp/channels.ts';
 
 /** Shortest time between two declares of one queue. */
 export const MIN_INTERVAL_MS = 20;
-/** With many sleepers declares go out in larger batches, which cost the broker less, but not more rarely than this. */
-const MAX_TICK_MS = 100;
+/**
+ * Of the budget, what watching takes; the rest is for the declares of the same queues' full readings. 1000 queues are so asked each
+ * 1.33 s.
+ */
+const WATCHING = 0.75;
+/**
+ * Batches in which all queues are asked once. A queue is asked as often in few large ones, and they cost the broker less: measured on
+ * RabbitMQ 3.10 with 750 declares a second, 78 µs of CPU for each in batches of 75, 69 in those of 190, 57 in those of 375.
+ */
+const BATCHES = 3;
+const MAX_TICK_MS = 500;
 /** After a declare that failed, in ms. */
 const REST_MS = 1_000;
 
@@ -47,9 +56,8 @@ export function createWaker(declare: (vhost: string, queue: string) => Promise<D
     const now = performance.now();
     const elapsedMs = Math.min(now - ranAt, 2 * MAX_TICK_MS);
     ranAt = now;
-    const budget = budgetOf();
     // Each queue at most once a turn; what the budget leaves over is not saved up.
-    credit = Math.min(credit + (budget * elapsedMs) / 1000, row.length);
+    credit = Math.min(credit + (budgetOf() * elapsedMs) / 1000, row.length);
     const count = Math.floor(credit);
     credit -= count;
     for (let asked = 0; asked < count; asked++) {
@@ -59,16 +67,15 @@ export function createWaker(declare: (vhost: string, queue: string) => Promise<D
     }
   }
 
-  /** The largest that any of the sleepers allows; they share it. */
+  /** Declares a second, of the largest budget that any of the sleepers allows; they share it. */
   function budgetOf(): number {
     let budget = 1;
     for (const { sleepers } of row) for (const sleeper of sleepers) budget = Math.max(budget, sleeper.budget);
-    return budget;
+    return budget * WATCHING;
   }
 
-  /** A tenth of the time in which all are asked once. */
   function tickMs(): number {
-    return Math.min(MAX_TICK_MS, Math.max(MIN_INTERVAL_MS, (row.length / budgetOf()) * 100));
+    return Math.min(MAX_TICK_MS, Math.max(MIN_INTERVAL_MS, ((row.length / budgetOf()) * 1000) / BATCHES));
   }
 
   async function ask(one: Watched): Promise<void> {

@@ -94,9 +94,17 @@ describe('BERT', () => {
     ['small integers that Erlang packs like a text', Buffer.from([107, 0, 3, 1, 2, 3]), [1, 2, 3]],
     ['a tuple', Buffer.concat([Buffer.from([104, 3]), integer(1), integer(2), NIL]), [1, 2, []]],
     ['a record with a key like a word', list(pair(atom('true'), integer(1))), { true: 1 }],
-    ['a record in which an atom stands alone', list(pair(atom('a'), integer(1)), atom('b'), pair(atom('c'), NIL)), { a: 1, c: [] }],
+    [
+      'a record in which an atom stands alone',
+      list(pair(atom('a'), integer(1)), atom('b'), pair(atom('c'), NIL)),
+      { a: 1, c: [] },
+    ],
     ['a list that begins with no pair', list(atom('b'), pair(atom('a'), integer(1))), ['b', ['a', 1]]],
-    ['a row', row(ROW), { name: 'q', type: 'classic', state: 'running', messages: 5, messages_ready: 3, messages_unacknowledged: 2 }],
+    [
+      'a row',
+      row(ROW),
+      { name: 'q', type: 'classic', state: 'running', messages: 5, messages_ready: 3, messages_unacknowledged: 2 },
+    ],
   ])('tells %s', (_, bytes, value) => {
     expect(read(bytes)).toEqual(value);
   });
