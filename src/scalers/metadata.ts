@@ -96,7 +96,7 @@ export function readKeys<Table extends KeyTable>(
     if (found === undefined) {
       if (key.places.includes('authentication') && authentication === undefined) awaited.add(name);
       else if (key.required) faults.push({ key: name, message: `is required ${inPlaces(name, key)}` });
-      if (key.default !== undefined) values[name] = key.schema.parse(key.default);
+      if (key.default !== undefined) values[name] = defaultOf(key, key.default);
       continue;
     }
     const result = key.schema.safeParse(found);
@@ -107,6 +107,14 @@ export function readKeys<Table extends KeyTable>(
     }
   }
   return { values: values as Partial<Values<Table>>, faults, awaited };
+}
+
+const defaults = new WeakMap<Key, unknown>();
+
+function defaultOf(key: Key, text: string): unknown {
+  let value = defaults.get(key);
+  if (value === undefined) defaults.set(key, (value = key.schema.parse(text)));
+  return value;
 }
 
 function lookUp(
@@ -129,8 +137,17 @@ function own(record: Readonly<Record<string, string>> | undefined, name: string)
   return record !== undefined && Object.hasOwn(record, name) ? record[name] : undefined;
 }
 
+/** Of each table made once: ten thousand triggers ask for them when a scaler starts. */
+const namesOf = new WeakMap<KeyTable, readonly string[]>();
+
 /** The names under which a key may stand in metadata. */
-export function metadataNames(table: KeyTable): string[] {
+export function metadataNames(table: KeyTable): readonly string[] {
+  let names = namesOf.get(table);
+  if (names === undefined) namesOf.set(table, (names = listNames(table)));
+  return names;
+}
+
+function listNames(table: KeyTable): string[] {
   return Object.entries(table).flatMap(([name, key]) =>
     [name, ...key.aliases].flatMap((spelling) => [
       ...(key.places.includes('metadata') ? [spelling] : []),
@@ -141,9 +158,8 @@ export function metadataNames(table: KeyTable): string[] {
 
 function unknownKeys(table: KeyTable, metadata: Readonly<Record<string, string>>): Fault[] {
   const names = metadataNames(table);
-  const known = new Set([...names, ...KEDA_KEYS, SCALER_KEY]);
   return Object.keys(metadata)
-    .filter((name) => !known.has(name))
+    .filter((name) => !names.includes(name) && name !== SCALER_KEY && !KEDA_KEYS.includes(name))
     .map((name) => {
       const inAuthentication = Object.hasOwn(table, name) && table[name]?.places.includes('authentication') === true;
       if (inAuthentication) return { key: name, message: 'is not read from metadata; give it in a TriggerAuthentication' };
