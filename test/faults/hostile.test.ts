@@ -16,7 +16,7 @@ const P99_FACTOR = 3;
 /** Below this a ratio of latencies tells of the machine and not of the scaler. */
 const P99_FLOOR_MS = 250;
 /** Streams that come by the thousand a second take their share of the one thread: others wait, but are answered. */
-const P99_UNDER_STREAMS_MS = 5_000;
+const P99_UNDER_STREAMS_MS = 2_500;
 /** Twenty thousand streams of an attacker cost some 20 KB each, and what they cost is given back only in part. */
 const RSS_BOUND_MB = 900;
 

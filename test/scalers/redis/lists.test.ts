@@ -209,6 +209,18 @@ describe('a watched trigger', () => {
     await until('nobody vouches any more', () => watched.fresh() === undefined);
   });
 
+  it('is vouched for by what its server answers to others too', async () => {
+    const { stop } = follow(bed.asker, trigger({ listName: 'quiet' }));
+    const watched = bed.asker.trigger(trigger({ listName: 'quiet' }));
+    const other = bed.asker.trigger(trigger({ listName: 'asked for' }));
+    await until('a reading stands that is older than a silent server is believed', async () => {
+      await other.read(AbortSignal.timeout(5_000));
+      const { reading } = watched.fresh() ?? {};
+      return reading !== undefined && performance.now() - reading.at > 2_500;
+    });
+    stop();
+  });
+
   it('hears what was pushed while its server was away, and is told meanwhile that nothing is known', async () => {
     const lasting = await startRedis({ persistent: true });
     const { samples, troubles, stop } = follow(bed.asker, {
