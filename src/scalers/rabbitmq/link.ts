@@ -7,7 +7,8 @@ import type { Management, Node, Overview } from './management.ts';
 
 /** Nodes are looked at so often while questions are asked, in ms. */
 const NODES_MS = 5_000;
-const OVERVIEW_MS = 60_000;
+/** The overview, which changes with the broker's configuration and its nodes alone: after any change of the latter it is due at once. */
+const OVERVIEW_MS = 300_000;
 const RETRY_ABSENT_MS = 5_000;
 
 export interface ManagementLink {
@@ -70,7 +71,10 @@ export function createManagementLink({ management, optional, signal, onNodeEvent
     try {
       const seen = await use((each) => each.nodes(signal));
       // Met in trouble, a cluster may have been in it for a moment only.
-      if (nodes === undefined ? seen.some(isInTrouble) : describe(seen) !== describe(nodes)) onNodeEvent();
+      if (nodes === undefined ? seen.some(isInTrouble) : describe(seen) !== describe(nodes)) {
+        overviewAt = -Infinity;
+        onNodeEvent();
+      }
       nodes = seen;
     } catch (thrown) {
       const error = toQueueScalerError(thrown);
