@@ -7,7 +7,6 @@ import type { SamplerEvents } from '../events.ts';
 import type { Reading } from '../reading.ts';
 import type { BrokerIdentity, Conversation, Report, Watcher } from '../scaler.ts';
 import type { Declarer } from './declarer.ts';
-import { createGathering } from './gathering.ts';
 import { createManagementLink } from './link.ts';
 import { createLists } from './lists.ts';
 import type { Management } from './management.ts';
@@ -69,7 +68,6 @@ export function createConversation(parts: ConversationParts): Conversation<Rabbi
   const readers = new Map<string, QuestionReader>();
   const asked = createRecentCount();
   const doubts = new Map<string, Doubt>();
-  const gathered = createGathering(closing.signal);
   const doubtTimer = setInterval(() => {
     for (const doubt of [...doubts.values()]) void lookAgain(doubt);
   }, DOUBT_MS);
@@ -142,7 +140,6 @@ export function createConversation(parts: ConversationParts): Conversation<Rabbi
   return {
     async sweep(questions, report) {
       for (const question of questions) asked.add(question.vhost, question.key);
-      await gathered(questions.length);
       await Promise.all(questions.map((question) => readAndReport(question, report)));
     },
 
