@@ -38,6 +38,9 @@ const OURS_MS: Record<QueueType, number> = { classic: 5_000, mirrored: 5_000, qu
  */
 const CROWD = 4;
 
+/** By HTTP alone it is a list waited for in vain, and then 2 s for the answer about a queue with a member on the node that hangs. */
+const OURS_BY_HTTP_MS = 5_000;
+
 const BASELINE_DEADLINE_MS = 60_000;
 const STAY_MS = 6000;
 /** A right answer counts as recovery when nothing else has followed for so long. */
@@ -267,7 +270,7 @@ describe('while messages wait, no zero and no false number is told', () => {
         const type = typeOf(witness);
         if (!isReplicated(type) || failure.failoverMs === undefined || mayStayUnknown(witness)) return [];
         const brokerMs = Math.max(failure.failoverMs[type], broker.tellsAfter(type, isByHttp(witness), failedAt));
-        const limitMs = brokerMs + OURS_MS[type];
+        const limitMs = brokerMs + OURS_MS[type] + (isByHttp(witness) ? OURS_BY_HTTP_MS : 0);
         return [{ witness, ms: witness.rightSince(failedAt), limitMs, last: lastWords(witness) }];
       });
       await failure.comeBack();
