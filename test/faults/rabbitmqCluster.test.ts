@@ -31,15 +31,14 @@ const DEPTHS: Record<QueueType, number> = { classic: 5, mirrored: 6, quorum: 7, 
  * statistics count again only 15 s after a node event, of which the list of nodes tells up to 5 s late.
  */
 const OURS_MS: Record<QueueType, number> = { classic: 5_000, mirrored: 5_000, quorum: 5_000, stream: 25_000, sharded: 5_000 };
+/** By HTTP alone it is more: a list waited for in vain, and then 2 s for the answer about a queue with a member on the node that hangs. */
+const OURS_BY_HTTP_MS = 5_000;
 
 /**
  * Quorum queues beside the ones that are watched. Each costs every list a second while a node with a member of it hangs, so that no
  * list comes in time then, and by HTTP the queues must be told of one by one.
  */
 const CROWD = 4;
-
-/** By HTTP alone it is a list waited for in vain, and then 2 s for the answer about a queue with a member on the node that hangs. */
-const OURS_BY_HTTP_MS = 5_000;
 
 const BASELINE_DEADLINE_MS = 60_000;
 const STAY_MS = 6000;

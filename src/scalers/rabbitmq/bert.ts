@@ -75,7 +75,7 @@ export function jsonOfBert(bytes: Buffer, maxBytes: number): string {
         return;
       case TAG.bytes:
         // A list of small integers, which Erlang packs like a text.
-        sequence(length16(), () => {
+        sequence('[]', length16(), () => {
           out.write(`${byte()}`);
         });
         return;
@@ -89,7 +89,9 @@ export function jsonOfBert(bytes: Buffer, maxBytes: number): string {
         items(length32(), depth);
         return;
       case TAG.map:
-        map(length32(), depth);
+        sequence('{}', length32(), () => {
+          keyAndValue(depth);
+        });
         return;
       default:
         name(tag, false);
@@ -116,17 +118,17 @@ export function jsonOfBert(bytes: Buffer, maxBytes: number): string {
     else out.write(word);
   }
 
-  function sequence(count: number, one: () => void): void {
-    out.write('[');
+  function sequence(brackets: '[]' | '{}', count: number, one: () => void): void {
+    out.write(brackets.charAt(0));
     for (let index = 0; index < count; index++) {
       if (index > 0) out.write(',');
       one();
     }
-    out.write(']');
+    out.write(brackets.charAt(1));
   }
 
   function items(count: number, depth: number): void {
-    sequence(count, () => {
+    sequence('[]', count, () => {
       term(depth + 1);
     });
   }
@@ -152,8 +154,7 @@ export function jsonOfBert(bytes: Buffer, maxBytes: number): string {
     let separator = '{';
     for (let index = 0; index < count; index++) {
       const before = out.length();
-      const isKept = isPair();
-      if (isKept) {
+      if (isPair()) {
         take(2);
         out.write(separator);
         separator = ',';
@@ -162,15 +163,6 @@ export function jsonOfBert(bytes: Buffer, maxBytes: number): string {
         term(depth + 1);
         out.cut(before);
       }
-    }
-    out.write('}');
-  }
-
-  function map(count: number, depth: number): void {
-    out.write('{');
-    for (let index = 0; index < count; index++) {
-      if (index > 0) out.write(',');
-      keyAndValue(depth);
     }
     out.write('}');
   }

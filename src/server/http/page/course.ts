@@ -16,7 +16,7 @@ export interface Course {
   readonly first: number;
   last: number;
   /** What was said in each step from the first to the last. */
-  figures: Figures;
+  readonly figures: Figures;
   /** One series after the other, each step modulo {@link STEPS} and NaN where nothing is known; made when the figures first change. */
   block: Float32Array | undefined;
 }
