@@ -127,7 +127,7 @@ export const keys = {
     { places: metadataOrAuthentication, default: 'auto', secret: true },
   ),
   prometheus: key(
-    'The Prometheus plugin: `auto` finds the port of every node through the management API; `off` never asks it; or the URLs of all nodes.',
+    'The Prometheus plugin: `auto` finds the port of every node through the management API, and asks none unless all nodes of the cluster have one; `off` never asks it; or the URLs of all nodes.',
     source(),
     { places: metadataOrAuthentication, default: 'auto', secret: true },
   ),

@@ -4,11 +4,14 @@
  */
 import { toQueueScalerError, type QueueScalerError } from '../../errors.ts';
 import type { Management, Node, Overview } from './management.ts';
+import { EVENT_MS } from './zero.ts';
 
 /** Nodes are looked at so often while questions are asked, in ms. */
 const NODES_MS = 5_000;
-/** The overview, which changes with the broker's configuration and its nodes alone: after any change of the latter it is due at once. */
+/** The overview, which changes with the broker's configuration and its nodes alone. */
 const OVERVIEW_MS = 300_000;
+/** The same after a change of the nodes: one that has just come may not listen on all its ports yet. */
+const OVERVIEW_AFTER_CHANGE_MS = 5_000;
 const RETRY_ABSENT_MS = 5_000;
 
 export interface ManagementLink {
@@ -40,6 +43,7 @@ export function createManagementLink({ management, optional, signal, onNodeEvent
   let absence: QueueScalerError | undefined;
   let overview: Overview | undefined;
   let overviewAt = -Infinity;
+  let changedAt = -Infinity;
   let nodes: readonly Node[] | undefined;
   let nodesAt = -Infinity;
   let refreshing: Promise<void> | undefined;
@@ -72,7 +76,7 @@ export function createManagementLink({ management, optional, signal, onNodeEvent
       const seen = await use((each) => each.nodes(signal));
       // Met in trouble, a cluster may have been in it for a moment only.
       if (nodes === undefined ? seen.some(isInTrouble) : describe(seen) !== describe(nodes)) {
-        overviewAt = -Infinity;
+        changedAt = performance.now();
         onNodeEvent();
       }
       nodes = seen;
@@ -86,7 +90,8 @@ export function createManagementLink({ management, optional, signal, onNodeEvent
   }
 
   async function lookAtOverview(): Promise<void> {
-    if (performance.now() - overviewAt < OVERVIEW_MS) return;
+    const believedMs = overviewAt - changedAt > EVENT_MS ? OVERVIEW_MS : OVERVIEW_AFTER_CHANGE_MS;
+    if (performance.now() - overviewAt < believedMs) return;
     try {
       overview = await use((each) => each.overview(signal));
       overviewAt = performance.now();

@@ -6,7 +6,7 @@ import { toQueueScalerError, type QueueScalerError } from '../../errors.ts';
 import { endpointLabel, type Endpoint } from './address.ts';
 import type { HttpClient } from './http.ts';
 import type { ManagementLink } from './link.ts';
-import type { Rows } from './management.ts';
+import type { Overview, Rows } from './management.ts';
 import { scrape } from './prometheus.ts';
 
 /** After a failed scrape the plugin is left alone for so long, in ms. */
@@ -38,11 +38,17 @@ export function createMetrics({ setting, http, link, host, isCalm, signal, onTro
   function nodes(): readonly Endpoint[] {
     if (setting === 'off') return [];
     if (setting !== 'auto') return setting;
-    const found = link.overview()?.prometheus ?? [];
-    return found.map(({ node, port, tls }) => ({
+    const listeners = new Map<string, Overview['prometheus'][number]>();
+    // A node that listens with and without TLS is asked once: its lines would be told twice. Nothing secret is sent or told.
+    for (const each of link.overview()?.prometheus ?? [])
+      if (!each.tls || !listeners.has(each.node)) listeners.set(each.node, each);
+    // Each node tells only of the queues that it leads: without one of them, they would be missing as if they were gone.
+    const isWhole = link.nodeNames()?.every((node) => listeners.has(node)) ?? false;
+    if (!isWhole) return [];
+    return [...listeners.values()].map(({ node, port, tls }) => ({
       scheme: tls ? 'https' : 'http',
       // A node calls itself by a name that may mean something only inside its cluster.
-      host: found.length === 1 ? host : node.slice(node.indexOf('@') + 1),
+      host: listeners.size === 1 ? host : node.slice(node.indexOf('@') + 1),
       port,
       path: '',
     }));

@@ -1,0 +1,125 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { HttpClient } from '../../../src/scalers/rabbitmq/http.ts';
+import { createManagementLink, type ManagementLink } from '../../../src/scalers/rabbitmq/link.ts';
+import type { Management, Node, Overview } from '../../../src/scalers/rabbitmq/management.ts';
+import { createMetrics, type Metrics } from '../../../src/scalers/rabbitmq/metrics.ts';
+
+const NODES = ['r1@one', 'r2@two', 'r3@three'];
+const listenerOf = (node: string, tls = false): Overview['prometheus'][number] => ({ node, port: tls ? 15691 : 15692, tls });
+
+/** A cluster as its management API tells of it at the moment; the test changes it. */
+interface Cluster {
+  nodes: readonly Node[];
+  listeners: Overview['prometheus'];
+}
+
+function clusterOf(names: readonly string[]): Cluster {
+  return { nodes: names.map(runs), listeners: names.map((name) => listenerOf(name)) };
+}
+
+function runs(name: string): Node {
+  return { name, running: true, tells: true };
+}
+
+/** What looks at the cluster, and the URLs that its metrics were asked at. */
+function observe(cluster: Cluster): { link: ManagementLink; metrics: Metrics; asked: string[] } {
+  const management: Partial<Management> = {
+    nodes: () => Promise.resolve(cluster.nodes),
+    overview: () => Promise.resolve({ prometheus: cluster.listeners, queues: 1, ratesMode: 'basic' }),
+  };
+  const { signal } = new AbortController();
+  const link = createManagementLink({
+    management: management as Management,
+    optional: false,
+    signal,
+    onNodeEvent: () => undefined,
+  });
+  const asked: string[] = [];
+  const http: HttpClient = {
+    get: ({ scheme, host, port }) => {
+      asked.push(`${scheme}://${host}:${port}`);
+      return Promise.resolve({ status: 200, body: '', at: performance.now() });
+    },
+    close: () => Promise.resolve(),
+  };
+  const metrics = createMetrics({
+    setting: 'auto',
+    http,
+    link,
+    host: 'named.by.user',
+    isCalm: () => true,
+    signal,
+    onTrouble: () => undefined,
+  });
+  return { link, metrics, asked };
+}
+
+describe('the Prometheus plugins that the overview names', () => {
+  test('are asked at every node', async () => {
+    const { link, metrics, asked } = observe(clusterOf(NODES));
+    await link.refresh();
+    expect(metrics.isAvailable()).toBe(true);
+    await metrics.scrape('/');
+    expect(asked).toEqual(['http://one:15692', 'http://two:15692', 'http://three:15692']);
+  });
+
+  test('are asked where the user says that the broker is, when it has one node', async () => {
+    const { link, metrics, asked } = observe(clusterOf(['rabbit@pod-0']));
+    await link.refresh();
+    await metrics.scrape('/');
+    expect(asked).toEqual(['http://named.by.user:15692']);
+  });
+
+  test('are left alone while a node is without one, as its queues would seem to be gone', async () => {
+    const cluster = clusterOf(NODES);
+    cluster.listeners = cluster.listeners.slice(0, 2);
+    const { link, metrics } = observe(cluster);
+    await link.refresh();
+    expect(metrics.isAvailable()).toBe(false);
+  });
+
+  test.each([
+    ['with TLS first', [listenerOf('r1@one', true), listenerOf('r1@one')]],
+    ['with TLS last', [listenerOf('r1@one'), listenerOf('r1@one', true)]],
+  ])('are asked once each, where they listen with TLS and without, %s', async (_, listeners) => {
+    const cluster = { ...clusterOf(['r1@one']), listeners };
+    const { link, metrics, asked } = observe(cluster);
+    await link.refresh();
+    await metrics.scrape('/');
+    expect(asked).toEqual(['http://named.by.user:15692']);
+  });
+});
+
+describe('a node that comes back', () => {
+  beforeEach(() => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  test('is asked for its metrics once it listens, however long that takes it within the first seconds', async () => {
+    const cluster = clusterOf(NODES);
+    const { link, metrics } = observe(cluster);
+    await link.refresh();
+    const later = async (ms: number): Promise<void> => {
+      vi.advanceTimersByTime(ms);
+      // What nodes tell is taken in beside the refresh.
+      await link.refresh();
+      await link.refresh();
+    };
+
+    cluster.nodes = [...NODES.slice(0, 2).map(runs), { name: 'r3@three', running: false, tells: false }];
+    cluster.listeners = NODES.slice(0, 2).map((name) => listenerOf(name));
+    await later(6_000);
+    expect(metrics.isAvailable()).toBe(false);
+
+    cluster.nodes = NODES.map(runs);
+    await later(6_000);
+    expect(metrics.isAvailable()).toBe(false);
+
+    cluster.listeners = NODES.map((name) => listenerOf(name));
+    await later(6_000);
+    expect(metrics.isAvailable()).toBe(true);
+  });
+});
