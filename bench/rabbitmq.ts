@@ -38,17 +38,9 @@ const bench: Benchmark = async (report) => {
   const node = await startRabbit();
   const connection = await connect(node.amqpUrl(), { noDelay: true });
   try {
-    await node.api('PUT', '/vhosts/large');
     const channel = await connection.createConfirmChannel();
-    await fill(channel, SMALL, 1);
-    const large = await connect(`${node.amqpUrl()}/large`, { noDelay: true });
-    await fill(await large.createConfirmChannel(), LARGE, 1);
-    await large.close();
-    await sleep(SETTLE_MS);
-    await sweeps(node, report);
-    // Statistics of thousands of queues that no longer matter would be told each 5 s, and disturb what is timed next.
-    await node.api('DELETE', '/vhosts/large');
-    await drain(channel);
+    await sweeps(node, channel, report);
+    for (let index = 0; index < SMALL; index++) await channel.purgeQueue(queueName(index));
     await sleep(SETTLE_MS);
     await wakesOfFew(node, channel, report);
     await wakesOfMany(node, channel, report);
@@ -61,36 +53,53 @@ export default bench;
 
 const queueName = (index: number): string => `queue-${index}`;
 
-async function fill(channel: ConfirmChannel, queues: number, messages: number): Promise<void> {
-  for (let index = 0; index < queues; index++) {
+/** Declares the queues from the one index to before the other, with one message each. */
+async function fill(channel: ConfirmChannel, from: number, to: number): Promise<void> {
+  for (let index = from; index < to; index++) {
     await channel.assertQueue(queueName(index), { durable: true });
-    for (let sent = 0; sent < messages; sent++) channel.sendToQueue(queueName(index), Buffer.from('work'));
+    channel.sendToQueue(queueName(index), Buffer.from('work'));
   }
   await channel.waitForConfirms();
+  await sleep(SETTLE_MS);
 }
 
-async function drain(channel: ConfirmChannel): Promise<void> {
-  for (let index = 0; index < SMALL; index++) await channel.purgeQueue(queueName(index));
+async function sweeps(node: RabbitNode, channel: ConfirmChannel, report: Report): Promise<void> {
+  await fill(channel, 0, SMALL);
+  const baselines = [() => each(SMALL, (index) => get(node, index)), () => each(SMALL, (index) => declare(node, index))];
+  const [plugin = NaN, totals = NaN, gets = NaN, declares = NaN] = await costsOf(node, SMALL, baselines, report);
+  report.ratio('1000 queues with the Prometheus plugin, against 1000 management GETs', plugin, gets, 'ms CPU', 1 / 50);
+  report.ratio('… against 1000 AMQP connect + declare + close', plugin, declares, 'ms CPU', 1 / 200);
+  report.ratio('1000 queues without it, against 1000 management GETs', totals, gets, 'ms CPU', 1 / 10);
+  report.ratio('… against 1000 AMQP connect + declare + close', totals, declares, 'ms CPU', 1 / 40);
+
+  await fill(channel, SMALL, LARGE);
+  const [largePlugin = NaN, largeTotals = NaN] = await costsOf(node, LARGE, [], report);
+  // Their statistics would be told each 5 s, and disturb what is timed next.
+  for (let index = SMALL; index < LARGE; index++) await channel.deleteQueue(queueName(index));
+  report.ratio('5000 queues against 1000, with the plugin', largePlugin, plugin, 'ms CPU', 6);
+  report.ratio('5000 queues against 1000, without it', largeTotals, totals, 'ms CPU', 6);
+  report.note(
+    `Classic queues of one message, all queues of the broker; medians of ${ROUNDS} rounds of each in turn, begun when the broker ` +
+      `has just done its own statistics; its idle CPU is taken off what lasts longer than ${CALM_MS / 1000} s.`,
+  );
 }
 
-async function sweeps(node: RabbitNode, report: Report): Promise<void> {
+/** CPU of the broker in ms: of a sweep with the plugin, one without it, and of each baseline. */
+async function costsOf(
+  node: RabbitNode,
+  queues: number,
+  baselines: readonly (() => Promise<void>)[],
+  report: Report,
+): Promise<number[]> {
   const idle = await idlePerMs(node);
-  const withPlugin = createRound(node, SMALL, '/', {});
-  const without = createRound(node, SMALL, '/', { prometheus: 'off' });
-  const largeWithPlugin = createRound(node, LARGE, 'large', {});
-  const largeWithout = createRound(node, LARGE, 'large', { prometheus: 'off' });
-  const rounds = [withPlugin, without, largeWithPlugin, largeWithout];
-  const costs: number[][] = [[], [], [], [], [], []];
+  const rounds = [createRound(node, queues, {}), createRound(node, queues, { prometheus: 'off' })];
+  const runs = [...rounds.map(({ run }) => run), ...baselines];
+  const costs: number[][] = runs.map(() => []);
   try {
     // The first round connects, and on a busy machine takes longer than an answer may.
-    for (const round of rounds) await until('a first round', () => round.run().then(() => true), { deadlineMs: 60_000 });
-    report.figure('connections of 1000 triggers', connectionsOf(node) / rounds.length, '', 4);
+    for (const { run } of rounds) await until('a first round', () => run().then(() => true), { deadlineMs: 60_000 });
+    report.figure(`connections of ${queues} triggers`, connectionsOf(node) / rounds.length, '', 4);
     for (let turn = 0; turn < ROUNDS; turn++) {
-      const runs = [
-        ...rounds.map((round) => () => round.run()),
-        () => each(SMALL, (index) => get(node, index)),
-        () => each(SMALL, (index) => declare(node, index)),
-      ];
       for (const [index, run] of runs.entries()) {
         // The waits of a turn are longer together than any list answers again.
         await ownWorkIsDone(node);
@@ -100,25 +109,15 @@ async function sweeps(node: RabbitNode, report: Report): Promise<void> {
   } finally {
     await Promise.all(rounds.map(({ close }) => close()));
   }
-  const [plugin = NaN, totals = NaN, largePlugin = NaN, largeTotals = NaN, gets = NaN, declares = NaN] = costs.map(median);
-  report.ratio('1000 queues with the Prometheus plugin, against 1000 management GETs', plugin, gets, 'ms CPU', 1 / 50);
-  report.ratio('… against 1000 AMQP connect + declare + close', plugin, declares, 'ms CPU', 1 / 200);
-  report.ratio('1000 queues without it, against 1000 management GETs', totals, gets, 'ms CPU', 1 / 10);
-  report.ratio('… against 1000 AMQP connect + declare + close', totals, declares, 'ms CPU', 1 / 40);
-  report.ratio('5000 queues against 1000, with the plugin', largePlugin, plugin, 'ms CPU', 6);
-  report.ratio('5000 queues against 1000, without it', largeTotals, totals, 'ms CPU', 6);
-  report.note(
-    `Classic queues of one message; medians of ${ROUNDS} rounds of each in turn, begun when the broker has just done its own ` +
-      `statistics; its idle CPU is taken off what lasts longer than ${CALM_MS / 1000} s.`,
-  );
+  return costs.map(median);
 }
 
-/** Reads all triggers of a vhost once, over a sampler that lives through all rounds. */
-function createRound(node: RabbitNode, queues: number, vhostName: string, more: Readonly<Record<string, string>>) {
+/** Reads the triggers of so many queues once, over a sampler that lives through all rounds. */
+function createRound(node: RabbitNode, queues: number, more: Readonly<Record<string, string>>) {
   const samplers = createSamplers(noEvents);
   const triggers = createTriggers(noCredentialSource, samplers);
   const all = Array.from({ length: queues }, (_, index) =>
-    triggers.find({ namespace: 'bench', name: `worker-${index}`, metadata: metadataOf(node, index, { vhostName, ...more }) }),
+    triggers.find({ namespace: 'bench', name: `worker-${index}`, metadata: metadataOf(node, index, more) }),
   );
   return {
     async run() {
