@@ -15,6 +15,7 @@ const MAX_DEPTH = 32;
 const MAX_INTEGER_BYTES = 8;
 /** Atoms that are words of JSON as well, and the empty one, which the broker takes for a value that is not there. */
 const WORDS: Readonly<Record<string, string>> = { true: 'true', false: 'false', null: 'null', '': 'null' };
+const MAX_WORD_BYTES = 5;
 
 const TAG = {
   float: 70,
@@ -35,9 +36,20 @@ const TAG = {
 } as const;
 const NAMES: ReadonlySet<number> = new Set([TAG.atom, TAG.smallAtom, TAG.atomUtf8, TAG.smallAtomUtf8, TAG.binary]);
 
-/** Throws unless the bytes are one whole term of the kinds that the management API sends, and its JSON has no more than `maxBytes`. */
-export function jsonOfBert(bytes: Buffer, maxBytes: number): string {
+export interface BertOptions {
+  /** Largest JSON that is made, in bytes. */
+  readonly maxBytes: number;
+  /** The fields that are told of each row of a list; undefined: all. */
+  readonly fields?: readonly string[] | undefined;
+}
+
+/** Of the records that are the rows of an answer. */
+const ROW_DEPTH = 1;
+
+/** Throws unless the bytes are one whole term of the kinds that the management API sends, and its JSON is no larger than it may be. */
+export function jsonOfBert(bytes: Buffer, { maxBytes, fields }: BertOptions): string {
   const out = createText(maxBytes);
+  const wanted = fields?.map((field) => Buffer.from(field));
   let at = 0;
 
   function take(length: number): number {
@@ -47,7 +59,12 @@ export function jsonOfBert(bytes: Buffer, maxBytes: number): string {
     return start;
   }
 
-  const byte = (): number => bytes.readUInt8(take(1));
+  function byte(): number {
+    const value = bytes[at++];
+    if (value === undefined) throw new Error('a term is cut short');
+    return value;
+  }
+
   const length16 = (): number => bytes.readUInt16BE(take(2));
   const length32 = (): number => bytes.readUInt32BE(take(4));
 
@@ -75,7 +92,7 @@ export function jsonOfBert(bytes: Buffer, maxBytes: number): string {
         return;
       case TAG.bytes:
         // A list of small integers, which Erlang packs like a text.
-        sequence('[]', length16(), () => {
+        sequence(length16(), () => {
           out.write(`${byte()}`);
         });
         return;
@@ -89,12 +106,14 @@ export function jsonOfBert(bytes: Buffer, maxBytes: number): string {
         items(length32(), depth);
         return;
       case TAG.map:
-        sequence('{}', length32(), () => {
-          keyAndValue(depth);
-        });
+        record(length32(), depth, false);
         return;
-      default:
-        name(tag, false);
+      default: {
+        const start = name(tag);
+        const word = tag === TAG.binary || at - start > MAX_WORD_BYTES ? undefined : WORDS[bytes.toString('latin1', start, at)];
+        if (word === undefined) text(tag, start);
+        else out.write(word);
+      }
     }
   }
 
@@ -106,65 +125,97 @@ export function jsonOfBert(bytes: Buffer, maxBytes: number): string {
     return negative ? -value : value;
   }
 
-  /** An atom or a binary; as a key even `true` is a text. */
-  function name(tag: number, isKey: boolean): void {
+  /** Takes an atom or a binary, and gives where its text begins. */
+  function name(tag: number): number {
     if (!NAMES.has(tag)) throw new Error(`a term is of the unknown kind ${tag}`);
     const isShort = tag === TAG.smallAtom || tag === TAG.smallAtomUtf8;
-    const length = tag === TAG.binary ? length32() : isShort ? byte() : length16();
-    const start = take(length);
-    const word =
-      isKey || tag === TAG.binary || length > 5 || bytes[at] === 0 ? undefined : WORDS[bytes.toString('latin1', start, at)];
-    if (word === undefined) out.quote(bytes, start, at, tag === TAG.atom || tag === TAG.smallAtom);
-    else out.write(word);
+    return take(tag === TAG.binary ? length32() : isShort ? byte() : length16());
   }
 
-  function sequence(brackets: '[]' | '{}', count: number, one: () => void): void {
-    out.write(brackets.charAt(0));
+  function text(tag: number, start: number): void {
+    out.quote(bytes, start, at, tag === TAG.atom || tag === TAG.smallAtom);
+  }
+
+  function sequence(count: number, one: () => void): void {
+    out.write('[');
     for (let index = 0; index < count; index++) {
       if (index > 0) out.write(',');
       one();
     }
-    out.write(brackets.charAt(1));
+    out.write(']');
   }
 
   function items(count: number, depth: number): void {
-    sequence('[]', count, () => {
+    sequence(count, () => {
       term(depth + 1);
     });
   }
 
-  function keyAndValue(depth: number): void {
-    name(byte(), true);
+  /** A record's fields, which are pairs in a list or stand one after the other in a map. What stands in a list besides is left out. */
+  function record(count: number, depth: number, inPairs: boolean): void {
+    out.write('{');
+    let separator = '';
+    for (let index = 0; index < count; index++) {
+      const before = out.length();
+      out.write(separator);
+      const isField = !inPairs || isPair();
+      if (inPairs && isField) take(2);
+      if (isField && field(depth)) separator = ',';
+      else {
+        if (!isField) term(depth + 1);
+        out.cut(before);
+      }
+    }
+    out.write('}');
+  }
+
+  /** A key is a text even if it is `true`. Gives whether the field was told. */
+  function field(depth: number): boolean {
+    const tag = byte();
+    const start = name(tag);
+    if (depth === ROW_DEPTH && wanted?.some((each) => isAt(each, start, at)) === false) {
+      skip();
+      return false;
+    }
+    text(tag, start);
     out.write(':');
     term(depth + 1);
+    return true;
+  }
+
+  /** Passes over a term, whatever it holds. */
+  function skip(): void {
+    for (let terms = 1; terms > 0; terms--) {
+      const tag = byte();
+      if (tag === TAG.smallInteger) take(1);
+      else if (tag === TAG.integer) take(4);
+      else if (tag === TAG.float) take(8);
+      else if (tag === TAG.smallBig) take(byte() + 1);
+      else if (tag === TAG.bytes) take(length16());
+      // Its end is a term as well.
+      else if (tag === TAG.list) terms += length32() + 1;
+      else if (tag === TAG.smallTuple) terms += byte();
+      else if (tag === TAG.largeTuple) terms += length32();
+      else if (tag === TAG.map) terms += 2 * length32();
+      else if (tag !== TAG.nil) name(tag);
+    }
+  }
+
+  function isAt(expected: Buffer, start: number, end: number): boolean {
+    if (expected.length !== end - start) return false;
+    for (let index = start; index < end; index++) if (bytes[index] !== expected[index - start]) return false;
+    return true;
   }
 
   function list(count: number, depth: number): void {
-    if (isPair()) pairs(count, depth);
+    // A list whose first member is a pair with a name is a record.
+    if (isPair()) record(count, depth, true);
     else items(count, depth);
     if (byte() !== TAG.nil) throw new Error('a list has no end');
   }
 
   function isPair(): boolean {
     return bytes[at] === TAG.smallTuple && bytes[at + 1] === 2 && NAMES.has(bytes[at + 2] ?? 0);
-  }
-
-  /** A list whose first member is a pair with a name is an object; what stands in it besides pairs has no place in JSON. */
-  function pairs(count: number, depth: number): void {
-    let separator = '{';
-    for (let index = 0; index < count; index++) {
-      const before = out.length();
-      if (isPair()) {
-        take(2);
-        out.write(separator);
-        separator = ',';
-        keyAndValue(depth);
-      } else {
-        term(depth + 1);
-        out.cut(before);
-      }
-    }
-    out.write('}');
   }
 
   if (byte() !== VERSION) throw new Error('there is no term');

@@ -92,7 +92,7 @@ export function createConversation(parts: ConversationParts): Conversation<Rabbi
         if (kind === 'statistics') return link.use((each) => each.statistics(vhost, closing.signal));
         // Where a node's metrics cannot be had, the totals list tells of all nodes.
         const scraped = kind === 'prometheus' ? await metrics.scrape(vhost) : undefined;
-        return scraped ?? link.use((each) => each.totals(vhost, closing.signal));
+        return scraped ?? link.use((each) => each.totals(vhost, link.overview()?.queues, closing.signal));
       }),
       queue: (name) => link.use((each) => each.queue(vhost, name, closing.signal)),
       managementIsAbsent: () => link.isAbsent(),

@@ -10,7 +10,7 @@ import { endpointLabel, type Endpoint } from './address.ts';
 import { BERT, jsonOfBert } from './bert.ts';
 import { describeNetworkError } from './failures.ts';
 
-/** Largest answer taken, in bytes: a totals list of 100 000 queues has 10 MB. */
+/** Largest answer taken, in bytes: a totals list of 100 000 queues has 26 MB. */
 export const MAX_BODY_BYTES = 33_554_432;
 const MAX_HEADER_BYTES = 16_384;
 const KEEP_ALIVE_MS = 60_000;
@@ -25,8 +25,11 @@ export interface HttpAnswer {
 }
 
 export interface HttpClient {
-  /** Answers 200 and 404; rejects with a {@link BrokerError} for all else. `path` begins with a slash. */
-  get(endpoint: Endpoint, path: string, signal: AbortSignal): Promise<HttpAnswer>;
+  /**
+   * Answers 200 and 404; rejects with a {@link BrokerError} for all else. `path` begins with a slash. A list in BERT is told with no
+   * other fields of its rows than `fields`.
+   */
+  get(endpoint: Endpoint, path: string, signal: AbortSignal, fields?: readonly string[]): Promise<HttpAnswer>;
   close(): Promise<void>;
 }
 
@@ -66,7 +69,7 @@ export function createHttpClient(options: HttpOptions): HttpClient {
     maxHeaderSize: MAX_HEADER_BYTES,
   });
 
-  async function get(endpoint: Endpoint, path: string, signal: AbortSignal): Promise<HttpAnswer> {
+  async function get(endpoint: Endpoint, path: string, signal: AbortSignal, fields?: readonly string[]): Promise<HttpAnswer> {
     const subject = `HTTP at ${endpointLabel(endpoint)}`;
     // Bounds the answer as a whole: a body that drips passes every other timeout.
     const bounded = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
@@ -77,7 +80,7 @@ export function createHttpClient(options: HttpOptions): HttpClient {
         headers: { accept: options.accept, ...(header === undefined ? {} : { authorization: header }) },
       });
       const bytes = await readBody(response, subject);
-      const body = response.headers['content-type'] === BERT ? readBert(bytes, subject) : bytes.toString('utf8');
+      const body = response.headers['content-type'] === BERT ? readBert(bytes, fields, subject) : bytes.toString('utf8');
       return { status: response.statusCode, body };
     };
     try {
@@ -127,9 +130,9 @@ async function readBody(response: Dispatcher.ResponseData, subject: string): Pro
   return Buffer.concat(chunks);
 }
 
-function readBert(bytes: Buffer, subject: string): string {
+function readBert(bytes: Buffer, fields: readonly string[] | undefined, subject: string): string {
   try {
-    return jsonOfBert(bytes, MAX_BODY_BYTES);
+    return jsonOfBert(bytes, { maxBytes: MAX_BODY_BYTES, fields });
   } catch (cause) {
     throw new BrokerError('BROKER_REPLY_INVALID', `${subject} sent BERT that cannot be read`, { cause });
   }

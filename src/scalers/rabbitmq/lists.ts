@@ -3,7 +3,7 @@
  */
 import type { QueueScalerError } from '../../errors.ts';
 import { toQueueScalerError } from '../../errors.ts';
-import type { Row, Rows } from './management.ts';
+import type { Row, Rows } from './rows.ts';
 import type { Kind } from './zero.ts';
 
 export type ListKind = Exclude<Kind, 'declare'>;

@@ -7,7 +7,7 @@ import { RE2JS } from 're2js';
 import { BrokerError, QueueError } from '../../errors.ts';
 import { chooseReader } from './choice.ts';
 import type { ListKind } from './lists.ts';
-import type { Row } from './management.ts';
+import type { Row } from './rows.ts';
 import type { RabbitQuestion } from './question.ts';
 import type { VhostSources } from './sources.ts';
 

@@ -6,7 +6,8 @@ import { toQueueScalerError, type QueueScalerError } from '../../errors.ts';
 import { endpointLabel, type Endpoint } from './address.ts';
 import type { HttpClient } from './http.ts';
 import type { ManagementLink } from './link.ts';
-import type { Overview, Rows } from './management.ts';
+import type { Overview } from './management.ts';
+import type { Rows } from './rows.ts';
 import { scrape } from './prometheus.ts';
 
 /** After a failed scrape the plugin is left alone for so long, in ms. */

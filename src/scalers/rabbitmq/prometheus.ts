@@ -6,7 +6,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { BrokerError, QueueError } from '../../errors.ts';
 import type { Endpoint } from './address.ts';
 import type { HttpClient } from './http.ts';
-import type { Row, Rows } from './management.ts';
+import type { Row, Rows } from './rows.ts';
 
 const LINE =
   /^rabbitmq_detailed_queue_messages(_ready|_unacked)?\{vhost="((?:[^"\\\n]|\\.)*)",queue="((?:[^"\\\n]|\\.)*)"\} (\S+)$/gm;

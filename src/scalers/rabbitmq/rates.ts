@@ -3,7 +3,7 @@
  * falls means that the node forgot it; neither may become a rate.
  */
 import { QueueError } from '../../errors.ts';
-import type { Counters } from './management.ts';
+import type { Counters } from './rows.ts';
 
 /** Messages a second, over the window or the broker's own. */
 export interface Rates {

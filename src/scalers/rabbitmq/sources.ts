@@ -4,7 +4,7 @@
 import type { QueueScalerError } from '../../errors.ts';
 import type { Declared } from './amqp/channels.ts';
 import type { Lists } from './lists.ts';
-import type { Counters, Row } from './management.ts';
+import type { Counters, Row } from './rows.ts';
 import type { RateTracker } from './rates.ts';
 import type { Zeros } from './zero.ts';
 

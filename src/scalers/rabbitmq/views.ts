@@ -6,7 +6,7 @@ import { BrokerError, QueueError, toQueueScalerError, type QueueScalerError } fr
 import type { Declared } from './amqp/channels.ts';
 import { chooseReader, type BulkReader } from './choice.ts';
 import { isCounted, type ListKind } from './lists.ts';
-import type { Row } from './management.ts';
+import type { Row } from './rows.ts';
 import type { Members } from './members.ts';
 import type { RabbitQuestion } from './question.ts';
 import type { VhostSources } from './sources.ts';

@@ -54,7 +54,7 @@ const pair = (key: Buffer, value: Buffer): Buffer => Buffer.concat([Buffer.from(
 const list = (...items: readonly Buffer[]): Buffer =>
   items.length === 0 ? NIL : Buffer.concat([head(108, items.length), ...items, NIL]);
 const answer = (term: Buffer): Buffer => Buffer.concat([Buffer.from([131]), term]);
-const read = (term: Buffer): unknown => JSON.parse(jsonOfBert(answer(term), MAX_BYTES));
+const read = (term: Buffer): unknown => JSON.parse(jsonOfBert(answer(term), { maxBytes: MAX_BYTES }));
 
 /** A JSON value as the broker would write it; what is a record in JSON is a list of pairs or a map. */
 function term(value: unknown, asMap: boolean): Buffer {
@@ -119,12 +119,30 @@ describe('BERT', () => {
     );
   });
 
+  it('tells of the rows of a list the fields that are wanted, whatever the others hold', () => {
+    const key = fc.constantFrom('name', 'messages', 'messages_ready', 'arguments', 'true', 'ü');
+    const rows = fc.array(fc.dictionary(key, fc.jsonValue({ maxDepth: 3 })), { minLength: 1 });
+    fc.assert(
+      fc.property(rows, fc.uniqueArray(key), fc.boolean(), (json, fields, asMap) => {
+        const all = JSON.parse(JSON.stringify(json), (_, item: unknown) => (isLarge(item) ? 0 : item)) as Record<
+          string,
+          unknown
+        >[];
+        const told = all.map((row) =>
+          Object.fromEntries(Object.entries(row).filter(([name]) => fields.some((field) => field === name))),
+        );
+        expect(JSON.parse(jsonOfBert(answer(term(all, asMap)), { maxBytes: MAX_BYTES, fields }))).toEqual(told);
+      }),
+    );
+  });
+
   it('that is cut short anywhere, or goes on, is refused', () => {
     const whole = answer(list(row(ROW), row({ ...ROW, name: binary('r') })));
     for (let length = 0; length < whole.length; length++) {
-      expect(() => jsonOfBert(whole.subarray(0, length), MAX_BYTES)).toThrow();
+      expect(() => jsonOfBert(whole.subarray(0, length), { maxBytes: MAX_BYTES })).toThrow();
+      expect(() => jsonOfBert(whole.subarray(0, length), { maxBytes: MAX_BYTES, fields: ['name'] })).toThrow();
     }
-    expect(() => jsonOfBert(Buffer.concat([whole, NIL]), MAX_BYTES)).toThrow(/more than one/);
+    expect(() => jsonOfBert(Buffer.concat([whole, NIL]), { maxBytes: MAX_BYTES })).toThrow(/more than one/);
   });
 
   it.each([
@@ -137,19 +155,20 @@ describe('BERT', () => {
     ['a float that is no number', answer(float(NaN)), /no number/],
     ['a list with a tail', answer(Buffer.concat([head(108, 1), integer(1), integer(2)])), /no end/],
   ])('with %s is refused', (_, bytes, message) => {
-    expect(() => jsonOfBert(bytes, MAX_BYTES)).toThrow(message);
+    expect(() => jsonOfBert(bytes, { maxBytes: MAX_BYTES })).toThrow(message);
   });
 
   it('with any bytes changed is refused or is JSON', () => {
     const whole = answer(list(row(ROW), row({ ...ROW, name: binary('r') })));
     const changes = fc.array(fc.tuple(fc.nat(whole.length - 1), fc.nat(255)), { minLength: 1, maxLength: 4 });
+    const fields = fc.constantFrom(undefined, ['name', 'messages']);
     fc.assert(
-      fc.property(changes, (changed) => {
+      fc.property(changes, fields, (changed, fields) => {
         const bytes = Buffer.from(whole);
         for (const [at, value] of changed) bytes[at] = value;
         let json: string;
         try {
-          json = jsonOfBert(bytes, MAX_BYTES);
+          json = jsonOfBert(bytes, { maxBytes: MAX_BYTES, fields });
         } catch {
           return;
         }
@@ -195,6 +214,7 @@ describe('a management API that answers in BERT', () => {
 
   it.each([
     ['a whole row', answer(list(row(ROW))), 5],
+    ['arguments named like a figure', answer(list(row({ ...ROW, arguments: list(pair(binary('messages'), integer(9))) }))), 5],
     ['a truncated list', answer(list(row(ROW))).subarray(0, -9), 'BROKER_REPLY_INVALID'],
     ['JSON under its name', Buffer.from('[]'), 'BROKER_REPLY_INVALID'],
     ['no state', answer(list(row({ ...ROW, state: atom('') }))), 'FIELD_MISSING'],
@@ -226,9 +246,9 @@ describe('a management API that answers in BERT', () => {
       const figures = 'name,type,state,messages,messages_ready,messages_unacknowledged';
       const paths = [
         `/api/queues/%2F?disable_stats=true&enable_queue_totals=true&sort=&columns=${figures}`,
+        '/api/queues/%2F?disable_stats=true&enable_queue_totals=true&sort=',
         `/api/queues/%2F?columns=${figures},node,consumers,message_stats.publish,message_stats.publish_details.rate`,
         `/api/queues/%2F/${encodeURIComponent('"quorum" ü')}?columns=${figures},node,message_stats.publish`,
-        '/api/queues/%2F?disable_stats=true&enable_queue_totals=true',
         '/api/nodes?columns=name,running',
         '/api/overview?columns=listeners,object_totals.queues,rates_mode',
       ];
@@ -236,7 +256,7 @@ describe('a management API that answers in BERT', () => {
         // Statistics may be renewed between the two.
         await until(`${path} is the same in both forms`, async () => {
           const json: unknown = JSON.parse((await get(path, 'application/json')).toString());
-          const bert: unknown = JSON.parse(jsonOfBert(await get(path, 'application/bert'), MAX_BYTES));
+          const bert: unknown = JSON.parse(jsonOfBert(await get(path, 'application/bert'), { maxBytes: MAX_BYTES }));
           return JSON.stringify(bert) === JSON.stringify(json);
         });
       }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { createMembers } from '../../../src/scalers/rabbitmq/members.ts';
-import type { Row, Rows } from '../../../src/scalers/rabbitmq/management.ts';
+import type { Row, Rows } from '../../../src/scalers/rabbitmq/rows.ts';
 import type { VhostSources } from '../../../src/scalers/rabbitmq/sources.ts';
 import { ask } from './asked.ts';
 

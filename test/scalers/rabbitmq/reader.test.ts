@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { BrokerError, QueueError, type QueueScalerError } from '../../../src/errors.ts';
 import type { Reading } from '../../../src/scalers/reading.ts';
 import type { Declared } from '../../../src/scalers/rabbitmq/amqp/channels.ts';
-import type { Row } from '../../../src/scalers/rabbitmq/management.ts';
+import type { Row } from '../../../src/scalers/rabbitmq/rows.ts';
 import type { RabbitQuestion } from '../../../src/scalers/rabbitmq/question.ts';
 import { createRateTracker } from '../../../src/scalers/rabbitmq/rates.ts';
 import { createQuestionReader } from '../../../src/scalers/rabbitmq/reader.ts';

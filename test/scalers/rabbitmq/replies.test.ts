@@ -113,6 +113,12 @@ describe('an answer of the management API', () => {
     ['the queue twice', `[${row({}).slice(1, -1)},${row({ messages: 9 }).slice(1, -1)}]`, 'VALUE_IMPLAUSIBLE'],
     ['a figure twice', row({}).replace('"messages":5', '"messages":5,"messages":0'), 'VALUE_IMPLAUSIBLE'],
     ['ready messages twice', row({}).replace('}]', ',"messages_ready":0}]'), 'VALUE_IMPLAUSIBLE'],
+    [
+      'a figure twice beside a row without it',
+      `[${row({}).slice(1, -1).replace('"messages":5', '"messages":5,"messages":0')},{"name":"stream"}]`,
+      'VALUE_IMPLAUSIBLE',
+    ],
+    ['arguments named like a figure', row({ arguments: { messages: 9, more: [{ messages: '"messages":\\' }] } }), 5],
     ['a text where a row should be', '["q"]', 'error'],
     ['a list in a list', `[${row({})}]`, 'error'],
     ['a number beyond all counts', row({}).replace('"messages":5', '"messages":5e99'), 'VALUE_IMPLAUSIBLE'],
@@ -167,6 +173,19 @@ describe('an answer of the management API', () => {
     expect(await outcome(host, { timeout: '2s' })).toMatch(code);
     expect(performance.now() - startedAt).toBeLessThan(5_000);
     expect(process.memoryUsage().rss - before).toBeLessThan(MEMORY_BYTES);
+  });
+
+  it.each([
+    [20_000, false],
+    [40_000, true],
+  ])('of %d queues is shortened by the broker: %s', async (queues, leftOut) => {
+    const asked: string[] = [];
+    const host = await serve((request, response) => {
+      asked.push(request.url ?? '');
+      response.end(row({}));
+    }, queues);
+    expect(await outcome(host, { queueName: '^q$', useRegex: 'true' })).toBe(5);
+    expect(asked.map((url) => url.includes('columns='))).toEqual([leftOut]);
   });
 
   it('that is a reset, from a load balancer, costs a single question nothing', async () => {

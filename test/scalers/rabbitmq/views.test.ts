@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { BrokerError } from '../../../src/errors.ts';
-import type { Rows } from '../../../src/scalers/rabbitmq/management.ts';
+import type { Rows } from '../../../src/scalers/rabbitmq/rows.ts';
 import type { Members } from '../../../src/scalers/rabbitmq/members.ts';
 import type { RabbitQuestion } from '../../../src/scalers/rabbitmq/question.ts';
 import type { VhostSources } from '../../../src/scalers/rabbitmq/sources.ts';
