@@ -93,11 +93,11 @@ async function costsOf(
 ): Promise<number[]> {
   const idle = await idlePerMs(node);
   const rounds = [createRound(node, queues, {}), createRound(node, queues, { prometheus: 'off' })];
-  const runs = [...rounds.map(({ run }) => run), ...baselines];
+  const runs = [...rounds.map((round) => () => round.run()), ...baselines];
   const costs: number[][] = runs.map(() => []);
   try {
     // The first round connects, and on a busy machine takes longer than an answer may.
-    for (const { run } of rounds) await until('a first round', () => run().then(() => true), { deadlineMs: 60_000 });
+    for (const round of rounds) await until('a first round', () => round.run().then(() => true), { deadlineMs: 60_000 });
     report.figure(`connections of ${queues} triggers`, connectionsOf(node) / rounds.length, '', 4);
     for (let turn = 0; turn < ROUNDS; turn++) {
       for (const [index, run] of runs.entries()) {
