@@ -11,6 +11,7 @@ import { createAdapter, type CallEnd } from './adapt.ts';
 import { createExternalScaler, type CallSubject } from './externalScaler.ts';
 import { ExternalScalerService } from './gen/externalscaler.ts';
 import { HealthService } from './gen/health.ts';
+import { shareHeaders } from './headers.ts';
 import { createHealth } from './health.ts';
 import { createListener, type Refusal } from './listener.ts';
 import { createPush } from './push.ts';
@@ -89,6 +90,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   for (const [definition, implementation] of reflection?.services ?? []) server.addService(definition, implementation);
 
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  shareHeaders(server);
   const listener = createListener({
     ...(options.certificates === undefined ? {} : { certificates: options.certificates }),
     ...(options.clientNames === undefined ? {} : { clientNames: options.clientNames }),
