@@ -61,7 +61,8 @@ export function answer(
     at: performance.now(),
     reader: [...readers].sort().join('+') || 'SCAN',
     measures,
-    queues,
+    // A copy has no room for more, as one that has grown does.
+    queues: queues.slice(),
     ...(notes.length + more.length > 0 ? { notes: [...notes, ...more] } : {}),
   };
 }

@@ -88,7 +88,7 @@ interface Cell {
 /** `remember` is told every result. */
 export function createPartWatch(reader: Reader, remember: (part: Part, result: PartResult) => void): PartWatch {
   const cells = new Map<string, Cell>();
-  const byKey = new Map<string, Set<Cell>>();
+  const byKey = new Map<string, Cell[]>();
   const closing = new AbortController();
   let queue: Cell[] = [];
   let ticker: NodeJS.Timeout | undefined;
@@ -265,8 +265,8 @@ export function createPartWatch(reader: Reader, remember: (part: Part, result: P
         };
         cells.set(part.id, cell);
         const same = byKey.get(part.key);
-        if (same === undefined) byKey.set(part.key, new Set([cell]));
-        else same.add(cell);
+        if (same === undefined) byKey.set(part.key, [cell]);
+        else same.push(cell);
         enqueue(cell);
       } else if (cell.result !== undefined)
         queueMicrotask(() => {
@@ -281,9 +281,9 @@ export function createPartWatch(reader: Reader, remember: (part: Part, result: P
         clearTimeout(own.timer);
         for (const { due } of watched.together === undefined ? [] : [watched.together]) due.delete(own);
         cells.delete(part.id);
-        const same = byKey.get(part.key);
-        same?.delete(own);
-        if (same?.size === 0) byKey.delete(part.key);
+        const others = byKey.get(part.key)?.filter((each) => each !== own) ?? [];
+        if (others.length > 0) byKey.set(part.key, others);
+        else byKey.delete(part.key);
         if (cells.size === 0) {
           clearInterval(ticker);
           ticker = undefined;
