@@ -57,3 +57,29 @@ export type Reading = Known | Unknown;
 export function unknown(error: QueueScalerError): Unknown {
   return { known: false, at: performance.now(), error };
 }
+
+export function sameMeasures(left: Measures, right: Measures): boolean {
+  if (left === right) return true;
+  const names = Object.keys(left) as MeasureName[];
+  return names.length === Object.keys(right).length && names.every((name) => left[name] === right[name]);
+}
+
+/**
+ * The reading, with the former one's own objects for what both say alike. Most readings only say that nothing has changed: what they
+ * bring is then as short-lived as they are, instead of filling V8's old space with what they replace.
+ */
+export function sharingWith(former: Known | undefined, reading: Reading): Reading {
+  if (former === undefined || !reading.known) return reading;
+  const { measures, queues } = former;
+  const sameQueues =
+    queues.length === reading.queues.length &&
+    queues.every((queue, index) => {
+      const other = reading.queues[index];
+      return other?.queue === queue.queue && other.reader === queue.reader && sameMeasures(queue.measures, other.measures);
+    });
+  return {
+    ...reading,
+    measures: sameMeasures(measures, reading.measures) ? measures : reading.measures,
+    queues: sameQueues ? queues : reading.queues,
+  };
+}

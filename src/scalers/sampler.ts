@@ -5,7 +5,7 @@
 import { untilAborted } from '../abort.ts';
 import { BrokerError, ProcessError, toQueueScalerError, type QueueScalerError } from '../errors.ts';
 import type { SamplerEvents } from './events.ts';
-import { unknown, type Known, type Reading } from './reading.ts';
+import { sharingWith, unknown, type Known, type Reading } from './reading.ts';
 import type { BrokerIdentity, Conversation, Question, Watcher } from './scaler.ts';
 
 /** A reading this young answers again: KEDA asks for metric and activity one after the other, and retries failures at once. */
@@ -83,9 +83,10 @@ export function createSampler(broker: BrokerIdentity, open: () => Conversation<Q
     return entry;
   }
 
-  function record(key: string, reading: Reading): void {
+  function record(key: string, told: Reading): void {
     const entry = entries.get(key);
     if (entry === undefined) return;
+    const reading = sharingWith(entry.lastKnown, told);
     // Answers may overtake each other; an older one must not undo a newer.
     if (entry.latest === undefined || reading.at >= entry.latest.at) {
       entry.latest = reading;

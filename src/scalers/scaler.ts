@@ -72,7 +72,7 @@ export interface Conversation<Q extends Question> {
 export interface Bound {
   readonly broker: BrokerIdentity;
   readonly question: Question;
-  /** Pure. A figure that the decision needs and the reading lacks throws a {@link QueueError}. */
+  /** Pure, and of the measures alone. A figure that the decision needs and the reading lacks throws a {@link QueueError}. */
   decide(reading: Known): Decision;
   open(events: SamplerEvents): Conversation<Question>;
 }

@@ -150,12 +150,14 @@ function createTrigger(
     return bound.bound;
   }
 
-  let latest: Sample | undefined;
+  let latest: (Sample & { readonly by: Bound }) | undefined;
   /** What was last asked to be watched; a sampler that watches no more vouches for nothing. */
   let watched: { readonly sampler: Sampler; readonly bound: Bound } | undefined;
 
   function decided(reading: Known, current: Bound): Sample {
-    latest = { reading, decision: current.decide(reading) };
+    // Most readings say what the last one said.
+    const before = latest?.by === current && latest.reading.measures === reading.measures ? latest : undefined;
+    latest = { reading, decision: before?.decision ?? current.decide(reading), by: current };
     observer.sample(trigger, latest);
     return latest;
   }

@@ -3,7 +3,7 @@
  * next. Only commands that read; an absent key counts as empty, and whatever is not understood is an error.
  */
 import { BrokerError, QueueError, type QueueScalerError } from '../../errors.ts';
-import type { Measures } from '../reading.ts';
+import { sameMeasures, type Measures } from '../reading.ts';
 import { replyError, replyInvalid } from './wire/failures.ts';
 import { ErrorReply, type Command, type Reply } from './wire/resp.ts';
 import { readGroup } from './streamLag.ts';
@@ -26,6 +26,12 @@ export interface PartValue {
 }
 
 export type PartResult = { readonly value: PartValue } | { readonly error: QueueScalerError };
+
+export function sameValue(left: PartResult | undefined, right: PartResult): boolean {
+  if (left === undefined || 'error' in left || 'error' in right) return false;
+  const [before, now] = [left.value, right.value];
+  return before.reader === now.reader && before.exists === now.exists && sameMeasures(before.measures, now.measures);
+}
 
 /** Commands to one server, and what to make of their replies: a result, or the next step. */
 export interface Step {

@@ -4,7 +4,7 @@
  * is being read is read again. It is long because when a key is read, with what, and whether its result stands, is one state.
  */
 import { BrokerError } from '../../errors.ts';
-import type { Part, PartResult } from './parts.ts';
+import { sameValue, type Part, type PartResult } from './parts.ts';
 import type { Reader } from './reader.ts';
 import type { RedisNode } from './node.ts';
 import type { Session } from './wire/session.ts';
@@ -173,7 +173,8 @@ export function createPartWatch(reader: Reader, remember: (part: Part, result: P
         recovered ||= isOutage(cell.result) && !isOutage(result);
         cell.state = 'idle';
         cell.readAt = performance.now();
-        cell.result = result;
+        // A poll that finds nothing new leaves nothing new.
+        if (!sameValue(cell.result, result)) cell.result = result;
         cell.session = session;
         if (session !== undefined) heardAt.set(session, cell.readAt);
         remember(part, result);
