@@ -1,13 +1,13 @@
 /**
  * `queue-scaler serve`: the scaler as KEDA's server, until SIGTERM. Its log is its only output.
  */
-import { setFlagsFromString } from 'node:v8';
 import { Command } from 'commander';
 import { openCredentials } from '../auth/openCredentials.ts';
 import { createLogger } from '../logger.ts';
 import { startServer } from '../server/server.ts';
 import { declareFlags, readSettings, SERVE_SETTINGS, tlsOf } from '../settings.ts';
 import { VERSION } from '../version.ts';
+import { tuneHeap } from './heap.ts';
 
 export function serveCommand(): Command {
   const command = new Command('serve').description('serve KEDA by gRPC');
@@ -16,19 +16,9 @@ export function serveCommand(): Command {
   });
 }
 
-/**
- * V8 lets garbage grow to several times what lives before it collects it. What lives here is long-lived and small beside what calls
- * leave behind: collecting at a third more took a quarter less memory for ten thousand streams, and some hundredths of the CPU.
- */
-const GARBAGE_PERCENT = 30;
-
 /** Resolves when the server has ended after a signal. */
 async function serve(flags: Readonly<Record<string, string>>): Promise<void> {
-  // What V8 learns of where to put new objects while ten thousand streams are opened, it does not unlearn: what calls leave behind
-  // would then go where only a full collection finds it. At three thousand calls a second that took a full collection every three
-  // seconds and a quarter of the CPU; without it there is one in half a minute.
-  setFlagsFromString('--no-allocation-site-pretenuring');
-  setFlagsFromString(`--heap-growing-percent=${GARBAGE_PERCENT}`);
+  tuneHeap();
   const settings = readSettings(SERVE_SETTINGS, flags, process.env);
   const tls = tlsOf(settings);
   const logger = createLogger(settings.logLevel);

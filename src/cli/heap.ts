@@ -1,0 +1,37 @@
+/**
+ * Settings of V8 for a process whose heap is long-lived and small beside what its calls leave behind. Set while it runs, so that they
+ * hold however it is started; one that a later V8 no longer knows is no error.
+ */
+import { PerformanceObserver } from 'node:perf_hooks';
+import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8';
+
+/**
+ * V8 lets garbage grow to several times what lives before it collects it: collecting at a quarter more took a quarter less memory for ten
+ * thousand streams, and some hundredths of the CPU.
+ */
+const GARBAGE_PERCENT = 25;
+/**
+ * Both halves of where new objects go. Node 20 would take 32 MiB and Node 24 four times that, for calls that live for two milliseconds;
+ * collecting it twice as often costs less than a hundredth of the CPU.
+ */
+const YOUNG_BYTES = 16 * 1024 * 1024;
+
+export function tuneHeap(): void {
+  // What V8 learns of where to put new objects while ten thousand streams are opened, it does not unlearn: what calls leave behind
+  // would then go where only a full collection finds it. At three thousand calls a second that took a full collection every three
+  // seconds and a quarter of the CPU; without it there are two or three a minute.
+  setFlagsFromString('--no-allocation-site-pretenuring');
+  setFlagsFromString(`--heap-growing-percent=${GARBAGE_PERCENT}`);
+  boundYoungSpace();
+}
+
+/** Its bound can only be set before V8 starts, but not whether it grows: it does after collections, step by step. */
+function boundYoungSpace(): void {
+  const observer = new PerformanceObserver(() => {
+    const young = getHeapSpaceStatistics().find(({ space_name: name }) => name === 'new_space');
+    if (young !== undefined && young.space_size < YOUNG_BYTES) return;
+    setFlagsFromString('--semi-space-growth-factor=1');
+    observer.disconnect();
+  });
+  observer.observe({ entryTypes: ['gc'] });
+}
