@@ -11,7 +11,6 @@ import { createAdapter, type CallEnd } from './adapt.ts';
 import { createExternalScaler, type CallSubject } from './externalScaler.ts';
 import { ExternalScalerService } from './gen/externalscaler.ts';
 import { HealthService } from './gen/health.ts';
-import { shareHeaders } from './headers.ts';
 import { createHealth } from './health.ts';
 import { paceIntake } from './intake.ts';
 import { createListener, type Refusal } from './listener.ts';
@@ -94,7 +93,6 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
 
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   paceIntake(server, [ExternalScalerService, HealthService], pace);
-  shareHeaders(server);
   const listener = createListener({
     ...(options.certificates === undefined ? {} : { certificates: options.certificates }),
     ...(options.clientNames === undefined ? {} : { clientNames: options.clientNames }),
