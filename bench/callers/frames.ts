@@ -24,8 +24,6 @@ const FIRST_WINDOW = 65_535;
 /** What has been received is made known in steps of so many bytes. */
 const CREDIT_BYTES = 1_048_576;
 const SETTING_HEADER_TABLE_SIZE = 1;
-const SETTING_MAX_CONCURRENT_STREAMS = 3;
-const SETTING_BYTES = 6;
 const SETTING_INITIAL_WINDOW_SIZE = 4;
 
 /** A method's header block, the same for every call. */
@@ -35,13 +33,6 @@ export interface FrameConnection {
   /** Sends one request message. `ended` is told once whether the call ended with OK, `heard` each message of the answer. */
   send(headers: HeaderBlock, message: Buffer, ended: (ok: boolean) => void, heard?: () => void): void;
   close(): void;
-}
-
-/** A call that waits for the server to allow it. */
-interface Held {
-  readonly headers: HeaderBlock;
-  readonly body: Buffer;
-  readonly call: Call;
 }
 
 interface Call {
@@ -80,7 +71,7 @@ function number32(value: number): Buffer {
 }
 
 function setting(id: number, value: number): Buffer {
-  const bytes = Buffer.allocUnsafe(SETTING_BYTES);
+  const bytes = Buffer.allocUnsafe(6);
   bytes.writeUInt16BE(id);
   bytes.writeUInt32BE(value, 2);
   return bytes;
@@ -91,17 +82,12 @@ export async function connectFrames(address: string): Promise<FrameConnection> {
   const socket = connectSocket({ host: host ?? '', port: Number(port), noDelay: true });
   await once(socket, 'connect');
   const calls = new Map<number, Call>();
-  let told: () => void = () => undefined;
-  const settings = new Promise<void>((resolve) => {
-    told = resolve;
-  });
   let nextStream = 1;
   let window = FIRST_WINDOW;
   let received = 0;
   let rest: Buffer = Buffer.alloc(0);
   let outgoing: Buffer[] = [];
-  let mostOpen = Infinity;
-  const held: Held[] = [];
+  const held: { readonly bytes: Buffer; readonly cost: number }[] = [];
   /** What the server's trailers are for OK: with no dynamic table they are the same bytes each time. Learnt from the first answer with a message. */
   let okTrailers: Buffer | undefined;
 
@@ -119,19 +105,6 @@ export async function connectFrames(address: string): Promise<FrameConnection> {
     const call = calls.get(stream);
     calls.delete(stream);
     call?.ended(ok);
-    sendHeld();
-  }
-
-  function sendHeld(): void {
-    for (let next = held[0]; next !== undefined; next = held[0]) {
-      if (calls.size >= mostOpen || window < next.body.length) return;
-      held.shift();
-      const stream = nextStream;
-      nextStream += 2;
-      calls.set(stream, next.call);
-      window -= next.body.length;
-      queue(Buffer.concat([frame(HEADERS, END_HEADERS, stream, next.headers), frame(DATA, END_STREAM, stream, next.body)]));
-    }
   }
 
   function take(type: number, flags: number, stream: number, payload: Buffer): void {
@@ -159,13 +132,7 @@ export async function connectFrames(address: string): Promise<FrameConnection> {
         end(stream, false);
         return;
       case SETTINGS:
-        if ((flags & ACK) !== 0) return;
-        for (let at = 0; at < payload.length; at += SETTING_BYTES) {
-          if (payload.readUInt16BE(at) === SETTING_MAX_CONCURRENT_STREAMS) mostOpen = payload.readUInt32BE(at + 2);
-        }
-        queue(frame(SETTINGS, ACK, 0, Buffer.alloc(0)));
-        told();
-        sendHeld();
+        if ((flags & ACK) === 0) queue(frame(SETTINGS, ACK, 0, Buffer.alloc(0)));
         return;
       case PING:
         if ((flags & ACK) === 0) queue(frame(PING, ACK, 0, Buffer.from(payload)));
@@ -173,7 +140,11 @@ export async function connectFrames(address: string): Promise<FrameConnection> {
       case WINDOW_UPDATE:
         if (stream !== 0) return;
         window += payload.readUInt32BE(0);
-        sendHeld();
+        for (let next = held[0]; next !== undefined && window >= next.cost; next = held[0]) {
+          held.shift();
+          window -= next.cost;
+          queue(next.bytes);
+        }
         return;
       case GOAWAY:
         socket.destroy(new Error('the server gives the connection up'));
@@ -193,10 +164,7 @@ export async function connectFrames(address: string): Promise<FrameConnection> {
     rest = bytes.subarray(at);
   });
   socket.on('close', () => {
-    mostOpen = 0;
     for (const stream of [...calls.keys()]) end(stream, false);
-    for (const { call } of held.splice(0)) call.ended(false);
-    told();
   });
   socket.on('error', () => undefined);
 
@@ -212,17 +180,21 @@ export async function connectFrames(address: string): Promise<FrameConnection> {
       frame(WINDOW_UPDATE, 0, 0, number32(MAX_WINDOW - FIRST_WINDOW)),
     ]),
   );
-  // How many streams may be open is known from the server's settings.
-  await settings;
 
   return {
     send(headers, message, ended, heard) {
+      const stream = nextStream;
+      nextStream += 2;
+      calls.set(stream, { ended, message: heard, answered: false });
       const body = Buffer.allocUnsafe(5 + message.length);
       body[0] = 0;
       body.writeUInt32BE(message.length, 1);
       message.copy(body, 5);
-      held.push({ headers, body, call: { ended, message: heard, answered: false } });
-      if (held.length === 1) sendHeld();
+      const bytes = Buffer.concat([frame(HEADERS, END_HEADERS, stream, headers), frame(DATA, END_STREAM, stream, body)]);
+      if (held.length === 0 && window >= body.length) {
+        window -= body.length;
+        queue(bytes);
+      } else held.push({ bytes, cost: body.length });
     },
     close: () => {
       socket.destroy();

@@ -6,7 +6,6 @@ import { randomBytes } from 'node:crypto';
 import { connect as connectHttp2, constants, type ClientHttp2Session } from 'node:http2';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { headerBlock } from '../../bench/callers/frames.ts';
 import { ScaledObjectRef } from '../../src/server/grpc/gen/externalscaler.ts';
 
 const [, , attack = '', address = '', ms = '0', redisPort = ''] = process.argv;
@@ -43,7 +42,6 @@ function frame(type: number, flags: number, stream: number, payload: Buffer, len
   return Buffer.concat([head, payload]);
 }
 const SETTINGS = frame(4, 0, 0, Buffer.alloc(0));
-const SETTINGS_ACK = frame(4, 1, 0, Buffer.alloc(0));
 
 const headers = (method: string) => ({
   ':method': 'POST',
@@ -96,24 +94,6 @@ const ATTACKS: Record<string, () => void> = {
         stream.on('error', () => undefined).resume();
         stream.end(request(opened++));
       }
-    };
-  })(),
-  'streams beyond the limit': (() => {
-    let used: Socket | undefined;
-    let opened = 0;
-    return () => {
-      if (used === undefined || used.destroyed) {
-        used = open();
-        opened = 0;
-        used.write(Buffer.concat([Buffer.from(PREFACE), SETTINGS, SETTINGS_ACK]));
-      }
-      const block = headerBlock(address, `${PATH}StreamIsActive`);
-      const begun: Buffer[] = [];
-      for (let streams = 0; streams < 100 && opened < 20_000; streams++) {
-        const stream = 1 + 2 * opened++;
-        begun.push(frame(1, 4, stream, block), frame(0, 1, stream, request(opened)));
-      }
-      used.write(Buffer.concat(begun));
     };
   })(),
   'half-open sockets': () => {

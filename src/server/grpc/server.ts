@@ -12,12 +12,9 @@ import { createExternalScaler, type CallSubject } from './externalScaler.ts';
 import { ExternalScalerService } from './gen/externalscaler.ts';
 import { HealthService } from './gen/health.ts';
 import { createHealth } from './health.ts';
-import { paceIntake } from './intake.ts';
 import { createListener, type Refusal } from './listener.ts';
-import { createPace } from './pace.ts';
 import { createPush } from './push.ts';
 import { createReflection } from './reflection.ts';
-import { FIRST_STREAMS } from './streamQuota.ts';
 
 /** Above this a message is refused by the transport; below, metadata that is too large gets an answer that says so. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
@@ -27,6 +24,8 @@ const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
  */
 const KEEPALIVE_TIME_MS = 10_000;
 const KEEPALIVE_TIMEOUT_MS = 10_000;
+/** Of one connection: KEDA opens a single one for everything, with one or two streams a trigger. */
+const MAX_CONCURRENT_STREAMS = 30_000;
 /** What a connection may hold on to after its age, beyond the age of the streams on it. */
 const AGE_GRACE_MS = 10_000;
 
@@ -64,9 +63,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     options.woke(ms);
   });
   const health = createHealth(() => options.ready());
-  const pace = createPace();
   const adapter = createAdapter<CallSubject>({
-    pace,
     observe: (end) => {
       options.observe(end);
     },
@@ -78,7 +75,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   const server = new Server({
     'grpc.enable_channelz': 0,
     'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
-    'grpc.max_concurrent_streams': FIRST_STREAMS,
+    'grpc.max_concurrent_streams': MAX_CONCURRENT_STREAMS,
     'grpc.keepalive_time_ms': KEEPALIVE_TIME_MS,
     'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
     'grpc.keepalive_permit_without_calls': 1,
@@ -92,7 +89,6 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   for (const [definition, implementation] of reflection?.services ?? []) server.addService(definition, implementation);
 
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
-  paceIntake(server, [ExternalScalerService, HealthService], pace);
   const listener = createListener({
     ...(options.certificates === undefined ? {} : { certificates: options.certificates }),
     ...(options.clientNames === undefined ? {} : { clientNames: options.clientNames }),
