@@ -20,6 +20,8 @@ export interface ManagementLink {
   overview(): Overview | undefined;
   /** Every node ran when last seen; true where the credentials may not see nodes. */
   allRunning(): boolean;
+  /** Every node told its own figures when last seen; true where the credentials may not see nodes. */
+  allTell(): boolean;
   /** Names of all nodes of the cluster, those that are down included; undefined where they were not seen. */
   nodeNames(): readonly string[] | undefined;
   /** Renews what is known of the broker where it is due; never rejects. */
@@ -105,6 +107,7 @@ export function createManagementLink({ management, optional, signal, onNodeEvent
     isAbsent,
     overview: () => overview,
     allRunning: () => nodes?.every(({ running }) => running) ?? true,
+    allTell: () => nodes?.every(({ tells }) => tells) ?? true,
     nodeNames: () => nodes?.map(({ name }) => name),
     use,
     refresh() {

@@ -23,10 +23,13 @@ export interface Lists {
   learnType(queue: string): Promise<void>;
   /** Queues in the longest list had so far. */
   readonly size: number | undefined;
+  /** How long the slowest kind of list took when it was had last, in ms; undefined before any was. */
+  readonly tookMs: number | undefined;
 }
 
 interface Slot {
   rows: Rows | undefined;
+  tookMs: number | undefined;
   pending: Promise<Rows> | undefined;
   /** The last failure, so that a thousand questions do not each try again. */
   failure: { readonly at: number; readonly error: QueueScalerError } | undefined;
@@ -50,7 +53,8 @@ export function createLists(fetch: (kind: ListKind) => Promise<Rows>): Lists {
 
   function slotOf(kind: ListKind): Slot {
     let slot = slots.get(kind);
-    if (slot === undefined) slots.set(kind, (slot = { rows: undefined, pending: undefined, failure: undefined }));
+    if (slot === undefined)
+      slots.set(kind, (slot = { rows: undefined, tookMs: undefined, pending: undefined, failure: undefined }));
     return slot;
   }
 
@@ -68,6 +72,10 @@ export function createLists(fetch: (kind: ListKind) => Promise<Rows>): Lists {
     get size() {
       return size;
     },
+    get tookMs() {
+      const took = [...slots.values()].flatMap(({ tookMs }) => tookMs ?? []);
+      return took.length === 0 ? undefined : Math.max(...took);
+    },
     get(kind, notBefore = -Infinity) {
       const slot = slotOf(kind);
       const now = performance.now();
@@ -77,6 +85,7 @@ export function createLists(fetch: (kind: ListKind) => Promise<Rows>): Lists {
       slot.pending ??= fetch(kind)
         .then((rows) => {
           slot.rows = rows;
+          slot.tookMs = performance.now() - now;
           slot.failure = undefined;
           learn(rows);
           return rows;

@@ -22,6 +22,8 @@ export interface VhostSources {
   noCounters(): Counters | undefined;
   /** All nodes ran when last seen, and nothing has changed lately. */
   isCalm(): boolean;
+  /** How long a list is likely to take, in ms; 0 while a node may hang or nothing is known of it. */
+  expectedListMs(): number;
   /** Names of all nodes of the cluster, those that are down included; undefined where they were not seen. */
   nodeNames(): readonly string[] | undefined;
   readonly zeros: Zeros;

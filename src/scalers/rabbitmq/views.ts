@@ -16,6 +16,9 @@ const DECLARE_ALONG = 200;
 
 /** Where another reader can tell, a list is waited for so long, in ms; its answer then comes in time for a later question. */
 const LIST_PATIENCE_MS = 1_000;
+/** While no node hangs, a list may take twice as long as is likely: one of ten thousand queues takes more than a second at any time. */
+const PATIENCE_FACTOR = 2;
+const MAX_PATIENCE_MS = 5_000;
 /** The same while an earlier answer is overdue. */
 const OVERDUE_PATIENCE_MS = 100;
 const LATE = Symbol('late');
@@ -70,24 +73,34 @@ export function createViewer(sources: VhostSources, members: Members): Viewer {
 
   async function unlessLate<T>(answer: Promise<T>): Promise<T | typeof LATE> {
     let timer: NodeJS.Timeout | undefined;
+    const startedAt = performance.now();
     const late = new Promise<typeof LATE>((resolve) => {
-      timer = setTimeout(
-        () => {
-          overdue++;
-          const settled = (): void => {
-            overdue--;
-          };
-          answer.then(settled, settled);
-          resolve(LATE);
-        },
-        overdue > 0 ? OVERDUE_PATIENCE_MS : LIST_PATIENCE_MS,
-      );
+      // How long an answer may take becomes known only while the first is waited for.
+      const look = (): void => {
+        const leftMs = startedAt + patienceMs() - performance.now();
+        if (leftMs > 0) {
+          timer = setTimeout(look, leftMs);
+          return;
+        }
+        overdue++;
+        const settled = (): void => {
+          overdue--;
+        };
+        answer.then(settled, settled);
+        resolve(LATE);
+      };
+      timer = setTimeout(look, Math.min(LIST_PATIENCE_MS, patienceMs()));
     });
     try {
       return await Promise.race([answer, late]);
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  function patienceMs(): number {
+    if (overdue > 0) return OVERDUE_PATIENCE_MS;
+    return Math.max(LIST_PATIENCE_MS, Math.min(MAX_PATIENCE_MS, PATIENCE_FACTOR * sources.expectedListMs()));
   }
 
   function isKnownZero(queue: string): boolean {

@@ -35,7 +35,13 @@ function membersOf(listed: Listed): ReturnType<typeof createMembers> {
     managementIsAbsent: () => false,
     isCalm: () => !listed.eventful,
     nodeNames: () => listed.nodes,
-    lists: { get: () => Promise.resolve(rows()), learnType: () => Promise.resolve(), typeOf: () => 'classic', size: undefined },
+    lists: {
+      get: () => Promise.resolve(rows()),
+      learnType: () => Promise.resolve(),
+      typeOf: () => 'classic',
+      size: undefined,
+      tookMs: 0,
+    },
     zeros: {
       eventful: () => listed.eventful,
       broken: () => false,

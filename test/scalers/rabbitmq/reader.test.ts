@@ -55,6 +55,7 @@ function readerOf(amqp: boolean): (question: RabbitQuestion) => Promise<Reading>
       learnType: () => Promise.resolve(),
       typeOf: (queue) => listed.get(queue)?.type,
       size: 10,
+      tookMs: 0,
     },
     queue: (name) => {
       const found = listed.get(name);
@@ -64,6 +65,7 @@ function readerOf(amqp: boolean): (question: RabbitQuestion) => Promise<Reading>
     prepare: () => Promise.resolve({ queues: 10, prometheus: false }),
     noCounters: () => undefined,
     isCalm: () => !zeros.eventful(),
+    expectedListMs: () => 0,
     nodeNames: () => undefined,
     zeros,
     rates: createRateTracker(),

@@ -10,9 +10,12 @@ import { ask } from './asked.ts';
 /** How the management API answers; the passive declare always tells of 4 ready messages. */
 let list: () => Promise<Rows>;
 let viewer: Viewer;
+/** How long a list is likely to take. */
+let expectedMs: number;
 
 beforeEach(() => {
   vi.useFakeTimers();
+  expectedMs = 0;
   viewer = viewerOf({ declare: () => Promise.resolve({ ready: 4, consumers: 1, serviceMs: 1, at: performance.now() }) });
 });
 afterEach(() => {
@@ -24,11 +27,13 @@ function viewerOf(more: Partial<VhostSources>): Viewer {
     prepare: () => Promise.resolve({ queues: 10, prometheus: false }),
     managementIsAbsent: () => false,
     isCalm: () => true,
+    expectedListMs: () => expectedMs,
     lists: {
       get: () => list(),
       learnType: () => Promise.resolve(),
       typeOf: () => undefined,
       size: 10,
+      tookMs: undefined,
     },
     ...more,
   };
@@ -65,6 +70,30 @@ it('a management API that does not answer holds up what a declare can tell for a
   const second = await timed('b');
   expect(second.view).toMatchObject({ listed: { code: 'BROKER_TIMEOUT' }, live: { ready: 4 } });
   expect(second.ms).toBeLessThanOrEqual(100);
+});
+
+it.each([
+  ['is waited for where that is likely', 1_500, 1_800],
+  ['is not waited for where it is not', 20, 1_000],
+])('a list that takes 1.8 s %s', async (_, likelyMs, ms) => {
+  list = () => {
+    // Known only when the API has been met.
+    expectedMs = likelyMs;
+    return new Promise((resolve) =>
+      setTimeout(() => {
+        resolve(rows(['a']));
+      }, 1_800),
+    );
+  };
+  const { view, ms: waited } = await timed('a');
+  expect(view?.listed).toMatchObject(ms === 1_800 ? { row: { messages: 6 } } : { code: 'BROKER_TIMEOUT' });
+  expect(waited).toBe(ms);
+});
+
+it('a list that is likely to take very long is waited for no longer than five seconds', async () => {
+  expectedMs = 20_000;
+  list = () => new Promise(() => undefined);
+  expect((await timed('a')).ms).toBe(5_000);
 });
 
 it('an answer that is late is waited for again once it has come', async () => {
