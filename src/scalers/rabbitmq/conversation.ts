@@ -19,10 +19,10 @@ import { createZeros } from './zero.ts';
 
 /** A zero in doubt is looked at so often until it is confirmed or gone, in ms. */
 const DOUBT_MS = 2_500;
-/** A list takes about so long for each queue, in ms: measured on RabbitMQ 3.10 with 5000 that slept. */
-const LISTED_QUEUE_MS = 0.1;
 /** Doubts that nobody asks about any more are dropped after this many looks. */
 const MAX_LOOKS = 12;
+/** A list takes about so long for each queue, in ms: measured on RabbitMQ 3.10 with 5000 that slept. */
+const LISTED_QUEUE_MS = 0.1;
 const NO_COUNTERS = { published: 0, delivered: 0, acknowledged: 0, rates: { published: 0, delivered: 0, acknowledged: 0 } };
 
 export interface ConversationParts {

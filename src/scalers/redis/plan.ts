@@ -24,18 +24,19 @@ export function plan(question: RedisQuestion, found: (pattern: NamePattern) => R
     return { parts: [part], roles: [{ partId: part.id, key: question.stream, as: 'waiting' }] };
   }
   const parts = new Map<string, Part>();
-  const roles = new Map<string, Role>();
+  const roles: Role[] = [];
   const add = (patterns: readonly NamePattern[], as: Role['as']): void => {
     for (const pattern of patterns) {
       for (const key of pattern.glob ? found(pattern) : [pattern.text]) {
         const part = countPart(key);
         if (parts.has(part.id)) continue;
         parts.set(part.id, part);
-        roles.set(part.id, { partId: part.id, key, as });
+        roles.push({ partId: part.id, key, as });
       }
     }
   };
   add(question.names, 'waiting');
   add(question.processing, 'processing');
-  return { parts: [...parts.values()], roles: [...roles.values()] };
+  // A copy has no room for more, as one that has grown does.
+  return { parts: [...parts.values()], roles: roles.slice() };
 }
