@@ -13,6 +13,7 @@ import type { Management } from './management.ts';
 import { createMetrics, type MetricsParts } from './metrics.ts';
 import type { RabbitQuestion } from './question.ts';
 import { createRateTracker } from './rates.ts';
+import type { Row, Rows } from './rows.ts';
 import { createQuestionReader, type QuestionReader } from './reader.ts';
 import { createWatches } from './watches.ts';
 import { createZeros } from './zero.ts';
@@ -89,7 +90,7 @@ export function createConversation(parts: ConversationParts): Conversation<Rabbi
   function createVhostReader(vhost: string): QuestionReader {
     const prefix = `${vhost}\0`;
     const lists = createLists(async (kind) => {
-      if (kind === 'statistics') return link.use((each) => each.statistics(vhost, closing.signal));
+      if (kind === 'statistics') return seenWhole(link.use((each) => each.statistics(vhost, closing.signal)));
       // Where a node's metrics cannot be had, the totals list tells of all nodes.
       const scraped = kind === 'prometheus' ? await metrics.scrape(vhost) : undefined;
       return scraped ?? link.use((each) => each.totals(vhost, link.overview()?.queues, closing.signal));
@@ -97,7 +98,7 @@ export function createConversation(parts: ConversationParts): Conversation<Rabbi
     return createQuestionReader({
       declare: declarer === undefined ? undefined : (queue) => declarer.declare(vhost, queue),
       lists,
-      queue: (name) => link.use((each) => each.queue(vhost, name, closing.signal)),
+      queue: (name) => seenWhole(link.use((each) => each.queue(vhost, name, closing.signal))),
       managementIsAbsent: () => link.isAbsent(),
       async prepare() {
         await link.refresh();
@@ -107,6 +108,7 @@ export function createConversation(parts: ConversationParts): Conversation<Rabbi
       isCalm,
       expectedListMs: () => (isCalm() && link.allTell() ? (lists.tookMs ?? (link.overview()?.queues ?? 0) * LISTED_QUEUE_MS) : 0),
       nodeNames: () => link.nodeNames(),
+      parted: () => link.parted(),
       zeros: {
         ...zeros,
         broken: (queue) => {
@@ -117,6 +119,19 @@ export function createConversation(parts: ConversationParts): Conversation<Rabbi
       },
       rates: createRateTracker(),
     });
+  }
+
+  /** The statistics' answer once the nodes were seen after it, where only they tell whether its figures are those of one side. */
+  async function seenWhole<T extends Rows | (Row & { readonly at: number }) | undefined>(answering: Promise<T>): Promise<T> {
+    const answer = await answering;
+    if (answer === undefined) return answer;
+    const rows: Iterable<Row> = 'rows' in answer ? answer.rows.values() : [answer];
+    for (const { replicated, messages } of rows) {
+      if (!replicated || messages === 0) continue;
+      await link.seeNodes(answer.at);
+      break;
+    }
+    return answer;
   }
 
   async function read(question: RabbitQuestion): Promise<Reading> {

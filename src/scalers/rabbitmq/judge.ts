@@ -60,6 +60,14 @@ export function createJudge(sources: VhostSources): (question: RabbitQuestion, v
         `queue ${queue}: ${row.messages} by the statistics alone, just after a node changed`,
       );
     }
+    // The only tell where both sides say the same of the queue's members.
+    const parted = row.replicated && kind === 'statistics' && declared?.ready !== row.messages ? sources.parted() : [];
+    if (row.messages > 0 && parted.length > 0) {
+      throw new QueueError(
+        'VALUE_IMPLAUSIBLE',
+        `queue ${queue}: ${row.messages} by the statistics, which add up both sides of a healed split until ${parted.join(', ')} is restarted`,
+      );
+    }
     const kinds = new Set<Kind>(agreed === undefined ? [kind] : [kind, agreed]);
     const consumers = declared === undefined || row.type === 'stream' ? row.consumers : declared.consumers;
     if (declared !== undefined) kinds.add('declare');

@@ -24,6 +24,10 @@ export interface ManagementLink {
   allTell(): boolean;
   /** Names of all nodes of the cluster, those that are down included; undefined where they were not seen. */
   nodeNames(): readonly string[] | undefined;
+  /** Nodes that told their own figures when last seen and yet do not run to the others: a split has healed, and they are to be restarted. */
+  parted(): readonly string[];
+  /** Has the nodes of a cluster seen at `notBefore` or later, in ms of `performance.now()`; never rejects. */
+  seeNodes(notBefore: number): Promise<void>;
   /** Renews what is known of the broker where it is due; never rejects. */
   refresh(): Promise<void>;
   /** Passes on the management API's answer, and learns from it whether the API is there. */
@@ -47,7 +51,9 @@ export function createManagementLink({ management, optional, signal, onNodeEvent
   let overviewAt = -Infinity;
   let changedAt = -Infinity;
   let nodes: readonly Node[] | undefined;
+  /** When the nodes were last asked for. */
   let nodesAt = -Infinity;
+  let looking: Promise<void> | undefined;
   let refreshing: Promise<void> | undefined;
 
   function isAbsent(): boolean {
@@ -72,8 +78,15 @@ export function createManagementLink({ management, optional, signal, onNodeEvent
     }
   }
 
-  async function lookAtNodes(): Promise<void> {
-    if (performance.now() - nodesAt < NODES_MS) return;
+  function lookAtNodes(): Promise<void> {
+    looking ??= askForNodes().finally(() => {
+      looking = undefined;
+    });
+    return looking;
+  }
+
+  async function askForNodes(): Promise<void> {
+    nodesAt = performance.now();
     try {
       const seen = await use((each) => each.nodes(signal));
       // Met in trouble, a cluster may have been in it for a moment only.
@@ -86,8 +99,6 @@ export function createManagementLink({ management, optional, signal, onNodeEvent
       const error = toQueueScalerError(thrown);
       // A user who may not see nodes goes without this warning; anything else may be a node that hangs.
       if ((reached || !optional) && error.code !== 'BROKER_FORBIDDEN' && error.code !== 'BROKER_REFUSED') onNodeEvent();
-    } finally {
-      nodesAt = performance.now();
     }
   }
 
@@ -109,14 +120,21 @@ export function createManagementLink({ management, optional, signal, onNodeEvent
     allRunning: () => nodes?.every(({ running }) => running) ?? true,
     allTell: () => nodes?.every(({ tells }) => tells) ?? true,
     nodeNames: () => nodes?.map(({ name }) => name),
+    parted: () => nodes?.filter(({ running, tells }) => tells && !running).map(({ name }) => name) ?? [],
+    async seeNodes(notBefore) {
+      if (nodes === undefined || nodes.length === 1) return;
+      // One that is under way may have been answered before.
+      if (nodesAt < notBefore) await looking;
+      if (nodesAt < notBefore) await lookAtNodes();
+    },
     use,
     refresh() {
       if (management === undefined) return Promise.resolve();
       refreshing ??= (async () => {
         // Nodes must not hold up the answers: what they tell is for the zeros after.
-        const looking = lookAtNodes();
+        const seen = performance.now() - nodesAt < NODES_MS ? undefined : lookAtNodes();
         await lookAtOverview();
-        if (nodes === undefined) await looking;
+        if (nodes === undefined) await seen;
       })().finally(() => {
         refreshing = undefined;
       });

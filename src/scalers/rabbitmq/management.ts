@@ -56,7 +56,7 @@ const RATES = ['publish', 'deliver_get', 'ack'].flatMap((name) => [
   `message_stats.${name}`,
   `message_stats.${name}_details.rate`,
 ]);
-const STATISTICS_COLUMNS = [...TOTALS_FIELDS, 'node', 'consumers', ...RATES].join();
+const STATISTICS_COLUMNS = [...TOTALS_FIELDS, 'node', 'slave_nodes', 'consumers', ...RATES].join();
 
 /** A way to the API: connections, and which endpoints have failed on it. */
 export interface ManagementRoad {

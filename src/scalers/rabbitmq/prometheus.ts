@@ -54,6 +54,7 @@ export async function parseMetrics(body: string, vhost: string): Promise<Map<str
     rows.set(name, {
       name,
       type: undefined,
+      replicated: false,
       ready: figures.get('_ready'),
       unacknowledged: figures.get('_unacked'),
       messages: figures.get(''),

@@ -9,6 +9,8 @@ export interface Row {
   readonly name: string;
   /** `classic`, `quorum`, `stream` or another; undefined if not told. */
   readonly type: string | undefined;
+  /** It has members on several nodes; mirrors are told of by statistics alone. */
+  readonly replicated: boolean;
   readonly ready: number | undefined;
   readonly unacknowledged: number | undefined;
   readonly messages: number | undefined;
@@ -38,10 +40,11 @@ const FIGURES = ['messages', 'messages_ready', 'messages_unacknowledged'];
 
 /**
  * Whether a row of the answer, which is a list of rows or one row, tells a field twice: then one of two values would be taken at random.
- * After a healed partition the statistics of two nodes are added up, and each row has the key `node` twice.
+ * After a healed partition the statistics of two nodes are added up, and a row has what they disagree about twice: `node`, or of a mirrored
+ * queue on RabbitMQ 3.10 only `slave_nodes`.
  */
 export function hasRepeatedFields(body: string, json: unknown, kind: Rows['kind']): boolean {
-  const fields = kind === 'statistics' ? [...FIGURES, 'node'] : FIGURES;
+  const fields = kind === 'statistics' ? [...FIGURES, 'node', 'slave_nodes'] : FIGURES;
   const rows = Array.isArray(json) ? json.map(asRecord) : [asRecord(json)];
   return fields.some((field) => {
     const told = rows.filter((row) => Object.hasOwn(row, field)).length;
@@ -86,6 +89,7 @@ export function parseRow(item: unknown, repeated: boolean): Row | undefined {
   return {
     name,
     type: typeof type === 'string' ? type : undefined,
+    replicated: type === 'quorum' || type === 'stream' || fields['slave_nodes'] !== undefined,
     ...figures,
     counters: parseCounters(fields['message_stats']),
     error: rowError(name, state, fields, repeated),

@@ -26,6 +26,8 @@ export interface VhostSources {
   expectedListMs(): number;
   /** Names of all nodes of the cluster, those that are down included; undefined where they were not seen. */
   nodeNames(): readonly string[] | undefined;
+  /** Nodes that have come back from the other side of a split and were not restarted since: statistics add up what both sides hold. */
+  parted(): readonly string[];
   readonly zeros: Zeros;
   readonly rates: RateTracker;
 }

@@ -22,6 +22,7 @@ function membersOf(listed: Listed): ReturnType<typeof createMembers> {
     unacknowledged: 0,
     messages: 1,
     consumers: 0,
+    replicated: false,
     counters: undefined,
     error: undefined,
   });
@@ -35,6 +36,7 @@ function membersOf(listed: Listed): ReturnType<typeof createMembers> {
     managementIsAbsent: () => false,
     isCalm: () => !listed.eventful,
     nodeNames: () => listed.nodes,
+    parted: () => [],
     lists: {
       get: () => Promise.resolve(rows()),
       learnType: () => Promise.resolve(),

@@ -27,7 +27,7 @@ beforeEach(() => {
 
 function row(name: string, messages: number, more: Partial<Row> = {}): Row {
   const figures = { ready: messages, unacknowledged: 0, messages, consumers: 0 };
-  return { name, type: 'classic', ...figures, counters: undefined, error: undefined, ...more };
+  return { name, type: 'classic', replicated: false, ...figures, counters: undefined, error: undefined, ...more };
 }
 
 /** The totals list names streams without figures. */
@@ -67,6 +67,7 @@ function readerOf(amqp: boolean): (question: RabbitQuestion) => Promise<Reading>
     isCalm: () => !zeros.eventful(),
     expectedListMs: () => 0,
     nodeNames: () => undefined,
+    parted: () => [],
     zeros,
     rates: createRateTracker(),
   };

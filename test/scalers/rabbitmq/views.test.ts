@@ -44,7 +44,16 @@ function question(name: string): RabbitQuestion {
   return ask({ kind: 'queue', name });
 }
 
-const ROW = { type: 'classic', ready: 4, unacknowledged: 2, messages: 6, consumers: 1, counters: undefined, error: undefined };
+const ROW = {
+  type: 'classic',
+  replicated: false,
+  ready: 4,
+  unacknowledged: 2,
+  messages: 6,
+  consumers: 1,
+  counters: undefined,
+  error: undefined,
+};
 
 function rows(names: readonly string[]): Rows {
   return { kind: 'totals', at: performance.now(), rows: new Map(names.map((name) => [name, { name, ...ROW }])) };
