@@ -14,6 +14,7 @@ export async function bundle(folder = join(ROOT, 'dist/bundle')): Promise<string
   await build({
     entryPoints: [join(ROOT, 'src/main.ts')],
     bundle: true,
+    minifyWhitespace: true,
     platform: 'node',
     target: 'node20',
     format: 'esm',
