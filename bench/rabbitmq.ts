@@ -32,6 +32,8 @@ const CALM_MS = 2_000;
 const BUSY_SHARE = 0.1;
 const POLL_MS = 50;
 const IDLE_MS = 10_000;
+/** So long that the broker's own bursts come as often as while it idles. */
+const ASLEEP_MS = 30_000;
 /** Triggers that are read under one deadline. */
 const SHARING = 100;
 const ROUND_DEADLINE_MS = 20_000;
@@ -99,7 +101,7 @@ async function costsOf(
   baselines: readonly (() => Promise<void>)[],
   report: Report,
 ): Promise<number[]> {
-  const idle = await idlePerMs(node);
+  const idle = await cpuPerMs(node, IDLE_MS);
   const rounds = [createRound(node, queues, {}), createRound(node, queues, { prometheus: 'off' })];
   const runs = [...rounds.map((round) => () => round.run()), ...baselines];
   const costs: number[][] = runs.map(() => []);
@@ -165,14 +167,12 @@ async function wakesOfFew(node: RabbitNode, channel: ConfirmChannel, report: Rep
 }
 
 async function wakesOfMany(node: RabbitNode, channel: ConfirmChannel, report: Report): Promise<void> {
-  const idle = await idlePerMs(node);
+  const idle = await cpuPerMs(node, ASLEEP_MS);
   const bed = await startPushes(node, SMALL);
   const times: number[] = [];
   let share = NaN;
   try {
-    const [cpu, at] = [node.cpuMs(), performance.now()];
-    await sleep(IDLE_MS);
-    share = (node.cpuMs() - cpu) / (performance.now() - at) - idle;
+    share = (await cpuPerMs(node, ASLEEP_MS)) - idle;
     for (const [index, push] of bed.pushes.slice(0, MANY_WAKES).entries()) times.push(await wake(channel, index, push));
   } finally {
     await bed.close();
@@ -212,10 +212,10 @@ async function wake(channel: ConfirmChannel, index: number, push: PushStream): P
   return performance.now() - at;
 }
 
-/** CPU of the idle broker, in ms per ms. */
-async function idlePerMs(node: RabbitNode): Promise<number> {
+/** CPU of the broker over a time in which nothing else is done, in ms per ms. */
+async function cpuPerMs(node: RabbitNode, overMs: number): Promise<number> {
   const [cpu, at] = [node.cpuMs(), performance.now()];
-  await sleep(IDLE_MS);
+  await sleep(overMs);
   return (node.cpuMs() - cpu) / (performance.now() - at);
 }
 
