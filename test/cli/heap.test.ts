@@ -33,6 +33,7 @@ async function youngMb(before: string): Promise<number> {
 it('bounds the space of new objects, which V8 would let grow further', async () => {
   const bounded = await youngMb(`import { tuneHeap } from '${HEAP}'; tuneHeap();`);
   expect(bounded).toBeGreaterThanOrEqual(8);
+  // It may grow once more before that is heard of.
   expect(bounded).toBeLessThanOrEqual(16);
   expect(await youngMb('')).toBeGreaterThan(16);
 });
