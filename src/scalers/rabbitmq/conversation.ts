@@ -125,12 +125,8 @@ export function createConversation(parts: ConversationParts): Conversation<Rabbi
   async function seenWhole<T extends Rows | (Row & { readonly at: number }) | undefined>(answering: Promise<T>): Promise<T> {
     const answer = await answering;
     if (answer === undefined) return answer;
-    const rows: Iterable<Row> = 'rows' in answer ? answer.rows.values() : [answer];
-    for (const { replicated, messages } of rows) {
-      if (!replicated || messages === 0) continue;
-      await link.seeNodes(answer.at);
-      break;
-    }
+    const rows: readonly Row[] = 'rows' in answer ? [...answer.rows.values()] : [answer];
+    if (rows.some(({ replicated, messages }) => replicated && messages !== 0)) await link.seeNodes(answer.at);
     return answer;
   }
 
