@@ -11,6 +11,7 @@ import { noCredentialSource } from '../src/auth/credentials.ts';
 import { noEvents } from '../src/scalers/events.ts';
 import { createSamplers } from '../src/scalers/samplers.ts';
 import { createTriggers } from '../src/scalers/triggers.ts';
+import { bundle } from '../test/bed/bundle.ts';
 import { startRabbit, type RabbitNode } from '../test/bed/rabbitmq.ts';
 import { startScalerProcess } from '../test/bed/scaler.ts';
 import { until } from '../test/bed/until.ts';
@@ -187,7 +188,7 @@ async function startPushes(
   node: RabbitNode,
   count: number,
 ): Promise<{ readonly pushes: readonly PushStream[]; close(): Promise<void> }> {
-  const scaler = await startScalerProcess();
+  const scaler = await startScalerProcess([], {}, await bundle());
   const client = createKedaClient(scaler.grpc);
   const pushes = Array.from({ length: count }, (_, index) =>
     client.trigger({ type: 'external-push', name: `worker-${index}`, metadata: metadataOf(node, index) }).push(),

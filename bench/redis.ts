@@ -10,6 +10,7 @@ import { noCredentialSource } from '../src/auth/credentials.ts';
 import { noEvents } from '../src/scalers/events.ts';
 import { createSamplers } from '../src/scalers/samplers.ts';
 import { createTriggers } from '../src/scalers/triggers.ts';
+import { bundle } from '../test/bed/bundle.ts';
 import { cpuMsOf } from '../test/bed/process.ts';
 import { startRedis, type RedisServer } from '../test/bed/redis.ts';
 import { startScalerProcess } from '../test/bed/scaler.ts';
@@ -94,7 +95,7 @@ async function sweeps(server: RedisServer, report: Parameters<Benchmark>[0]): Pr
 
 async function wakes(server: RedisServer, report: Parameters<Benchmark>[0]): Promise<void> {
   await server.call('FLUSHALL');
-  const scaler = await startScalerProcess();
+  const scaler = await startScalerProcess([], {}, await bundle());
   const keda = createKedaClient(scaler.grpc);
   const client = new Redis(server.url, { protocol: 2 });
   try {
@@ -146,7 +147,7 @@ async function wakes(server: RedisServer, report: Parameters<Benchmark>[0]): Pro
 /** `redis-benchmark` comes with the server's tools. */
 async function busyList(server: RedisServer, report: Parameters<Benchmark>[0]): Promise<void> {
   await server.call('FLUSHALL');
-  const scaler = await startScalerProcess();
+  const scaler = await startScalerProcess([], {}, await bundle());
   const keda = createKedaClient(scaler.grpc);
   try {
     const stream = keda.trigger({ metadata: { scaler: 'redis', address: address(server), listName: 'mylist' } }).push();
