@@ -46,6 +46,7 @@ export function createWaker(declare: (vhost: string, queue: string) => Promise<D
   const watched = new Map<string, Watched>();
   /** The row in which queues are asked; one that was just asked goes to the end. */
   let row: Watched[] = [];
+  /** Of the one that was asked last; -1 where it was the first and has left. */
   let position = 0;
   let credit = 0;
   let ranAt = 0;
@@ -88,6 +89,13 @@ export function createWaker(declare: (vhost: string, queue: string) => Promise<D
     for (const sleeper of [...one.sleepers]) sleeper.onWork(answer);
   }
 
+  function leaveRow(one: Watched): void {
+    const index = row.indexOf(one);
+    row.splice(index, 1);
+    // Otherwise the next in turn would be passed over, and wait for two turns.
+    if (index <= position) position--;
+  }
+
   function keepRunning(): void {
     if (watched.size === 0) {
       clearTimeout(timer);
@@ -113,7 +121,7 @@ export function createWaker(declare: (vhost: string, queue: string) => Promise<D
       return () => {
         if (!sleepers.delete(sleeper) || sleepers.size > 0) return;
         watched.delete(key);
-        row = row.filter((each) => each.sleepers.size > 0);
+        leaveRow(one);
         keepRunning();
       };
     },

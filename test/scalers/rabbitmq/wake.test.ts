@@ -73,6 +73,18 @@ it('asks many in a few large batches, none later than its turn', async () => {
   }
 });
 
+it('passes over none when others wake', async () => {
+  const { stops } = sleep(1000);
+  for (const stop of stops.slice(0, 100)) {
+    await vi.advanceTimersByTimeAsync(100);
+    stop();
+  }
+  for (const [queue, times] of [...asked].slice(100)) {
+    const gaps = times.slice(1).map((at, index) => at - (times[index] ?? 0));
+    expect(Math.max(...gaps), queue).toBeLessThan(1_800);
+  }
+});
+
 it('does not wait for a queue that hangs, nor asks it again meanwhile', async () => {
   answers.set('q3', undefined);
   sleep(10);
