@@ -20,7 +20,8 @@ import { median, quantile, type Benchmark, type Report } from './report.ts';
 
 const SMALL = 1000;
 const LARGE = 5000;
-const ROUNDS = 5;
+/** Of five rounds the medians of two whole runs differed by up to a fifth. */
+const ROUNDS = 9;
 const IN_FLIGHT = 16;
 /** Long enough for the broker’s statistics to settle, and for what it does with 2 s of CPU some 15 s after thousands of declares. */
 const SETTLE_MS = 25_000;
