@@ -123,9 +123,9 @@ export function createManagementLink({ management, optional, signal, onNodeEvent
     parted: () => nodes?.filter(({ running, tells }) => tells && !running).map(({ name }) => name) ?? [],
     async seeNodes(notBefore) {
       if (nodes === undefined || nodes.length === 1) return;
-      // One that is under way may have been answered before.
+      // A look that began before may have been answered before; one that began since, whoever asked for it, is waited for.
       if (nodesAt < notBefore) await looking;
-      if (nodesAt < notBefore) await lookAtNodes();
+      await (nodesAt < notBefore ? lookAtNodes() : looking);
     },
     use,
     refresh() {

@@ -1,6 +1,8 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createManagementLink } from '../../../src/scalers/rabbitmq/link.ts';
+import type { Management, Node } from '../../../src/scalers/rabbitmq/management.ts';
 import { createAsker } from '../redis/ask.ts';
 
 const RUNS = { name: 'r3@h', running: true, uptime: 100_000 };
@@ -99,4 +101,35 @@ describe('the statistics of a mirrored queue, which add up both sides of a heale
     expect(await outcome()).toBe(12);
     expect(looks).toBe(1);
   });
+});
+
+it('one look at the nodes does for all who want it, and all of them wait for it', async () => {
+  const cluster: Node[] = ['r1@h', 'r2@h'].map((name) => ({ name, running: true, tells: true }));
+  let answers: ((nodes: readonly Node[]) => void)[] = [];
+  const management: Partial<Management> = {
+    nodes: () => new Promise((resolve) => answers.push(resolve)),
+    overview: () => Promise.resolve({ prometheus: [], queues: 1, ratesMode: 'basic' }),
+  };
+  const link = createManagementLink({
+    management: management as Management,
+    optional: false,
+    signal: new AbortController().signal,
+    onNodeEvent: () => undefined,
+  });
+  const first = link.refresh();
+  answers.splice(0).forEach((answer) => {
+    answer(cluster);
+  });
+  await first;
+  const answeredAt = performance.now();
+  const seen: string[] = [];
+  const all = ['a', 'b'].map((who) => link.seeNodes(answeredAt).then(() => seen.push(who)));
+  await new Promise(setImmediate);
+  expect(seen).toEqual([]);
+  expect(answers).toHaveLength(1);
+  answers[0]?.(cluster);
+  await Promise.all(all);
+  answers = [];
+  await link.seeNodes(answeredAt);
+  expect(answers).toEqual([]);
 });
