@@ -6,6 +6,7 @@ import type { Measures, QueueReading } from '../reading.ts';
 import type { Declared } from './amqp/channels.ts';
 import { isCounted, type CountedRow, type ListKind } from './lists.ts';
 import type { RabbitQuestion } from './question.ts';
+import { implausible } from './rows.ts';
 import type { VhostSources } from './sources.ts';
 import { createStandIn } from './standIn.ts';
 import { figureOf, isListed, type Listed, type View } from './views.ts';
@@ -54,19 +55,15 @@ export function createJudge(sources: VhostSources): (question: RabbitQuestion, v
     declared: Declared | undefined,
   ): Part {
     // After a split has healed the statistics count a stream on both sides of it, for ten seconds and without a tell.
-    if (row.type === 'stream' && zeros.eventful() && declared?.ready !== row.messages) {
-      throw new QueueError(
-        'VALUE_IMPLAUSIBLE',
-        `queue ${queue}: ${row.messages} by the statistics alone, just after a node changed`,
-      );
+    const alone = declared?.ready !== row.messages;
+    if (row.type === 'stream' && zeros.eventful() && alone) {
+      throw implausible(queue, `${row.messages} by the statistics alone, just after a node changed`);
     }
     // The only tell where both sides say the same of the queue's members.
-    const parted = row.replicated && kind === 'statistics' && declared?.ready !== row.messages ? sources.parted() : [];
-    if (row.messages > 0 && parted.length > 0) {
-      throw new QueueError(
-        'VALUE_IMPLAUSIBLE',
-        `queue ${queue}: ${row.messages} by the statistics, which add up both sides of a healed split until ${parted.join(', ')} is restarted`,
-      );
+    const parted = row.replicated && kind === 'statistics' && row.messages > 0 && alone ? sources.parted() : [];
+    if (parted.length > 0) {
+      const sides = `both sides of a healed split until ${parted.join(', ')} is restarted`;
+      throw implausible(queue, `${row.messages} by the statistics, which add up ${sides}`);
     }
     const kinds = new Set<Kind>(agreed === undefined ? [kind] : [kind, agreed]);
     const consumers = declared === undefined || row.type === 'stream' ? row.consumers : declared.consumers;

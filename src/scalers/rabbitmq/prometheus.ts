@@ -3,10 +3,10 @@
  * queues that it leads, so that one node's silence makes the list unfit to tell what is missing. It is asked without a login.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { BrokerError, QueueError } from '../../errors.ts';
+import { BrokerError } from '../../errors.ts';
 import type { Endpoint } from './address.ts';
 import type { HttpClient } from './http.ts';
-import type { Row, Rows } from './rows.ts';
+import { implausible, type Row, type Rows } from './rows.ts';
 
 const LINE =
   /^rabbitmq_detailed_queue_messages(_ready|_unacked)?\{vhost="((?:[^"\\\n]|\\.)*)",queue="((?:[^"\\\n]|\\.)*)"\} (\S+)$/gm;
@@ -26,9 +26,7 @@ export async function scrape(http: HttpClient, nodes: readonly Endpoint[], vhost
     const perNode = await parseMetrics(body, vhost);
     for (const [name, row] of perNode) {
       // A node that no longer leads a queue, or led a deleted one of that name, may keep its line for a while.
-      const error = rows.has(name)
-        ? new QueueError('VALUE_IMPLAUSIBLE', `queue ${name}: more than one node claims to lead it`)
-        : row.error;
+      const error = rows.has(name) ? implausible(name, 'more than one node claims to lead it') : row.error;
       rows.set(name, { ...row, error });
     }
   }

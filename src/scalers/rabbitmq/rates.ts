@@ -3,7 +3,7 @@
  * falls means that the node forgot it; neither may become a rate.
  */
 import { QueueError } from '../../errors.ts';
-import type { Counters } from './rows.ts';
+import { implausible, type Counters } from './rows.ts';
 
 /** Messages a second, over the window or the broker's own. */
 export interface Rates {
@@ -90,7 +90,7 @@ export function createRateTracker(): RateTracker {
         throw new QueueError('FIELD_MISSING', `queue ${queue}: its counters began anew; a rate needs ${MIN_SPAN_MS / 1000} s`);
       }
       if (own === undefined || NAMES.some((name) => own[name] > MAX_PER_SECOND)) {
-        throw new QueueError('VALUE_IMPLAUSIBLE', `queue ${queue}: the broker’s rates cannot be true`);
+        throw implausible(queue, 'the broker’s rates cannot be true');
       }
       return { ...own, source: 'the broker’s own rates' };
     },
