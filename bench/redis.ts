@@ -27,11 +27,12 @@ const BUSY_MS = 4_000;
 const STALE_MS = 700;
 
 const bench: Benchmark = async (report) => {
+  const main = await bundle();
   const server = await startRedis();
   try {
     await sweeps(server, report);
-    await wakes(server, report);
-    await busyList(server, report);
+    await wakes(main, server, report);
+    await busyList(main, server, report);
   } finally {
     await server.close();
   }
@@ -93,9 +94,9 @@ async function sweeps(server: RedisServer, report: Parameters<Benchmark>[0]): Pr
   report.figure('this scaler’s CPU of a round, from trigger to decision', median(ourOwn), 'ms');
 }
 
-async function wakes(server: RedisServer, report: Parameters<Benchmark>[0]): Promise<void> {
+async function wakes(main: string, server: RedisServer, report: Parameters<Benchmark>[0]): Promise<void> {
   await server.call('FLUSHALL');
-  const scaler = await startScalerProcess([], {}, await bundle());
+  const scaler = await startScalerProcess([], {}, main);
   const keda = createKedaClient(scaler.grpc);
   const client = new Redis(server.url, { protocol: 2 });
   try {
@@ -145,9 +146,9 @@ async function wakes(server: RedisServer, report: Parameters<Benchmark>[0]): Pro
 }
 
 /** `redis-benchmark` comes with the server's tools. */
-async function busyList(server: RedisServer, report: Parameters<Benchmark>[0]): Promise<void> {
+async function busyList(main: string, server: RedisServer, report: Parameters<Benchmark>[0]): Promise<void> {
   await server.call('FLUSHALL');
-  const scaler = await startScalerProcess([], {}, await bundle());
+  const scaler = await startScalerProcess([], {}, main);
   const keda = createKedaClient(scaler.grpc);
   try {
     const stream = keda.trigger({ metadata: { scaler: 'redis', address: address(server), listName: 'mylist' } }).push();
