@@ -15,6 +15,7 @@ import { createHealth } from './health.ts';
 import { createListener, type Refusal } from './listener.ts';
 import { createPush } from './push.ts';
 import { createReflection } from './reflection.ts';
+import { releaseClosed } from './release.ts';
 
 /** Above this a message is refused by the transport; below, metadata that is too large gets an answer that says so. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
@@ -74,6 +75,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
 
   const server = new Server({
     'grpc.enable_channelz': 0,
+    interceptors: [releaseClosed],
     'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
     'grpc.max_concurrent_streams': MAX_CONCURRENT_STREAMS,
     'grpc.keepalive_time_ms': KEEPALIVE_TIME_MS,
