@@ -26,12 +26,9 @@ const CREDIT_BYTES = 1_048_576;
 const SETTING_HEADER_TABLE_SIZE = 1;
 const SETTING_INITIAL_WINDOW_SIZE = 4;
 
-/** A method's header block, the same for every call. */
-export type HeaderBlock = Buffer;
-
 export interface FrameConnection {
   /** Sends one request message. `ended` is told once whether the call ended with OK, `heard` each message of the answer. */
-  send(headers: HeaderBlock, message: Buffer, ended: (ok: boolean) => void, heard?: () => void): void;
+  send(path: string, message: Buffer, ended: (ok: boolean) => void, heard?: () => void): void;
   close(): void;
 }
 
@@ -41,17 +38,49 @@ interface Call {
   answered: boolean;
 }
 
-/** HPACK (RFC 7541) without indexing and without Huffman codes: `names` are places in the static table, or texts. */
-export function headerBlock(authority: string, path: string): HeaderBlock {
+/** What each call of KEDA's client says, beside its path. */
+const FIELDS = { 'content-type': 'application/grpc', 'user-agent': 'grpc-go/1.83.0', te: 'trailers' };
+/** Places in HPACK's static table (RFC 7541, appendix A), which is 61 long. */
+const METHOD_POST = 3;
+const SCHEME_HTTP = 6;
+const STATIC_NAMES: Readonly<Record<string, number>> = { ':authority': 1, ':path': 4, 'content-type': 31, 'user-agent': 58 };
+const STATIC_LENGTH = 61;
+
+/**
+ * Header blocks as Go's HPACK encoder writes them: a field is told once, and from then on is its place in the table of what was told,
+ * which holds 4096 bytes and so all that there is here. (Huffman codes are left out.)
+ */
+function createHeaderEncoder(authority: string): (path: string) => Buffer {
+  const told: string[] = [];
+  let blocks = new Map<string, Buffer>();
   const text = (value: string): Buffer => Buffer.concat([Buffer.from([value.length]), Buffer.from(value)]);
-  const indexed = (name: readonly number[], value: string): Buffer => Buffer.concat([Buffer.from(name), text(value)]);
-  return Buffer.concat([
-    Buffer.from([0x83, 0x86]),
-    indexed([0x04], path),
-    indexed([0x01], authority),
-    indexed([0x0f, 0x10], 'application/grpc'),
-    Buffer.concat([Buffer.from([0x00]), text('te'), text('trailers')]),
-  ]);
+
+  function field(name: string, value: string): Buffer {
+    const known = told.indexOf(`${name} ${value}`);
+    if (known >= 0) return Buffer.from([0x80 | (STATIC_LENGTH + told.length - known)]);
+    // Later fields move all earlier ones by a place.
+    told.push(`${name} ${value}`);
+    blocks = new Map();
+    const place = STATIC_NAMES[name];
+    return Buffer.concat([
+      place === undefined ? Buffer.concat([Buffer.from([0x40]), text(name)]) : Buffer.from([0x40 | place]),
+      text(value),
+    ]);
+  }
+
+  return (path) => {
+    let block = blocks.get(path);
+    if (block === undefined) {
+      const fields = Object.entries({ ':path': path, ':authority': authority, ...FIELDS });
+      const before = told.length;
+      block = Buffer.concat([
+        Buffer.from([0x80 | METHOD_POST, 0x80 | SCHEME_HTTP]),
+        ...fields.map(([name, value]) => field(name, value)),
+      ]);
+      if (told.length === before) blocks.set(path, block);
+    }
+    return block;
+  };
 }
 
 function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
@@ -82,6 +111,7 @@ export async function connectFrames(address: string): Promise<FrameConnection> {
   const socket = connectSocket({ host: host ?? '', port: Number(port), noDelay: true });
   await once(socket, 'connect');
   const calls = new Map<number, Call>();
+  const headers = createHeaderEncoder(address);
   let nextStream = 1;
   let window = FIRST_WINDOW;
   let received = 0;
@@ -182,7 +212,7 @@ export async function connectFrames(address: string): Promise<FrameConnection> {
   );
 
   return {
-    send(headers, message, ended, heard) {
+    send(path, message, ended, heard) {
       const stream = nextStream;
       nextStream += 2;
       calls.set(stream, { ended, message: heard, answered: false });
@@ -190,7 +220,7 @@ export async function connectFrames(address: string): Promise<FrameConnection> {
       body[0] = 0;
       body.writeUInt32BE(message.length, 1);
       message.copy(body, 5);
-      const bytes = Buffer.concat([frame(HEADERS, END_HEADERS, stream, headers), frame(DATA, END_STREAM, stream, body)]);
+      const bytes = Buffer.concat([frame(HEADERS, END_HEADERS, stream, headers(path)), frame(DATA, END_STREAM, stream, body)]);
       if (held.length === 0 && window >= body.length) {
         window -= body.length;
         queue(bytes);

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { GetMetricsRequest, ScaledObjectRef } from '../../src/server/grpc/gen/externalscaler.ts';
-import { connectFrames, headerBlock } from './frames.ts';
+import { connectFrames } from './frames.ts';
 
 const POLL_MS = 30_000;
 const HPA_MS = 15_000;
@@ -14,6 +14,10 @@ const OPENED_AT_ONCE = 50;
 const OPEN_DEADLINE_MS = 120_000;
 
 const METHODS = ['GetMetricSpec', 'GetMetrics', 'IsActive'] as const;
+
+export function pathOf(method: (typeof METHODS)[number] | 'StreamIsActive'): string {
+  return `/externalscaler.ExternalScaler/${method}`;
+}
 
 export interface LoopFigures {
   /** Of each call, in ms, in no order. */
@@ -36,9 +40,6 @@ export async function startKedaLoops(
   triggers: readonly { readonly name: string; readonly metadata: Readonly<Record<string, string>> }[],
 ): Promise<KedaLoops> {
   const connection = await connectFrames(address);
-  const headers = Object.fromEntries(
-    [...METHODS, 'StreamIsActive'].map((method) => [method, headerBlock(address, `/externalscaler.ExternalScaler/${method}`)]),
-  ) as Record<(typeof METHODS)[number] | 'StreamIsActive', Buffer>;
   const requests = triggers.map(({ name, metadata }) => {
     const scaledObjectRef = { name, namespace: 'default', scalerMetadata: { ...metadata } };
     const reference = Buffer.from(ScaledObjectRef.encode(scaledObjectRef).finish());
@@ -51,7 +52,7 @@ export async function startKedaLoops(
   for (const [number, { IsActive }] of requests.entries()) {
     let heard = false;
     connection.send(
-      headers.StreamIsActive,
+      pathOf('StreamIsActive'),
       IsActive,
       () => {
         streamsEnded++;
@@ -82,7 +83,7 @@ export async function startKedaLoops(
           return;
         }
         const startedAt = performance.now();
-        connection.send(headers[method], request[method], (ok) => {
+        connection.send(pathOf(method), request[method], (ok) => {
           latencies.push(performance.now() - startedAt);
           if (!ok) failed++;
           call(number, step + 1);
