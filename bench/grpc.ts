@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { bundle } from '../test/bed/bundle.ts';
+import { bundle, NODE_FLAGS } from '../test/bed/bundle.ts';
 import { cpuMsOf } from '../test/bed/process.ts';
 import { startRedis, type RedisServer } from '../test/bed/redis.ts';
 import { GetMetricsRequest } from '../src/server/grpc/gen/externalscaler.ts';
@@ -37,7 +37,7 @@ const bench: Benchmark = async (report) => {
   try {
     const starts: number[] = [];
     for (let start = 0; start < STARTS; start++) {
-      const server = await startProcess([main, 'serve']);
+      const server = await startProcess([...NODE_FLAGS, main, 'serve']);
       starts.push(server.startMs);
       await server.stop();
     }
@@ -52,7 +52,7 @@ const bench: Benchmark = async (report) => {
 export default bench;
 
 async function throughput(main: string, redis: RedisServer, report: Parameters<Benchmark>[0]): Promise<void> {
-  const scaler = await startProcess([main, 'serve']);
+  const scaler = await startProcess([...NODE_FLAGS, main, 'serve']);
   const empty = await startProcess(['--import', 'tsx', EMPTY]);
   try {
     const ours: Cost[] = [];
@@ -120,7 +120,7 @@ async function load(server: Started, redis: RedisServer): Promise<Cost> {
 }
 
 async function tenThousand(main: string, redis: RedisServer, report: Parameters<Benchmark>[0]): Promise<void> {
-  const scaler = await startProcess([main, 'serve']);
+  const scaler = await startProcess([...NODE_FLAGS, main, 'serve']);
   try {
     const triggers = Array.from({ length: TRIGGERS }, (_, number) => ({
       name: `worker-${number}`,

@@ -1,3 +1,4 @@
+#!/usr/bin/env -S node --v8-pool-size=1
 /**
  * From the arguments to one command, whose module is loaded only when it is asked for. The only place that ends the process.
  */

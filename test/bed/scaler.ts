@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { noCredentialSource } from '../../src/auth/credentials.ts';
 import { createLogger } from '../../src/logger.ts';
 import { startServer, type RunningServer, type ServerOptions } from '../../src/server/server.ts';
+import { NODE_FLAGS } from './bundle.ts';
 import { createKedaClient, type KedaClient, type KedaOptions } from '../keda/client.ts';
 
 export interface TestScaler {
@@ -76,10 +77,14 @@ export async function startScalerProcess(
   main?: string,
 ): Promise<ScalerProcess> {
   const addresses = { QUEUE_SCALER_GRPC_ADDRESS: '127.0.0.1:0', QUEUE_SCALER_HTTP_ADDRESS: '127.0.0.1:0' };
-  const child = spawn(process.execPath, [...(main === undefined ? ['--import', 'tsx', MAIN] : [main]), 'serve', ...args], {
-    env: { ...process.env, ...addresses, ...env },
-    stdio: ['ignore', 'inherit', 'pipe'],
-  });
+  const child = spawn(
+    process.execPath,
+    [...NODE_FLAGS, ...(main === undefined ? ['--import', 'tsx', MAIN] : [main]), 'serve', ...args],
+    {
+      env: { ...process.env, ...addresses, ...env },
+      stdio: ['ignore', 'inherit', 'pipe'],
+    },
+  );
   const log: string[] = [];
   const exited = once(child, 'exit') as Promise<[number | null]>;
   const serving = new Promise<{ grpc: string; http: string }>((resolve, reject) => {

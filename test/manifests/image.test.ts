@@ -9,7 +9,7 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { startApiServer, type ApiServer } from '../auth/apiServer.ts';
 import { authentication, fromSecret, scaledObject, secret } from '../auth/objects.ts';
 import { BASE_RBAC, rulesIn } from '../auth/rbac.ts';
-import { bundle } from '../bed/bundle.ts';
+import { bundle, NODE_FLAGS } from '../bed/bundle.ts';
 import { get } from '../bed/scaler.ts';
 import { createKedaClient } from '../keda/client.ts';
 
@@ -41,6 +41,16 @@ describe('the Dockerfile', () => {
     expect(versions).toHaveLength(2);
     expect(new Set(versions).size).toBe(1);
     expect(versions[0]).toBeGreaterThanOrEqual(Number(/\d+/.exec(packageJson.engines.node)?.[0]));
+  });
+
+  it('tells Node what `npm start`, the command itself and the README tell it', () => {
+    const flags = NODE_FLAGS.join(' ');
+    expect(flags).toBe('--v8-pool-size=1');
+    expect(packageJson.scripts.start).toBe(`node ${flags} dist/main.js serve`);
+    expect(readFileSync(join(ROOT, packageJson.bin['queue-scaler'].replace(/^dist(.*)js$/, 'src$1ts')), 'utf8')).toMatch(
+      new RegExp(`^#!/usr/bin/env -S node ${flags}\n`),
+    );
+    expect(readFileSync(join(ROOT, 'README.md'), 'utf8')).toContain(`node ${flags} dist/main.js serve`);
   });
 });
 
