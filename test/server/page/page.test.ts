@@ -45,13 +45,14 @@ async function problemsOf(page: Page): Promise<string[]> {
   });
 }
 
-/** One complete event of a trace; times in µs. `tdur` is the CPU time of its thread. */
+/** One complete event of a trace; times in µs. `dur` is how long it took, `tdur` the CPU time of its thread. */
 interface TraceEvent {
   readonly name: string;
   readonly ts: number;
   readonly pid: number;
   readonly tid: number;
   readonly tdur?: number;
+  readonly dur?: number;
 }
 
 /** CPU time that the page's main thread spends on each frame while `act` runs, in ms, the least first. */
@@ -74,7 +75,8 @@ async function workOfFrames(session: CDPSession, act: () => Promise<unknown>): P
   for (const event of events) {
     if (event.name !== 'RunTask' || event.pid !== pid || event.tid !== tid) continue;
     const frame = starts.findLastIndex((start) => start <= event.ts + TASK_BEGINS_US);
-    if (frame >= 0) work.set(frame, (work.get(frame) ?? 0) + (event.tdur ?? Number.NaN) / 1000);
+    // Of a task of a few microseconds Chromium tells no CPU time; it took no more than its time.
+    if (frame >= 0) work.set(frame, (work.get(frame) ?? 0) + (event.tdur ?? event.dur ?? Number.NaN) / 1000);
   }
   return [...work.values()].sort((left, right) => left - right);
 }
