@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -38,8 +39,10 @@ describe('worker processes', () => {
   let folder: string;
   let lifeline: Lifeline;
   let set: ReplicaSet;
-  let events: (PodEvent & { readonly pod: string })[];
+  /** Each with the lines that had come by then. */
+  let events: (PodEvent & { readonly pod: string; readonly lines: readonly string[] })[];
   let output: string[];
+  let heard: (line: string) => void;
 
   function start(template: Partial<PodTemplate> & Pick<PodTemplate, 'command'>): void {
     set = createReplicaSet(
@@ -47,8 +50,11 @@ describe('worker processes', () => {
       (pod) => ({ cwd: folder, env: { PATH: process.env['PATH'] ?? '', POD: pod }, graceMs: 5_000, ...template }),
       lifeline,
       {
-        pod: (pod, event) => void events.push({ pod, ...event }),
-        output: (_, __, line) => void output.push(line),
+        pod: (pod, event) => void events.push({ pod, lines: [...output], ...event }),
+        output: (_, __, line) => {
+          output.push(line);
+          heard(line);
+        },
       },
     );
   }
@@ -65,6 +71,7 @@ describe('worker processes', () => {
     lifeline = createLifeline(5);
     events = [];
     output = [];
+    heard = () => undefined;
   });
 
   afterEach(async () => {
@@ -148,6 +155,31 @@ describe('worker processes', () => {
     await vi.waitFor(() => {
       expect(isAlive(Number(output[0]))).toBe(false);
     }, 5_000);
+  });
+
+  test('are told to have ended after their last line', async () => {
+    // The one's end is heard of together with the other's, whose line has only just come.
+    start({ command: ['sh', '-c', 'if mkdir first 2>/dev/null; then echo early; else sleep 0.6; echo late; fi'] });
+    heard = (line) => {
+      if (line === 'early') execFileSync('sleep', ['0.8']);
+    };
+    set.scale(2);
+    execFileSync('sleep', ['0.2']);
+    await vi.waitFor(() => {
+      expect(states().filter((state) => state === 'exited')).toHaveLength(2);
+    }, 5_000);
+    expect(events.findLast(({ state }) => state === 'exited')).toMatchObject({ lines: ['early', 'late'] });
+  });
+
+  test('have ended though something that left their group still holds their output', async () => {
+    start({ command: ['sh', '-c', 'if mkdir first 2>/dev/null; then setsid sleep 300 & echo $!; else sleep 300; fi'] });
+    set.scale(1);
+    await vi.waitFor(() => {
+      expect(states()).toEqual(['started', 'exited', 'started']);
+    }, 5_000);
+    const left = Number(output[0]);
+    expect(isAlive(left)).toBe(true);
+    process.kill(left, 'SIGKILL');
   });
 
   test('hear their own environment and nothing of ours', async () => {

@@ -8,6 +8,9 @@ import type { Readable } from 'node:stream';
 import type { Lifeline } from './lifeline.ts';
 import { RESTART_RESET_MS, restartDelayMs } from './restart.ts';
 
+/** How long a process that has ended is waited for until its last lines have been read; something that it left behind may hold the pipe. */
+const LAST_LINES_MS = 500;
+
 /** How to start a replica. */
 export interface PodTemplate {
   readonly command: readonly [string, ...string[]];
@@ -78,12 +81,15 @@ export function startPod(name: string, template: PodTemplate, lifeline: Lifeline
       if (pid === undefined) ended(startedAt, null, null, error.message);
     });
     process.once('exit', (exitCode, signal) => {
+      readyAt = undefined;
       if (pid !== undefined) {
         // As when a container's first process ends: nothing of it lives on.
         signalGroup(pid, 'SIGKILL');
         lifeline.release(pid);
       }
-      ended(startedAt, exitCode, signal);
+      whenRead(process, () => {
+        ended(startedAt, exitCode, signal);
+      });
     });
     forwardLines(process.stdout, 'stdout');
     forwardLines(process.stderr, 'stderr');
@@ -113,7 +119,8 @@ export function startPod(name: string, template: PodTemplate, lifeline: Lifeline
   }
 
   function kill(): void {
-    if (killed || child?.pid === undefined) return;
+    // One that has ended is only being read.
+    if (killed || child?.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
     killed = true;
     listener.event({ state: 'killed', pid: child.pid });
     signalGroup(child.pid, 'SIGKILL');
@@ -149,6 +156,17 @@ export function startPod(name: string, template: PodTemplate, lifeline: Lifeline
     },
     kill,
   };
+}
+
+/** Calls `then` once, when all that an ended process wrote has been read, or after a while at the latest. */
+function whenRead(process: ChildProcess, then: () => void): void {
+  const overdue = setTimeout(read, LAST_LINES_MS);
+  process.once('close', read);
+  function read(): void {
+    clearTimeout(overdue);
+    process.off('close', read);
+    then();
+  }
 }
 
 function signalGroup(pid: number, signal: NodeJS.Signals): void {
