@@ -37,7 +37,7 @@ const bench: Benchmark = async (report) => {
   try {
     const starts: number[] = [];
     for (let start = 0; start < STARTS; start++) {
-      const server = await startProcess([...NODE_FLAGS, main, 'serve']);
+      const server = await startProcess([main, 'serve']);
       starts.push(server.startMs);
       await server.stop();
     }
@@ -52,7 +52,7 @@ const bench: Benchmark = async (report) => {
 export default bench;
 
 async function throughput(main: string, redis: RedisServer, report: Parameters<Benchmark>[0]): Promise<void> {
-  const scaler = await startProcess([...NODE_FLAGS, main, 'serve']);
+  const scaler = await startProcess([main, 'serve']);
   const empty = await startProcess(['--import', 'tsx', EMPTY]);
   try {
     const ours: Cost[] = [];
@@ -120,7 +120,7 @@ async function load(server: Started, redis: RedisServer): Promise<Cost> {
 }
 
 async function tenThousand(main: string, redis: RedisServer, report: Parameters<Benchmark>[0]): Promise<void> {
-  const scaler = await startProcess([...NODE_FLAGS, main, 'serve']);
+  const scaler = await startProcess([main, 'serve']);
   try {
     const triggers = Array.from({ length: TRIGGERS }, (_, number) => ({
       name: `worker-${number}`,
@@ -162,9 +162,10 @@ interface Started {
   stop(): Promise<void>;
 }
 
+/** With the flags that users start Node with, the baseline too. */
 async function startProcess(args: readonly string[]): Promise<Started> {
   const startedAt = performance.now();
-  const child = spawn(process.execPath, args, {
+  const child = spawn(process.execPath, [...NODE_FLAGS, ...args], {
     env: {
       ...process.env,
       QUEUE_SCALER_GRPC_ADDRESS: '127.0.0.1:0',

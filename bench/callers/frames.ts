@@ -52,34 +52,21 @@ const STATIC_LENGTH = 61;
  */
 function createHeaderEncoder(authority: string): (path: string) => Buffer {
   const told: string[] = [];
-  let blocks = new Map<string, Buffer>();
   const text = (value: string): Buffer => Buffer.concat([Buffer.from([value.length]), Buffer.from(value)]);
 
-  function field(name: string, value: string): Buffer {
+  function field([name, value]: readonly [string, string]): Buffer {
     const known = told.indexOf(`${name} ${value}`);
+    // The latest is the first after the static table.
     if (known >= 0) return Buffer.from([0x80 | (STATIC_LENGTH + told.length - known)]);
-    // Later fields move all earlier ones by a place.
     told.push(`${name} ${value}`);
-    blocks = new Map();
     const place = STATIC_NAMES[name];
-    return Buffer.concat([
-      place === undefined ? Buffer.concat([Buffer.from([0x40]), text(name)]) : Buffer.from([0x40 | place]),
-      text(value),
-    ]);
+    const named = place === undefined ? Buffer.concat([Buffer.from([0x40]), text(name)]) : Buffer.from([0x40 | place]);
+    return Buffer.concat([named, text(value)]);
   }
 
   return (path) => {
-    let block = blocks.get(path);
-    if (block === undefined) {
-      const fields = Object.entries({ ':path': path, ':authority': authority, ...FIELDS });
-      const before = told.length;
-      block = Buffer.concat([
-        Buffer.from([0x80 | METHOD_POST, 0x80 | SCHEME_HTTP]),
-        ...fields.map(([name, value]) => field(name, value)),
-      ]);
-      if (told.length === before) blocks.set(path, block);
-    }
-    return block;
+    const fields = Object.entries({ ':path': path, ':authority': authority, ...FIELDS });
+    return Buffer.concat([Buffer.from([0x80 | METHOD_POST, 0x80 | SCHEME_HTTP]), ...fields.map(field)]);
   };
 }
 
