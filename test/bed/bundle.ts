@@ -9,11 +9,12 @@ import packageJson from '../../package.json' with { type: 'json' };
 
 const ROOT = join(import.meta.dirname, '../..');
 
-const [, ...entryPoint] = JSON.parse(
+/** What the image starts, without the path of its Node. */
+export const [, ...ENTRY_POINT] = JSON.parse(
   /^ENTRYPOINT (.*)$/m.exec(readFileSync(join(ROOT, 'Dockerfile'), 'utf8'))?.[1] ?? '[]',
 ) as string[];
 /** What the image tells Node before the main file. */
-export const NODE_FLAGS = entryPoint.slice(0, -1);
+export const NODE_FLAGS = ENTRY_POINT.slice(0, -1);
 
 /** Does what `npm run bundle` does, into the folder, and resolves to the main file. Takes a second. */
 export async function bundle(folder = join(ROOT, 'dist/bundle')): Promise<string> {

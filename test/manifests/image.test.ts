@@ -9,7 +9,7 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { startApiServer, type ApiServer } from '../auth/apiServer.ts';
 import { authentication, fromSecret, scaledObject, secret } from '../auth/objects.ts';
 import { BASE_RBAC, rulesIn } from '../auth/rbac.ts';
-import { bundle, NODE_FLAGS } from '../bed/bundle.ts';
+import { bundle, ENTRY_POINT, NODE_FLAGS } from '../bed/bundle.ts';
 import { get } from '../bed/scaler.ts';
 import { createKedaClient } from '../keda/client.ts';
 
@@ -78,14 +78,13 @@ describe('what the image holds, on a file system that cannot be written, without
       authentication('shop', 'redis', fromSecret('login', 'address')),
       secret('shop', 'login', { address: '127.0.0.1:1' }),
     );
-    // The entry point without its Node; a shell makes what it reads readable to that user.
-    const [, ...entry] = JSON.parse(lines.find((line) => line.startsWith('ENTRYPOINT '))?.slice(11) ?? '[]') as string[];
     const [command] = JSON.parse(lines.find((line) => line.startsWith('CMD '))?.slice(4) ?? '[]') as string[];
+    // What it reads must be readable to that user.
     const readable = spawn('chmod', ['-R', 'a+rX,a-w', folder, dirname(api.kubeconfig)]);
     await once(readable, 'exit');
     // Node's permission model: reading alone is allowed, so any attempt to write, or to start another program, would fail.
     const onlyReading = ['--experimental-permission', '--allow-fs-read=*', '--disable-warning=ExperimentalWarning'];
-    child = spawn(process.execPath, [...onlyReading, ...entry, command ?? ''], {
+    child = spawn(process.execPath, [...onlyReading, ...ENTRY_POINT, command ?? ''], {
       cwd: folder,
       env: {
         KUBECONFIG: api.kubeconfig,
