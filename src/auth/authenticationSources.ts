@@ -7,7 +7,7 @@ import { isAbsolute, resolve, sep } from 'node:path';
 import { z } from 'zod';
 import { TriggerError } from '../errors.ts';
 import type { Environment } from './environment.ts';
-import type { Parameter } from './foreignCredentials.ts';
+import type { Parameter } from './crossNamespaceGuard.ts';
 import type { ObjectReader, ReadOptions } from './objectReader.ts';
 import { secretValues, type AuthenticationSpec } from './objects.ts';
 import type { Vault } from './vault.ts';

@@ -7,7 +7,7 @@ import { TriggerError, type ErrorCode } from '../errors.ts';
 import { readParameters } from './authenticationSources.ts';
 import type { Credentials, CredentialSource, TriggerReference } from './credentials.ts';
 import { containerOf, environmentOf, type Environment, type ReadValues } from './environment.ts';
-import { requireHostsAllowed, requireNamespaceAllowed, type Parameter } from './foreignCredentials.ts';
+import { requireHostsAllowed, requireNamespaceAllowed, type Parameter } from './crossNamespaceGuard.ts';
 import type { ObjectReader, ReadOptions } from './objectReader.ts';
 import { secretValues, type PodSpec, type ScaledJob, type ScaledObject, type Trigger } from './objects.ts';
 import { fingerprint } from './secret.ts';

@@ -2,7 +2,7 @@
  * `queue-scaler serve`: the scaler as KEDA's server, until SIGTERM. Its log is its only output.
  */
 import { Command } from 'commander';
-import { openCredentials } from '../auth/openCredentials.ts';
+import { openCredentials } from '../auth/createCredentialSource.ts';
 import { createLogger } from '../logger.ts';
 import { startServer } from '../server/server.ts';
 import { declareFlags, readSettings, SERVE_SETTINGS, tlsOf } from '../settings.ts';

@@ -7,7 +7,7 @@ import { onAbort } from '../abort.ts';
 import type { Manifests } from '../auth/files.ts';
 import { createResolver } from '../auth/resolver.ts';
 import type { Logger } from '../logger.ts';
-import type { Scaler } from '../scalers/scaler.ts';
+import type { Scaler } from '../scalers/contract.ts';
 import { ExternalScalerClient } from '../server/grpc/gen/externalscaler.ts';
 import { startServer } from '../server/server.ts';
 import type { LocalEvent, LoopEvent, Replicas } from './events.ts';

@@ -4,7 +4,7 @@
  */
 import { toQueueScalerError, type QueueScalerError } from '../errors.ts';
 import type { Measures } from './reading.ts';
-import type { MetricSpec } from './scaler.ts';
+import type { MetricSpec } from './contract.ts';
 import type { Sample } from './triggers.ts';
 
 /** At most so many queues are listed one by one. */

@@ -1,10 +1,10 @@
 /**
  * The scalers there are, by the name in `metadata.scaler`; adding one is one line here.
  */
-import { rabbitmq } from './rabbitmq/scaler.ts';
-import { redis, redisCluster, redisSentinel } from './redis/lists.ts';
+import { rabbitmq } from './rabbitmq/index.ts';
+import { redis, redisCluster, redisSentinel } from './redis/keyLengths.ts';
 import { redisClusterStreams, redisSentinelStreams, redisStreams } from './redis/streams.ts';
-import { invalidTrigger, type Scaler } from './scaler.ts';
+import { invalidTrigger, type Scaler } from './contract.ts';
 import { nearestName, SCALER_KEY } from './metadata.ts';
 
 export const SCALERS: readonly Scaler[] = [

@@ -7,9 +7,9 @@ import type { CredentialSource, TriggerReference } from '../auth/credentials.ts'
 import { toQueueScalerError, TriggerError, type QueueScalerError } from '../errors.ts';
 import type { Known, Reading } from './reading.ts';
 import { SCALERS, scalerOf } from './registry.ts';
-import { FRESH_MS, type Sampler } from './sampler.ts';
-import { invalidTrigger, type Bound, type Decision, type MetricSpec, type Scaler } from './scaler.ts';
-import type { Samplers } from './samplers.ts';
+import { FRESH_MS, type Sampler } from './readingCache.ts';
+import { invalidTrigger, type Bound, type Decision, type MetricSpec, type Scaler } from './contract.ts';
+import type { Samplers } from './brokerPool.ts';
 
 /** More metadata than this is refused unread: a trigger has a few hundred bytes. */
 export const MAX_METADATA_BYTES = 262_144;

@@ -5,7 +5,7 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { status } from '@grpc/grpc-js';
 import type { WatchState } from '../auth/credentials.ts';
-import type { SamplerEvents } from '../scalers/events.ts';
+import type { SamplerEvents } from '../scalers/brokerEvents.ts';
 import type { CallEnd } from './grpc/adapt.ts';
 import type { CallSubject } from './grpc/externalScaler.ts';
 import type { Refusal } from './grpc/listener.ts';

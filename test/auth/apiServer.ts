@@ -16,7 +16,7 @@ import { boundRules, mayDo, type Attempt, type Identity, type Rule } from './aut
 import { kubeconfigOf } from './kubeconfig.ts';
 import { createObjectStore, type KubernetesObject, type ObjectStore } from './objectStore.ts';
 import { hpaTable } from './table.ts';
-import { mergePatch, stored } from './written.ts';
+import { mergePatch, stored } from './manifests.ts';
 
 export type { Rule } from './authorizer.ts';
 export type { KubernetesObject } from './objectStore.ts';

@@ -11,7 +11,7 @@ import { runLoop, type ScaleTarget } from '../../src/local/keda/loop.ts';
 import { createTriggerClient } from '../../src/local/keda/triggerClient.ts';
 import { loopSpec } from '../../src/local/loopSettings.ts';
 import type { ApiServer, KubernetesObject } from './apiServer.ts';
-import { stored } from './written.ts';
+import { stored } from './manifests.ts';
 
 export interface ControlPlane {
   /** Ends all loops. */

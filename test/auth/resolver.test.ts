@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { TriggerReference } from '../../src/auth/credentials.ts';
 import { parseManifests } from '../../src/auth/files.ts';
-import { ENDPOINT_KEYS } from '../../src/auth/foreignCredentials.ts';
+import { ENDPOINT_KEYS } from '../../src/auth/crossNamespaceGuard.ts';
 import { createResolver, type ResolverOptions } from '../../src/auth/resolver.ts';
 import { SCALERS } from '../../src/scalers/registry.ts';
 

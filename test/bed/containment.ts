@@ -2,5 +2,5 @@
 import { endThrowingConnection } from '../../src/scalers/net/containment.ts';
 
 process.setUncaughtExceptionCaptureCallback((thrown) => {
-  if (!endThrowingConnection(thrown)) process.emit('uncaughtException', thrown, 'uncaughtException');
+  if (!endThrowingConnection(thrown)) (process as NodeJS.EventEmitter).emit('uncaughtException', thrown, 'uncaughtException');
 });

@@ -5,7 +5,7 @@ import { BrokerError, type QueueScalerError } from '../../src/errors.ts';
 import { fingerprint, Secret } from '../../src/auth/secret.ts';
 import { key } from '../../src/scalers/metadata.ts';
 import { unknown, type Reading } from '../../src/scalers/reading.ts';
-import { defineScaler, type Question, type Scaler, type Watcher } from '../../src/scalers/scaler.ts';
+import { defineScaler, type Question, type Scaler, type Watcher } from '../../src/scalers/contract.ts';
 import { decimal, text } from '../../src/scalers/values.ts';
 
 export interface MemoryBroker {

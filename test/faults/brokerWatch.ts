@@ -5,7 +5,7 @@
 import { connect, type ChannelModel } from 'amqplib';
 import { untilAborted } from '../../src/abort.ts';
 import type { RabbitNode } from '../bed/rabbitmq.ts';
-import { watch, type Witness } from './witness.ts';
+import { watch, type Witness } from './recorder.ts';
 
 /** How long the broker is waited for, in ms: as long as a trigger waits for one request. */
 const BROKER_MS = 3_000;

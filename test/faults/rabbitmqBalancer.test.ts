@@ -6,10 +6,10 @@ import { createServer, connect as connectTcp, type Server, type Socket } from 'n
 import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { QueueScalerError } from '../../src/errors.ts';
-import { noEvents } from '../../src/scalers/events.ts';
+import { noEvents } from '../../src/scalers/brokerEvents.ts';
 import type { Reading } from '../../src/scalers/reading.ts';
-import { rabbitmq } from '../../src/scalers/rabbitmq/scaler.ts';
-import { createSamplers, type Samplers } from '../../src/scalers/samplers.ts';
+import { rabbitmq } from '../../src/scalers/rabbitmq/index.ts';
+import { createSamplers, type Samplers } from '../../src/scalers/brokerPool.ts';
 import { startRabbitCluster, type RabbitCluster, type RabbitNode } from '../bed/rabbitmq.ts';
 import { until } from '../bed/until.ts';
 import { connectQueues } from '../scalers/rabbitmq/queues.ts';

@@ -11,7 +11,7 @@ import { startRabbitCluster, type RabbitCluster, type RabbitNode } from '../bed/
 import { startScaler, type TestScaler } from '../bed/scaler.ts';
 import { until } from '../bed/until.ts';
 import { isReplicated, watchBroker, type ReplicatedType } from './brokerWatch.ts';
-import { SLOW_MS, tallyTable, watchTrigger, type Witness } from './witness.ts';
+import { SLOW_MS, tallyTable, watchTrigger, type Witness } from './recorder.ts';
 
 const QUEUE_TYPES = ['classic', 'mirrored', 'quorum', 'stream', 'sharded'] as const;
 type QueueType = (typeof QUEUE_TYPES)[number];

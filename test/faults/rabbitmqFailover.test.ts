@@ -8,7 +8,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest
 import { startRabbitCluster, type RabbitCluster, type RabbitNode } from '../bed/rabbitmq.ts';
 import { startScaler, type TestScaler } from '../bed/scaler.ts';
 import { until } from '../bed/until.ts';
-import { SLOW_MS, tallyTable, watchTrigger, type Witness } from './witness.ts';
+import { SLOW_MS, tallyTable, watchTrigger, type Witness } from './recorder.ts';
 
 const DEPTH = 5;
 const SETTLED_MS = 2_500;

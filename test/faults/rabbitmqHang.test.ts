@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startRabbit, type RabbitNode } from '../bed/rabbitmq.ts';
 import { startScaler, type TestScaler } from '../bed/scaler.ts';
 import { until } from '../bed/until.ts';
-import { SLOW_MS, tallyTable, watchTrigger, type Witness } from './witness.ts';
+import { SLOW_MS, tallyTable, watchTrigger, type Witness } from './recorder.ts';
 
 const DEPTH = 3;
 const HANG_MS = 25_000;

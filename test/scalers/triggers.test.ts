@@ -2,14 +2,14 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { CredentialSource, TriggerReference } from '../../src/auth/credentials.ts';
 import { noCredentialSource } from '../../src/auth/credentials.ts';
 import { BrokerError, TriggerError, type QueueScalerError } from '../../src/errors.ts';
-import { noEvents } from '../../src/scalers/events.ts';
+import { noEvents } from '../../src/scalers/brokerEvents.ts';
 import { key } from '../../src/scalers/metadata.ts';
 import { unknown, type Reading } from '../../src/scalers/reading.ts';
-import { createSamplers } from '../../src/scalers/samplers.ts';
-import { defineScaler, type Conversation, type Question, type Watcher } from '../../src/scalers/scaler.ts';
+import { createSamplers } from '../../src/scalers/brokerPool.ts';
+import { defineScaler, type Conversation, type Question, type Watcher } from '../../src/scalers/contract.ts';
 import { createTriggers, MAX_METADATA_BYTES, type Sample } from '../../src/scalers/triggers.ts';
 import { decimal, text } from '../../src/scalers/values.ts';
-import { ready } from './scripted.ts';
+import { ready } from './scriptedBroker.ts';
 
 const never = new AbortController().signal;
 

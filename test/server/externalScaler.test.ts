@@ -1,6 +1,6 @@
 import { status, type ServiceError } from '@grpc/grpc-js';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { FRESH_MS } from '../../src/scalers/sampler.ts';
+import { FRESH_MS } from '../../src/scalers/readingCache.ts';
 import { createMemoryBroker, UNREACHABLE, type MemoryBroker } from '../bed/memoryScaler.ts';
 import { startScaler, type TestScaler } from '../bed/scaler.ts';
 

@@ -6,7 +6,7 @@ import { nearestName } from '../../scalers/metadata.ts';
 import { isRecord, textOf, type Path, type YamlObject } from '../yaml/objects.ts';
 import { reportOn, type Finding, type Report } from './finding.ts';
 import { containerOf, ELSEWHERE, podOf, recordsOf, type Inventory, type Lookup } from './inventory.ts';
-import type { Site } from './site.ts';
+import type { Site } from './triggerLocation.ts';
 import { didYouMean } from './structure.ts';
 
 /** What an authentication gives, parameter by parameter. */

@@ -6,7 +6,7 @@ import { nearestName } from '../../scalers/metadata.ts';
 import { authenticationOf } from './authentication.ts';
 import { otherNameOfKey } from './otherNames.ts';
 import { BUILT_IN, type Keys } from './builtInKeys.ts';
-import { keyPath, type Site } from './site.ts';
+import { keyPath, type Site } from './triggerLocation.ts';
 import { didYouMean } from './structure.ts';
 
 /** Keys that KEDA reads of every trigger, whatever its type. */

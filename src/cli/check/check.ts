@@ -9,11 +9,11 @@ import { checkBuiltIn } from './builtIn.ts';
 import { BUILT_IN, TRIGGER_TYPES } from './builtInKeys.ts';
 import { reportOn, RULES, type Finding } from './finding.ts';
 import { takeInventory, type Inventory } from './inventory.ts';
-import { checkLink } from './link.ts';
-import { checkOurs, isOurs } from './ours.ts';
+import { checkLink } from './scalerAddress.ts';
+import { checkOurs, isOurs } from './externalTrigger.ts';
 import { checkRisks } from './risks.ts';
 import { checkScaling, checkSharedTargets } from './scaling.ts';
-import { sitesOf, type Site } from './site.ts';
+import { sitesOf, type Site } from './triggerLocation.ts';
 import { checkDuplicates, checkStructure, didYouMean, isKeda } from './structure.ts';
 
 export interface CheckResult {

@@ -2,9 +2,9 @@
  * Valid settings of this program's triggers that lose work, time or sleep: each is told with what happens, not with a rule of taste.
  */
 import { isRecord } from '../yaml/objects.ts';
-import type { Known } from './ours.ts';
+import type { Known } from './externalTrigger.ts';
 import { minReplicas, numberIn } from './scaling.ts';
-import { keyPath, type Site } from './site.ts';
+import { keyPath, type Site } from './triggerLocation.ts';
 
 /** KEDA's default. */
 const COOLDOWN_SECONDS = 300;

@@ -8,7 +8,7 @@ import type { Finding, Report } from './finding.ts';
 import { labelOf, reportOn } from './finding.ts';
 import type { Inventory } from './inventory.ts';
 import { workloadOf } from './authentication.ts';
-import type { Site } from './site.ts';
+import type { Site } from './triggerLocation.ts';
 import { didYouMean } from './structure.ts';
 
 /** KEDA's defaults. */

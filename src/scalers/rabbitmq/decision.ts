@@ -4,7 +4,7 @@
  */
 import { QueueError } from '../../errors.ts';
 import type { Measures, MeasureName } from '../reading.ts';
-import type { Decision } from '../scaler.ts';
+import type { Decision } from '../contract.ts';
 import type { Mode, Operation } from './keys.ts';
 
 export interface Policy {

@@ -4,8 +4,8 @@
  */
 import { Secret } from '../../auth/secret.ts';
 import type { RabbitValues } from './keys.ts';
-import { fixedHeader, type Authorization } from './http.ts';
-import { createOAuth } from './oauth.ts';
+import { fixedHeader, type Authorization } from './management/http.ts';
+import { createOAuth } from './management/oauth.ts';
 
 /** RabbitMQ's own first user, which it lets in from its own host alone. */
 const DEFAULT_USER = 'guest';

@@ -2,7 +2,7 @@
  * What a RabbitMQ trigger asks its broker. Two triggers that ask the same have the same question, whatever they make of it.
  */
 import { fingerprint } from '../../auth/secret.ts';
-import type { Question } from '../scaler.ts';
+import type { Question } from '../contract.ts';
 import type { Operation } from './keys.ts';
 
 export type Selection =

@@ -1,12 +1,12 @@
 /**
  * Makes the conversation with a deployment, with the topology of its kind.
  */
-import type { SamplerEvents } from '../events.ts';
-import type { BoundTo } from '../scaler.ts';
-import { identityOf, type Deployment } from './connectionKeys.ts';
-import { createConversation } from './conversation.ts';
-import type { NodeListener } from './node.ts';
-import type { RedisQuestion } from './questions.ts';
+import type { SamplerEvents } from '../brokerEvents.ts';
+import type { BoundTo } from '../contract.ts';
+import { identityOf, type Deployment } from './keys.ts';
+import { createConversation } from './client.ts';
+import type { NodeListener } from './topology/node.ts';
+import type { RedisQuestion } from './question.ts';
 import { cluster } from './topology/cluster.ts';
 import { sentinel } from './topology/sentinel.ts';
 import { standalone } from './topology/standalone.ts';

@@ -3,9 +3,9 @@
  */
 import { QueueError } from '../../errors.ts';
 import { key, type KeyTable, type Values } from '../metadata.ts';
-import { metricName } from '../naming.ts';
+import { metricName } from '../metricName.ts';
 import type { Known } from '../reading.ts';
-import { defineScaler, type Decision, type Scaler } from '../scaler.ts';
+import { defineScaler, type Decision, type Scaler } from '../contract.ts';
 import { flag, text, whole } from '../values.ts';
 import {
   CONNECTION_KEYS,
@@ -14,9 +14,9 @@ import {
   NAT_KEYS,
   SENTINEL_KEYS,
   type DeploymentKind,
-} from './connectionKeys.ts';
+} from './keys.ts';
 import { bindTo } from './deployment.ts';
-import { streamQuestion, type StreamMode } from './questions.ts';
+import { streamQuestion, type StreamMode } from './question.ts';
 
 const STREAM_KEYS = {
   stream: key('Key of the stream.', text(), { required: true }),

@@ -6,7 +6,7 @@ import type { RedisServer } from '../../bed/redis.ts';
 import { startRedisCluster, type RedisCluster } from '../../bed/redisCluster.ts';
 import { until } from '../../bed/until.ts';
 import { slotOf } from '../../../src/scalers/redis/topology/slots.ts';
-import { closeAfterEach, keep, keepClient, openAsker, PUSH_OPTIONS } from './bed.ts';
+import { closeAfterEach, keep, keepClient, openAsker, PUSH_OPTIONS } from './fixtures.ts';
 import { listsOf, through, valuesWhileWaking, type Total } from './course.ts';
 
 closeAfterEach();

@@ -5,7 +5,7 @@ import { Redis } from 'ioredis';
 import type { RedisServer } from '../../bed/redis.ts';
 import { startSentinelSet, type SentinelSet } from '../../bed/redisSentinel.ts';
 import { until } from '../../bed/until.ts';
-import { closeAfterEach, keep, keepClient, openAsker, PUSH_OPTIONS } from './bed.ts';
+import { closeAfterEach, keep, keepClient, openAsker, PUSH_OPTIONS } from './fixtures.ts';
 import { through, valuesWhileWaking, type Total } from './course.ts';
 
 closeAfterEach();

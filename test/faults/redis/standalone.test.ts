@@ -5,7 +5,7 @@ import { Redis } from 'ioredis';
 import { startRedis } from '../../bed/redis.ts';
 import { until } from '../../bed/until.ts';
 import { follow } from '../../scalers/redis/follow.ts';
-import { closeAfterEach, keep, keepClient, openAsker, PUSH_OPTIONS } from './bed.ts';
+import { closeAfterEach, keep, keepClient, openAsker, PUSH_OPTIONS } from './fixtures.ts';
 import { through, type Total } from './course.ts';
 
 closeAfterEach();

@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { connect } from 'amqplib';
 import { afterEach, describe, expect, it } from 'vitest';
-import { jsonOfBert } from '../../../src/scalers/rabbitmq/bert.ts';
+import { jsonOfBert } from '../../../src/scalers/rabbitmq/management/bert.ts';
 import { startRabbit } from '../../bed/rabbitmq.ts';
 import { until } from '../../bed/until.ts';
 import { createAsker } from '../redis/ask.ts';

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { createMembers } from '../../../src/scalers/rabbitmq/members.ts';
-import type { Row, Rows } from '../../../src/scalers/rabbitmq/rows.ts';
-import type { VhostSources } from '../../../src/scalers/rabbitmq/sources.ts';
-import { ask } from './asked.ts';
+import { createMembers } from '../../../src/scalers/rabbitmq/read/queueSet.ts';
+import type { Row, Rows } from '../../../src/scalers/rabbitmq/management/queueStats.ts';
+import type { VhostSources } from '../../../src/scalers/rabbitmq/read/sources.ts';
+import { ask } from './questionFixture.ts';
 
 const NODES = ['r1@localhost', 'r2@localhost', 'r3@localhost'];
 const SHARDS = NODES.map((node) => `sharding: orders - ${node} - 0`);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { TriggerError } from '../../../src/errors.ts';
-import { rabbitmq } from '../../../src/scalers/rabbitmq/scaler.ts';
+import { rabbitmq } from '../../../src/scalers/rabbitmq/index.ts';
 
 type Texts = Readonly<Record<string, string>>;
 

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { HttpClient } from '../../../src/scalers/rabbitmq/http.ts';
-import { createManagementLink, type ManagementLink } from '../../../src/scalers/rabbitmq/link.ts';
-import type { Management, Node, Overview } from '../../../src/scalers/rabbitmq/management.ts';
-import { createMetrics, type Metrics } from '../../../src/scalers/rabbitmq/metrics.ts';
+import type { HttpClient } from '../../../src/scalers/rabbitmq/management/http.ts';
+import { createManagementLink, type ManagementLink } from '../../../src/scalers/rabbitmq/management/health.ts';
+import type { Management, Node, Overview } from '../../../src/scalers/rabbitmq/management/api.ts';
+import { createMetrics, type Metrics } from '../../../src/scalers/rabbitmq/prometheus/scraper.ts';
 
 const NODES = ['r1@one', 'r2@two', 'r3@three'];
 const listenerOf = (node: string, tls = false): Overview['prometheus'][number] => ({ node, port: tls ? 15691 : 15692, tls });

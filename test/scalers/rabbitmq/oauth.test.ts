@@ -5,10 +5,10 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
-import { createSamplers } from '../../../src/scalers/samplers.ts';
-import { noEvents } from '../../../src/scalers/events.ts';
+import { createSamplers } from '../../../src/scalers/brokerPool.ts';
+import { noEvents } from '../../../src/scalers/brokerEvents.ts';
 import type { Reading } from '../../../src/scalers/reading.ts';
-import { rabbitmq } from '../../../src/scalers/rabbitmq/scaler.ts';
+import { rabbitmq } from '../../../src/scalers/rabbitmq/index.ts';
 import { startRabbit, type RabbitNode } from '../../bed/rabbitmq.ts';
 import { connectQueues } from './queues.ts';
 

@@ -1,8 +1,8 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createManagementLink } from '../../../src/scalers/rabbitmq/link.ts';
-import type { Management, Node } from '../../../src/scalers/rabbitmq/management.ts';
+import { createManagementLink } from '../../../src/scalers/rabbitmq/management/health.ts';
+import type { Management, Node } from '../../../src/scalers/rabbitmq/management/api.ts';
 import { createAsker } from '../redis/ask.ts';
 
 const RUNS = { name: 'r3@h', running: true, uptime: 100_000 };

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createRateTracker } from '../../../src/scalers/rabbitmq/rates.ts';
-import type { Counters } from '../../../src/scalers/rabbitmq/rows.ts';
+import { createRateTracker } from '../../../src/scalers/rabbitmq/read/rates.ts';
+import type { Counters } from '../../../src/scalers/rabbitmq/management/queueStats.ts';
 
 const WINDOW_MS = 30_000;
 

@@ -2,13 +2,13 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { BrokerError, QueueError, type QueueScalerError } from '../../../src/errors.ts';
 import type { Reading } from '../../../src/scalers/reading.ts';
 import type { Declared } from '../../../src/scalers/rabbitmq/amqp/channels.ts';
-import type { Row } from '../../../src/scalers/rabbitmq/rows.ts';
+import type { Row } from '../../../src/scalers/rabbitmq/management/queueStats.ts';
 import type { RabbitQuestion } from '../../../src/scalers/rabbitmq/question.ts';
-import { createRateTracker } from '../../../src/scalers/rabbitmq/rates.ts';
-import { createQuestionReader } from '../../../src/scalers/rabbitmq/reader.ts';
-import type { VhostSources } from '../../../src/scalers/rabbitmq/sources.ts';
-import { createZeros, type Zeros } from '../../../src/scalers/rabbitmq/zero.ts';
-import { ask } from './asked.ts';
+import { createRateTracker } from '../../../src/scalers/rabbitmq/read/rates.ts';
+import { createQuestionReader } from '../../../src/scalers/rabbitmq/read/questionReader.ts';
+import type { VhostSources } from '../../../src/scalers/rabbitmq/read/sources.ts';
+import { createZeros, type Zeros } from '../../../src/scalers/rabbitmq/read/zero.ts';
+import { ask } from './questionFixture.ts';
 
 /** What the broker says of its queues by each road; a test changes them. */
 let listed: Map<string, Row | undefined>;

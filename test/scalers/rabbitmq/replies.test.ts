@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { parseMetrics } from '../../../src/scalers/rabbitmq/prometheus.ts';
+import { parseMetrics } from '../../../src/scalers/rabbitmq/prometheus/exposition.ts';
 import { createAsker } from '../redis/ask.ts';
 
 /** What is beyond what may be held of one answer and its parsing, in bytes. */

@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { BrokerError } from '../../../src/errors.ts';
-import type { Rows } from '../../../src/scalers/rabbitmq/rows.ts';
-import type { Members } from '../../../src/scalers/rabbitmq/members.ts';
+import type { Rows } from '../../../src/scalers/rabbitmq/management/queueStats.ts';
+import type { Members } from '../../../src/scalers/rabbitmq/read/queueSet.ts';
 import type { RabbitQuestion } from '../../../src/scalers/rabbitmq/question.ts';
-import type { VhostSources } from '../../../src/scalers/rabbitmq/sources.ts';
-import { createViewer, type View, type Viewer } from '../../../src/scalers/rabbitmq/views.ts';
-import { ask } from './asked.ts';
+import type { VhostSources } from '../../../src/scalers/rabbitmq/read/sources.ts';
+import { createViewer, type View, type Viewer } from '../../../src/scalers/rabbitmq/read/collect.ts';
+import { ask } from './questionFixture.ts';
 
 /** How the management API answers; the passive declare always tells of 4 ready messages. */
 let list: () => Promise<Rows>;

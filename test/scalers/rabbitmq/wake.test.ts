@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { QueueError, type QueueScalerError } from '../../../src/errors.ts';
 import type { Declared } from '../../../src/scalers/rabbitmq/amqp/channels.ts';
-import { createWaker, type Waker } from '../../../src/scalers/rabbitmq/wake.ts';
+import { createWaker, type Waker } from '../../../src/scalers/rabbitmq/wake/rotation.ts';
 
 let asked: Map<string, number[]>;
 let answers: Map<string, Declared | QueueScalerError | undefined>;

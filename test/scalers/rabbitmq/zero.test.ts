@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { createZeros, EVENT_MS, type Kind, type ZeroEvidence } from '../../../src/scalers/rabbitmq/zero.ts';
+import { createZeros, EVENT_MS, type Kind, type ZeroEvidence } from '../../../src/scalers/rabbitmq/read/zero.ts';
 
 const CONFIRM_MS = 11_000;
 

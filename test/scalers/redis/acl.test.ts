@@ -6,7 +6,7 @@ import { startSentinelSet } from '../../bed/redisSentinel.ts';
 import { until } from '../../bed/until.ts';
 import { slotOf } from '../../../src/scalers/redis/topology/slots.ts';
 import { createAsker } from './ask.ts';
-import { redisBed } from './bed.ts';
+import { redisBed } from './fixtures.ts';
 import { follow } from './follow.ts';
 
 const bed = redisBed();

@@ -1,7 +1,7 @@
 /** Asks a trigger as the server does, without the server: parsed, bound, read through a sampler, decided. */
 import { noCredentialSource } from '../../../src/auth/credentials.ts';
-import { noEvents, type SamplerEvents } from '../../../src/scalers/events.ts';
-import { createSamplers, type Samplers } from '../../../src/scalers/samplers.ts';
+import { noEvents, type SamplerEvents } from '../../../src/scalers/brokerEvents.ts';
+import { createSamplers, type Samplers } from '../../../src/scalers/brokerPool.ts';
 import { createTriggers, type Sample, type Trigger } from '../../../src/scalers/triggers.ts';
 import type { QueueScalerError } from '../../../src/errors.ts';
 

@@ -1,7 +1,7 @@
 /** What the Redis scalers make of keys alone, without a server. */
 import { TriggerError } from '../../../src/errors.ts';
 import { scalerOf } from '../../../src/scalers/registry.ts';
-import type { Bound } from '../../../src/scalers/scaler.ts';
+import type { Bound } from '../../../src/scalers/contract.ts';
 
 export type Words = Record<string, string>;
 

@@ -1,9 +1,9 @@
 /** Changes of a watched key that are no push: whatever Redis tells, or does not tell, of them, the truth is told in the end. */
 import { describe, expect, it } from 'vitest';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SAFETY_POLL_MS } from '../../../src/scalers/redis/watch.ts';
+import { SAFETY_POLL_MS } from '../../../src/scalers/redis/watch/keyWatch.ts';
 import { until } from '../../bed/until.ts';
-import { redisBed } from './bed.ts';
+import { redisBed } from './fixtures.ts';
 import { follow, type Followed } from './follow.ts';
 
 const bed = redisBed();

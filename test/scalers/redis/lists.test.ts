@@ -2,9 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { createServer } from 'node:net';
 import { startRedis } from '../../bed/redis.ts';
 import { freePort } from '../../bed/ports.ts';
-import { FRESH_MS } from '../../../src/scalers/sampler.ts';
+import { FRESH_MS } from '../../../src/scalers/readingCache.ts';
 import { until } from '../../bed/until.ts';
-import { redisBed } from './bed.ts';
+import { redisBed } from './fixtures.ts';
 import { follow } from './follow.ts';
 
 const bed = redisBed({ password: 'p@ss,word' });

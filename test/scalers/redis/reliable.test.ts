@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { Redis } from 'ioredis';
 import { until } from '../../bed/until.ts';
-import { redisBed } from './bed.ts';
+import { redisBed } from './fixtures.ts';
 import { follow } from './follow.ts';
 
 const bed = redisBed();

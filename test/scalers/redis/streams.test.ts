@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { until } from '../../bed/until.ts';
-import { computeLag } from '../../../src/scalers/redis/streamLag.ts';
+import { computeLag } from '../../../src/scalers/redis/read/streamLag.ts';
 import { fieldsOf } from '../../../src/scalers/redis/wire/resp.ts';
-import type { Decision } from '../../../src/scalers/scaler.ts';
-import { redisBed } from './bed.ts';
+import type { Decision } from '../../../src/scalers/contract.ts';
+import { redisBed } from './fixtures.ts';
 import { follow } from './follow.ts';
 
 const bed = redisBed();

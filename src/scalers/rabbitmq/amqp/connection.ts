@@ -6,8 +6,8 @@ import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { Secret } from '../../../auth/secret.ts';
 import { BrokerError, type QueueScalerError } from '../../../errors.ts';
-import { describeNetworkError } from '../failures.ts';
-import type { TlsSettings } from '../tls.ts';
+import { describeNetworkError } from '../../net/networkErrors.ts';
+import type { TlsSettings } from '../../net/tls.ts';
 import { createChannels, type Channels, type Settle } from './channels.ts';
 import {
   createFrameReader,

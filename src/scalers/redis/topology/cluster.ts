@@ -3,12 +3,12 @@
  * slot is never enough: one that slept through a failover says so too.
  */
 import { BrokerError } from '../../../errors.ts';
-import type { Deployment } from '../connectionKeys.ts';
-import type { NodeListener, RedisNode } from '../node.ts';
+import type { Deployment } from '../keys.ts';
+import type { NodeListener, RedisNode } from './node.ts';
 import { addressText } from '../wire/address.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
 import { ErrorReply } from '../wire/resp.ts';
-import { createFleet } from './fleet.ts';
+import { createFleet } from './nodePool.ts';
 import { createRefresher, firstResults } from './refresh.ts';
 import { parseClusterNodes, slotOf, slotOwners, type ClusterNode } from './slots.ts';
 import type { Topology, View } from './topology.ts';

@@ -5,12 +5,12 @@
  * epochs").
  */
 import { BrokerError } from '../../../errors.ts';
-import type { Deployment } from '../connectionKeys.ts';
-import { createNode, type NodeListener, type RedisNode } from '../node.ts';
+import type { Deployment } from '../keys.ts';
+import { createNode, type NodeListener, type RedisNode } from './node.ts';
 import { addressText } from '../wire/address.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
 import { ErrorReply, fieldsOf } from '../wire/resp.ts';
-import { createFleet } from './fleet.ts';
+import { createFleet } from './nodePool.ts';
 import { createRefresher, firstResults } from './refresh.ts';
 import type { Topology, View } from './topology.ts';
 

@@ -2,7 +2,7 @@
  * One server at one address, whoever is behind it. If it was a primary and is one no longer, the address is looked up anew.
  */
 import { BrokerError } from '../../../errors.ts';
-import { createNode, type NodeListener } from '../node.ts';
+import { createNode, type NodeListener } from './node.ts';
 import type { Address } from '../wire/address.ts';
 import type { Access } from '../wire/session.ts';
 import type { Topology, View } from './topology.ts';

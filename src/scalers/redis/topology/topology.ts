@@ -3,7 +3,7 @@
  * what reads and watches keys knows no difference.
  */
 import type { BrokerError } from '../../../errors.ts';
-import type { RedisNode } from '../node.ts';
+import type { RedisNode } from './node.ts';
 
 /**
  * An answer is believed when whoever decides (the sentinels, the cluster's other nodes) has named its server no earlier than so

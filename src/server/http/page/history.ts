@@ -6,7 +6,7 @@ import type { QueueScalerError } from '../../../errors.ts';
 import { explainSample, troubleOf, type Explanation, type Trouble } from '../../../scalers/explanation.ts';
 import type { Measures } from '../../../scalers/reading.ts';
 import type { Sample, Trigger, TriggerObserver } from '../../../scalers/triggers.ts';
-import { figureAt, noted, STEP_MS, STEPS, type Course, type Figures, type Series } from './course.ts';
+import { figureAt, noted, STEP_MS, STEPS, type Course, type Figures, type Series } from './historyRing.ts';
 
 /** Steps of the course that make one point of the list's small curves. */
 const STEPS_A_POINT = 5;

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { expectNothingLost, runThrough } from '../../../bed/localRun.ts';
 import { launch, type LaunchedProcess } from '../../../bed/process.ts';
 import { until } from '../../../bed/until.ts';
-import { redisBed } from '../bed.ts';
+import { redisBed } from '../fixtures.ts';
 import { follow } from '../follow.ts';
 
 const PRODUCER = join(import.meta.dirname, 'produce.mjs');

@@ -1,0 +1,161 @@
+/**
+ * Triggers of this program's scalers, read by the very tables that the server reads them by, so that what passes here is taken there.
+ */
+import type { Fault } from '../../errors.ts';
+import { KEDA_KEYS, metadataNames, nearestName, SCALER_KEY, type Key } from '../../scalers/metadata.ts';
+import { SCALERS } from '../../scalers/registry.ts';
+import type { Scaler } from '../../scalers/contract.ts';
+import { authenticationOf, sourceContainerOf, variableOf, type Given } from './authentication.ts';
+import { pathText } from './finding.ts';
+import { otherNameOfKey } from './otherNames.ts';
+import { keyPath, type Site } from './triggerLocation.ts';
+import { didYouMean } from './structure.ts';
+
+const FROM_ENV = 'FromEnv';
+/** Parameters of an authentication that KEDA uses for its own connection to an external scaler. */
+const LINK_PARAMETERS: ReadonlySet<string> = new Set(['caCert', 'tlsClientCert', 'tlsClientKey']);
+
+/** What is known of a trigger before it runs. */
+export interface Known {
+  readonly scaler: Scaler;
+  /** Metadata with variables' values where they are known. */
+  readonly metadata: Readonly<Record<string, string>>;
+  /** The value of a key, wherever it stands; undefined also where it is not known yet. */
+  readonly value: (key: string) => string | undefined;
+}
+
+/** Whether an external trigger is, or was meant to be, for this program. */
+export function isOurs({ metadata }: Site): boolean {
+  if (metadata[SCALER_KEY] !== undefined) return true;
+  if (metadata['scalerAddress']?.includes('queue-scaler') === true) return true;
+  const keys = new Set(SCALERS.flatMap((scaler) => metadataNames(scaler.keys)));
+  return Object.keys(metadata).some((key) => keys.has(key) && !KEDA_KEYS.includes(key));
+}
+
+/** Tells all faults of the trigger; undefined where not even the scaler is known. */
+export function checkOurs(site: Site): Known | undefined {
+  const scaler = scalerOf(site);
+  if (scaler === undefined) return undefined;
+
+  const pending = new Set<string>();
+  const metadata: Record<string, string> = {};
+  for (const [key, value] of Object.entries(site.metadata)) {
+    const canonical = key.endsWith(FROM_ENV) ? canonicalKey(scaler, key.slice(0, -FROM_ENV.length)) : undefined;
+    if (canonical === undefined) {
+      metadata[key] = value;
+      continue;
+    }
+    const found = variableOf(site, sourceContainerOf(site.object), value.trim());
+    if (found.state === 'known') metadata[key] = found.value;
+    else {
+      metadata[key] = value;
+      if (Object.keys(site.metadata).every((other) => canonicalKey(scaler, other) !== canonical)) pending.add(canonical);
+    }
+    if (found.state === 'absent') {
+      const nearest = nearestName(value, found.names);
+      const message = `${found.owner} sets no variable ${value}, so KEDA leaves ${key} out${didYouMean(nearest)}`;
+      site.report('variable-missing', keyPath(site, key), message, { fix: nearest });
+    } else if (found.state === 'known' && found.value.trim() === '') {
+      site.report('variable-missing', keyPath(site, key), `variable ${value} is empty, so KEDA leaves ${key} out`);
+    }
+  }
+
+  const given = authenticationOf(site);
+  const parameters: Record<string, string> = {};
+  if (typeof given === 'object') {
+    for (const [name, { lookup }] of given.parameters) {
+      const canonical = canonicalKey(scaler, name);
+      if (lookup.state === 'known') parameters[name] = lookup.value;
+      else if (canonical !== undefined && !Object.hasOwn(metadata, name)) pending.add(canonical);
+    }
+    checkParameters(site, scaler, given);
+  }
+  const authentication = given === 'elsewhere' || (typeof given === 'object' && given.open) ? undefined : parameters;
+  for (const fault of scaler.faults(metadata, authentication, pending)) tell(fault, site, scaler, given);
+  return {
+    scaler,
+    metadata,
+    value: (key) => {
+      if (pending.has(key)) return undefined;
+      const found = metadata[key] ?? metadata[`${key}${FROM_ENV}`] ?? parameters[key] ?? scaler.keys[key]?.default;
+      return found?.trim() === '' ? undefined : found?.trim();
+    },
+  };
+}
+
+function scalerOf({ metadata, report, path }: Site): Scaler | undefined {
+  const type = metadata[SCALER_KEY]?.trim() ?? '';
+  const scaler = SCALERS.find((candidate) => candidate.type === type);
+  if (scaler !== undefined) return scaler;
+  const types = SCALERS.map((candidate) => candidate.type);
+  if (type === '') {
+    report('unknown-scaler', [...path, 'metadata'], `metadata must name the scaler: scaler: one of ${types.join(', ')}`, {
+      part: 'key',
+    });
+  } else {
+    const nearest = nearestName(type, types) ?? (/rabbit|amqp/i.test(type) ? 'rabbitmq' : undefined);
+    report(
+      'unknown-scaler',
+      [...path, 'metadata', SCALER_KEY],
+      `there is no scaler ${JSON.stringify(type.slice(0, 60))}${didYouMean(nearest)}`,
+      {
+        fix: nearest ?? `one of ${types.join(', ')}`,
+      },
+    );
+  }
+  return undefined;
+}
+
+function canonicalKey(scaler: Scaler, spelling: string): string | undefined {
+  if (Object.hasOwn(scaler.keys, spelling)) return spelling;
+  return Object.entries(scaler.keys).find(([, key]) => key.aliases.includes(spelling))?.[0];
+}
+
+function checkParameters(site: Site, scaler: Scaler, { object, parameters }: Given): void {
+  const readable = Object.entries(scaler.keys).flatMap(([name, key]) =>
+    key.places.includes('authentication') ? [name, ...key.aliases] : [],
+  );
+  for (const [name, { path }] of parameters) {
+    if (readable.includes(name) || LINK_PARAMETERS.has(name)) continue;
+    const nearest = nearestName(name, [...readable, ...LINK_PARAMETERS]) ?? otherNameOfKey(scaler.type, name)?.name;
+    const place = object.positionOf(path);
+    const where = `${object.kind} ${object.name} (${place.file}:${place.line})`;
+    site.report(
+      'unknown-parameter',
+      [...site.path, 'authenticationRef', 'name'],
+      `${where} gives ${name}, which scaler ${scaler.type} does not read from an authentication${didYouMean(nearest)}`,
+      { fix: nearest, severity: nearest === undefined ? 'warning' : 'error' },
+    );
+  }
+}
+
+function tell(fault: Fault, site: Site, scaler: Scaler, given: Given | 'none' | 'elsewhere'): void {
+  const { key, message } = fault;
+  const entry = entryOf(key, scaler.keys[key], site);
+  if (entry === undefined) {
+    const source = typeof given === 'object' ? given.parameters.get(key) : undefined;
+    if (source !== undefined && typeof given === 'object') {
+      const place = given.object.positionOf(source.path);
+      const where = `${given.object.kind} ${given.object.name} (${place.file}:${place.line} ${pathText(source.path)})`;
+      site.report('bad-value', [...site.path, 'authenticationRef', 'name'], `${key} ${message}; it comes from ${where}`);
+    } else site.report('missing-key', keyPath(site, key), `${key} ${message}`);
+    return;
+  }
+  const known = Object.hasOwn(scaler.keys, key) || entry.endsWith(FROM_ENV);
+  if (known && !message.startsWith('is not read from metadata')) {
+    site.report('bad-value', keyPath(site, entry), `${key} ${message}`);
+    return;
+  }
+  const other = otherNameOfKey(scaler.type, key);
+  const nearest = other?.name ?? nearestName(key, [...metadataNames(scaler.keys), SCALER_KEY]);
+  const text = other === undefined ? message : `is not a key of scaler ${scaler.type}; ${other.advice}`;
+  site.report('unknown-key', keyPath(site, entry), `${key} ${text}`, { part: 'key', fix: known ? undefined : nearest });
+}
+
+/** The spelling under which a key stands in the trigger's metadata. */
+function entryOf(name: string, key: Key | undefined, { metadata }: Site): string | undefined {
+  const spellings = [name, ...(key?.aliases ?? [])];
+  return [...spellings, ...spellings.map((spelling) => `${spelling}${FROM_ENV}`)].find((spelling) =>
+    Object.hasOwn(metadata, spelling),
+  );
+}

@@ -1,0 +1,102 @@
+/**
+ * KEDA's own connection to an external scaler: address and TLS, as KEDA dials them.
+ */
+import { keyPath, type Site } from './triggerLocation.ts';
+
+const BOOLEAN = /^(?:1|t|T|TRUE|true|True|0|f|F|FALSE|false|False)$/;
+/** The port on which this program serves HTTP by default. */
+const HTTP_PORT = '8080';
+const GRPC_PORT = '6000';
+
+export function checkLink(site: Site): void {
+  checkAddress(site);
+  const { metadata, report } = site;
+  for (const key of ['enableTLS', 'unsafeSsl']) {
+    const value = metadata[key]?.trim();
+    if (value !== undefined && value !== '' && !BOOLEAN.test(value))
+      report('bad-value', keyPath(site, key), `${key} must be true or false`, { fix: '"true" or "false"' });
+  }
+  for (const key of ['caCert', 'tlsClientCert', 'tlsClientKey']) {
+    if (metadata[key] === undefined) continue;
+    report(
+      'scaler-link',
+      keyPath(site, key),
+      `KEDA reads ${key} from a TriggerAuthentication only; here it is merely passed on`,
+      { part: 'key' },
+    );
+  }
+  const enabled = /^(?:1|t)/i.test(metadata['enableTLS']?.trim() ?? '');
+  if (enabled && metadata['scaler']?.startsWith('redis') === true) {
+    report(
+      'scaler-link',
+      keyPath(site, 'enableTLS'),
+      'enableTLS is for KEDA’s connection to this scaler; TLS to Redis is tls: enable',
+      {
+        part: 'key',
+      },
+    );
+  }
+  const unsafe = /^(?:1|t)/i.test(metadata['unsafeSsl']?.trim() ?? '');
+  if (unsafe && metadata['scaler']?.startsWith('redis') === true) {
+    report(
+      'scaler-link',
+      keyPath(site, 'unsafeSsl'),
+      'unsafeSsl is for KEDA’s connection to this scaler; for Redis write insecureSkipVerify',
+      {
+        part: 'key',
+        fix: 'insecureSkipVerify',
+      },
+    );
+  }
+}
+
+function checkAddress(site: Site): void {
+  const { metadata, report, path } = site;
+  if (metadata['scalerAddressFromEnv'] !== undefined) {
+    report('scaler-address', keyPath(site, 'scalerAddressFromEnv'), 'KEDA reads scalerAddress itself, never from a variable', {
+      part: 'key',
+      fix: 'scalerAddress',
+    });
+    return;
+  }
+  const address = metadata['scalerAddress']?.trim() ?? '';
+  const at = keyPath(site, 'scalerAddress');
+  if (address === '') {
+    report(
+      'scaler-address',
+      [...path, 'metadata'],
+      'metadata must have scalerAddress, the host:port of this scaler’s gRPC Service',
+      {
+        part: 'key',
+        fix: 'scalerAddress: keda-queue-scaler.keda:6000',
+      },
+    );
+    return;
+  }
+  if (/^(?:https?|grpcs?):\/\//.test(address)) {
+    report('scaler-address', at, 'scalerAddress is host:port without a scheme', {
+      fix: address.replace(/^\w+:\/\//, '').replace(/\/+$/, ''),
+    });
+    return;
+  }
+  if (/^(?:dns|unix|passthrough|ipv4|ipv6|xds):/.test(address)) return;
+  const [, host = '', port] = /^(.*?)(?::(\d+))?$/.exec(address) ?? [];
+  if (port === undefined || Number(port) < 1 || Number(port) > 65_535 || host === '' || /[\s/]/.test(address)) {
+    report('scaler-address', at, 'scalerAddress must be host:port', {
+      fix: port === undefined && host !== '' && !/[\s/:]/.test(host) ? `${host}:${GRPC_PORT}` : undefined,
+    });
+    return;
+  }
+  if (port === HTTP_PORT)
+    report('scaler-address', at, `port ${HTTP_PORT} is this scaler’s HTTP port; gRPC is ${GRPC_PORT}`, {
+      fix: `${host}:${GRPC_PORT}`,
+      severity: 'warning',
+    });
+  if (host === 'localhost' || host === '127.0.0.1')
+    report('scaler-address', at, 'in a cluster this is KEDA’s own pod; on one machine it is right', { severity: 'note' });
+  else if (!host.includes('.'))
+    report('scaler-address', at, `${host} without a namespace is looked up in KEDA’s own namespace`, {
+      fix: `${host}.NAMESPACE:${port}`,
+      severity: 'warning',
+    });
+}

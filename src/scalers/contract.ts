@@ -1,0 +1,161 @@
+/**
+ * The contract between the scalers and everything above them: how metadata becomes a trigger, a trigger a question to a broker,
+ * and a reading a decision. Nothing here speaks to KEDA, and only a {@link Conversation} speaks to a broker.
+ */
+import { TriggerError, type Fault } from '../errors.ts';
+import { readKeys, type KeyTable, type Values } from './metadata.ts';
+import type { Known, Reading } from './reading.ts';
+import type { SamplerEvents } from './brokerEvents.ts';
+
+/** What the HPA is told of a trigger. */
+export interface MetricSpec {
+  readonly name: string;
+  /** Target of the metric, above zero. */
+  readonly target: number;
+}
+
+/** What a trigger's reading means. */
+export interface Decision {
+  /** The metric's value: finite, not negative. */
+  readonly value: number;
+  readonly active: boolean;
+  /** The steps from the figures to the value and the activity, one sentence each. */
+  readonly because: readonly string[];
+}
+
+/** One thing to ask a broker. Questions with one key are one question, whichever triggers ask it. */
+export interface Question {
+  readonly key: string;
+  /** For a person: the queue or queues asked for. */
+  readonly subject: string;
+  /** How long the last known reading may stand in while the answer is unknown, in ms. */
+  readonly staleAfterMs: number;
+}
+
+/** A broker as one set of credentials sees it. Equal keys share one conversation. */
+export interface BrokerIdentity {
+  /** Fingerprint of everything that makes two conversations differ: endpoints, credentials, TLS, options. */
+  readonly key: string;
+  /** For a person: scheme, host and port, never user or password. */
+  readonly label: string;
+}
+
+/** Takes the answer to the question of that key. May be called more than once and after the sweep has ended: each answer stands for itself. */
+export type Report = (key: string, reading: Reading) => void;
+
+/** Whoever wants to hear of a question's readings as they come. */
+export interface Watcher {
+  /** True while nobody works on the queue, so that the next message must be noticed soonest. */
+  sleeping(): boolean;
+  report(reading: Reading): void;
+}
+
+/** The one conversation with one broker; opens its connections when first needed and mends them by itself until closed. */
+export interface Conversation<Q extends Question> {
+  /**
+   * Asks all questions in as few requests as possible and reports each answer as soon as it is had, so that a question that
+   * hangs holds up no other. A trouble of one question is that question's reading; rejecting makes all unanswered ones unknown.
+   */
+  sweep(questions: readonly Q[], report: Report, signal: AbortSignal): Promise<void>;
+  /** Keeps reporting the question's readings, soonest after work arrives, until the returned function is called. */
+  watch(question: Q, watcher: Watcher): () => void;
+  /**
+   * Whether what a watch reported last of the question is still so, because the broker tells of every change and has told of none. Left
+   * out where the broker tells nothing; where there is doubt, false.
+   */
+  stands?(question: Q): boolean;
+  /** Ends all connections; never rejects, and takes at most a second. */
+  close(): Promise<void>;
+}
+
+/** A trigger with all it needs to be read. */
+export interface Bound {
+  readonly broker: BrokerIdentity;
+  readonly question: Question;
+  /** Pure, and of the measures alone. A figure that the decision needs and the reading lacks throws a {@link QueueError}. */
+  decide(reading: Known): Decision;
+  open(events: SamplerEvents): Conversation<Question>;
+}
+
+/** A bound trigger as its own scaler sees it. */
+export interface BoundTo<Q extends Question> {
+  readonly broker: BrokerIdentity;
+  readonly question: Q;
+  decide(reading: Known): Decision;
+  open(events: SamplerEvents): Conversation<Q>;
+}
+
+export interface ScalerDefinition<Table extends KeyTable, Q extends Question> {
+  /** The name in `metadata.scaler`, which is KEDA's name of the built-in scaler. */
+  readonly type: string;
+  /** One sentence for the reference documentation. */
+  readonly doc: string;
+  readonly keys: Table;
+  /**
+   * Rules between keys, told to `fault` one by one. Runs also where single keys are at fault, so any value may be missing;
+   * a key in `awaited` may still come from authentication.
+   */
+  rules(values: Partial<Values<Table>>, fault: (key: string, message: string) => void, awaited: ReadonlySet<string>): void;
+  /** Pure; needs nothing that may be awaited, and never throws once the rules have passed. */
+  spec(values: Values<Table>): MetricSpec;
+  /** Pure; called with complete values only. */
+  bind(values: Values<Table>): BoundTo<Q>;
+}
+
+/** A scaler with its types closed over, as the registry keeps it. */
+export interface Scaler {
+  readonly type: string;
+  readonly doc: string;
+  readonly keys: KeyTable;
+  /** Metric name and target from metadata alone. Throws a {@link TriggerError} that lists every fault. */
+  spec(metadata: Readonly<Record<string, string>>, authentication: 'none' | 'later'): MetricSpec;
+  /**
+   * Every fault there is, where the keys in `pending` will have values that are not known yet, such as those of variables, and
+   * where with `authentication` undefined all keys that may stand there are left open.
+   */
+  faults(
+    metadata: Readonly<Record<string, string>>,
+    authentication: Readonly<Record<string, string>> | undefined,
+    pending: ReadonlySet<string>,
+  ): readonly Fault[];
+  /** Throws a {@link TriggerError} that lists every fault. */
+  bind(metadata: Readonly<Record<string, string>>, authentication: Readonly<Record<string, string>>): Bound;
+}
+
+export function defineScaler<const Table extends KeyTable, Q extends Question>(definition: ScalerDefinition<Table, Q>): Scaler {
+  function parse(
+    metadata: Readonly<Record<string, string>>,
+    authentication: Readonly<Record<string, string>> | undefined,
+    pending?: ReadonlySet<string>,
+  ): { readonly values: Partial<Values<Table>>; readonly faults: readonly Fault[] } {
+    const { values, faults, awaited } = readKeys(definition.keys, metadata, authentication, pending);
+    const all: Fault[] = [...faults];
+    // To the rules a key whose value is wrong is an absent one: what they say of it would send its owner the wrong way.
+    const told = new Set(faults.map(({ key }) => key));
+    definition.rules(values, (key, message) => told.has(key) || all.push({ key, message }), awaited);
+    return { values, faults: all };
+  }
+  function read(
+    metadata: Readonly<Record<string, string>>,
+    authentication: Readonly<Record<string, string>> | undefined,
+  ): Values<Table> {
+    const { values, faults } = parse(metadata, authentication);
+    if (faults.length > 0) throw invalidTrigger(definition.type, faults);
+    return values as Values<Table>;
+  }
+  return {
+    type: definition.type,
+    doc: definition.doc,
+    keys: definition.keys,
+    spec: (metadata, authentication) => definition.spec(read(metadata, authentication === 'none' ? {} : undefined)),
+    faults: (metadata, authentication, pending) => parse(metadata, authentication, pending).faults,
+    // A conversation only ever gets questions of its own broker key, which every scaler prefixes with its family.
+    bind: (metadata, authentication) => definition.bind(read(metadata, authentication)),
+  };
+}
+
+/** The error of a trigger whose keys are at fault; its message lists all of them. */
+export function invalidTrigger(scaler: string, faults: readonly Fault[]): TriggerError {
+  const lines = faults.map(({ key, message }) => `${key} ${message}`).join('; ');
+  return new TriggerError('INVALID_TRIGGER', `scaler ${scaler}: ${lines}`, { faults });
+}

@@ -1,0 +1,113 @@
+/**
+ * Live ready counts and consumer counts by passive declare, over one long-lived connection per vhost. A connection that breaks
+ * costs a question one more try, on the next endpoint; never its answer's truth.
+ */
+import { toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
+import type { Declared } from './channels.ts';
+import { openAmqp, type AmqpAddress, type AmqpConnection, type AmqpLogin } from './connection.ts';
+import type { Endpoints } from '../../net/failover.ts';
+import { describeNetworkError } from '../../net/networkErrors.ts';
+
+/** A vhost's connection that nobody has used for so long is closed. */
+const IDLE_CLOSE_MS = 120_000;
+
+export interface Declarer {
+  /** Resolves in any case, with the counts or why there are none. */
+  declare(vhost: string, queue: string): Promise<Declared | QueueScalerError>;
+  close(): Promise<void>;
+}
+
+export interface DeclarerOptions {
+  readonly endpoints: Endpoints<AmqpAddress>;
+  readonly login: AmqpLogin;
+  readonly connectTimeoutMs: number;
+  readonly timeoutMs: number;
+  /** A connection was opened or lost: what a node says in the next seconds may be false. */
+  readonly onChange: (endpoint: string, open: number, error: QueueScalerError | undefined) => void;
+}
+
+interface Lane {
+  connection: Promise<AmqpConnection> | undefined;
+  usedAt: number;
+}
+
+export function createDeclarer(options: DeclarerOptions): Declarer {
+  const { endpoints } = options;
+  const lanes = new Map<string, Lane>();
+  let open = 0;
+  let closing = false;
+  const timer = setInterval(closeIdle, IDLE_CLOSE_MS / 4);
+  timer.unref();
+
+  function laneOf(vhost: string): Lane {
+    let lane = lanes.get(vhost);
+    if (lane === undefined) lanes.set(vhost, (lane = { connection: undefined, usedAt: 0 }));
+    lane.usedAt = performance.now();
+    return lane;
+  }
+
+  function connect(lane: Lane, vhost: string): Promise<AmqpConnection> {
+    if (lane.connection !== undefined) return lane.connection;
+    const opening = endpoints.attempt(
+      async (address) => {
+        const connection = await openAmqp({
+          address,
+          login: options.login,
+          vhost,
+          connectTimeoutMs: options.connectTimeoutMs,
+          timeoutMs: options.timeoutMs,
+          onEnd: (error) => {
+            if (lane.connection === opening) lane.connection = undefined;
+            open--;
+            options.onChange(address.label, open, error);
+          },
+        });
+        open++;
+        options.onChange(address.label, open, undefined);
+        return connection;
+      },
+      (thrown, address) => describeNetworkError(thrown, `AMQP at ${address.label}`),
+    );
+    lane.connection = opening;
+    opening.catch(() => {
+      if (lane.connection === opening) lane.connection = undefined;
+    });
+    return opening;
+  }
+
+  async function ask(lane: Lane, vhost: string, queue: string): Promise<Declared | QueueScalerError> {
+    const connection = await connect(lane, vhost);
+    return new Promise((resolve) => {
+      connection.declare(queue, resolve);
+    });
+  }
+
+  function closeIdle(): void {
+    for (const [vhost, lane] of lanes) {
+      if (performance.now() - lane.usedAt < IDLE_CLOSE_MS) continue;
+      lanes.delete(vhost);
+      void lane.connection?.then((connection) => connection.close()).catch(() => undefined);
+    }
+  }
+
+  return {
+    async declare(vhost, queue) {
+      const lane = laneOf(vhost);
+      try {
+        const answer = await ask(lane, vhost, queue);
+        const broken = answer instanceof Error && (answer.code === 'BROKER_UNREACHABLE' || answer.code === 'BROKER_TIMEOUT');
+        return broken && !closing ? await ask(lane, vhost, queue) : answer;
+      } catch (thrown) {
+        return toQueueScalerError(thrown);
+      }
+    },
+
+    async close() {
+      closing = true;
+      clearInterval(timer);
+      const connections = [...lanes.values()].flatMap(({ connection }) => connection ?? []);
+      lanes.clear();
+      await Promise.allSettled(connections.map(async (connection) => (await connection).close()));
+    },
+  };
+}

@@ -1,0 +1,170 @@
+/**
+ * Queues as the management API tells of them, row by row. What a row lacks is absent in the result, and a row that breaks the rules is a
+ * row with an error, never one with a zero.
+ */
+import { QueueError, type QueueScalerError } from '../../../errors.ts';
+
+/** A queue's row in a list, or by itself. An absent figure was absent in the answer. */
+export interface Row {
+  readonly name: string;
+  /** `classic`, `quorum`, `stream` or another; undefined if not told. */
+  readonly type: string | undefined;
+  /** It has members on several nodes; mirrors are told of by statistics alone. */
+  readonly replicated: boolean;
+  readonly ready: number | undefined;
+  readonly unacknowledged: number | undefined;
+  readonly messages: number | undefined;
+  readonly consumers: number | undefined;
+  readonly counters: Counters | undefined;
+  /** Why the row's figures must not be used. */
+  readonly error: QueueScalerError | undefined;
+}
+
+/** Messages since the queue's statistics began. */
+export interface Counters {
+  readonly published: number;
+  readonly delivered: number;
+  readonly acknowledged: number;
+  /** The broker's own rates, messages a second. */
+  readonly rates: { readonly published: number; readonly delivered: number; readonly acknowledged: number } | undefined;
+}
+
+export interface Rows {
+  /** The reader that the rows come from. */
+  readonly kind: 'totals' | 'statistics' | 'prometheus';
+  readonly at: number;
+  readonly rows: ReadonlyMap<string, Row>;
+}
+
+const FIGURES = ['messages', 'messages_ready', 'messages_unacknowledged'];
+
+/**
+ * Whether a row of the answer, which is a list of rows or one row, tells a field twice: then one of two values would be taken at random.
+ * After a healed partition the statistics of two nodes are added up, and a row has what they disagree about twice: `node`, or of a mirrored
+ * queue on RabbitMQ 3.10 only `slave_nodes`.
+ */
+export function hasRepeatedFields(body: string, json: unknown, kind: Rows['kind']): boolean {
+  const fields = kind === 'statistics' ? [...FIGURES, 'node', 'slave_nodes'] : FIGURES;
+  const rows = Array.isArray(json) ? json.map(asRecord) : [asRecord(json)];
+  return fields.some((field) => {
+    const told = rows.filter((row) => Object.hasOwn(row, field)).length;
+    // Where the text has more, they may be a queue's own arguments of that name.
+    return occurrences(body, `"${field}":`) > told && keysOf(body, Array.isArray(json) ? 2 : 1, field) > told;
+  });
+}
+
+/** Inside a JSON string the quotes would be escaped, so what is found is always a key. */
+function occurrences(text: string, part: string): number {
+  let count = 0;
+  for (let at = text.indexOf(part); at >= 0; at = text.indexOf(part, at + part.length)) count++;
+  return count;
+}
+
+/** How often a key stands in JSON within so many brackets. */
+function keysOf(json: string, within: number, key: string): number {
+  let depth = 0;
+  let count = 0;
+  for (let at = 0; at < json.length; at++) {
+    const character = json[at];
+    if (character === '{' || character === '[') depth++;
+    else if (character === '}' || character === ']') depth--;
+    else if (character === '"') {
+      if (depth === within && json.startsWith(`"${key}":`, at)) count++;
+      while (++at < json.length && json[at] !== '"') if (json[at] === '\\') at++;
+    }
+  }
+  return count;
+}
+
+export function parseRow(item: unknown, repeated: boolean): Row | undefined {
+  const fields = asRecord(item);
+  const { name, type, state } = fields;
+  if (typeof name !== 'string') return undefined;
+  const figures = {
+    ready: count(fields['messages_ready']),
+    unacknowledged: count(fields['messages_unacknowledged']),
+    messages: count(fields['messages']),
+    consumers: count(fields['consumers']),
+  };
+  return {
+    name,
+    type: typeof type === 'string' ? type : undefined,
+    replicated: type === 'quorum' || type === 'stream' || fields['slave_nodes'] !== undefined,
+    ...figures,
+    counters: parseCounters(fields['message_stats']),
+    error: rowError(name, state, fields, repeated),
+  };
+}
+
+function rowError(
+  name: string,
+  state: unknown,
+  fields: Readonly<Record<string, unknown>>,
+  repeated: boolean,
+): QueueScalerError | undefined {
+  if (repeated)
+    return implausible(name, 'a field of it is told twice, as after a healed partition, when figures of two nodes are added up');
+  // In a failover rows say 0 messages and have no state.
+  if (state === undefined || state === null)
+    return new QueueError('FIELD_MISSING', `queue ${name}: the broker does not tell its state yet`);
+  if (state !== 'running' && state !== 'idle' && state !== 'flow') {
+    return new QueueError(
+      'QUEUE_DOWN',
+      `queue ${name} is ${typeof state === 'string' ? state.slice(0, 40) : 'in an unknown state'}`,
+    );
+  }
+  for (const field of ['messages', 'messages_ready', 'messages_unacknowledged', 'consumers']) {
+    const value = fields[field];
+    if (value !== undefined && value !== null && !isCount(value)) return implausible(name, `${field} is no count`);
+  }
+  const ready = count(fields['messages_ready']);
+  const unacknowledged = count(fields['messages_unacknowledged']);
+  const messages = count(fields['messages']);
+  if (
+    ready !== undefined &&
+    unacknowledged !== undefined &&
+    messages !== undefined &&
+    messages < Math.max(ready, unacknowledged)
+  ) {
+    return implausible(name, `${messages} messages are fewer than ${ready} ready or ${unacknowledged} unacknowledged`);
+  }
+  return undefined;
+}
+
+export function implausible(name: string, why: string): QueueError {
+  return new QueueError('VALUE_IMPLAUSIBLE', `queue ${name}: ${why}`);
+}
+
+function parseCounters(stats: unknown): Counters | undefined {
+  if (typeof stats !== 'object' || stats === null) return undefined;
+  const fields = asRecord(stats);
+  const read = (name: string): number | undefined => (fields[name] === undefined ? 0 : count(fields[name]));
+  const rate = (name: string): number | undefined => {
+    const details = fields[`${name}_details`];
+    if (details === undefined) return 0;
+    const value = asRecord(details)['rate'];
+    return typeof value === 'number' && Number.isFinite(value) && value >= 0 ? value : undefined;
+  };
+  const [published, delivered, acknowledged] = [read('publish'), read('deliver_get'), read('ack')];
+  if (published === undefined || delivered === undefined || acknowledged === undefined) return undefined;
+  const [publishRate, deliverRate, ackRate] = [rate('publish'), rate('deliver_get'), rate('ack')];
+  const complete = publishRate !== undefined && deliverRate !== undefined && ackRate !== undefined;
+  return {
+    published,
+    delivered,
+    acknowledged,
+    rates: complete ? { published: publishRate, delivered: deliverRate, acknowledged: ackRate } : undefined,
+  };
+}
+
+export function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+}
+
+export function count(value: unknown): number | undefined {
+  return isCount(value) ? value : undefined;
+}
+
+export function asRecord(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
+}

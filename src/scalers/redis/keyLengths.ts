@@ -1,0 +1,96 @@
+/**
+ * The triggers on the length of Redis lists, sets, sorted sets and hashes: `redis`, `redis-sentinel`, `redis-cluster`.
+ */
+import { QueueError } from '../../errors.ts';
+import { key, type KeyTable } from '../metadata.ts';
+import { metricName } from '../metricName.ts';
+import type { Known } from '../reading.ts';
+import { defineScaler, type Decision, type Scaler } from '../contract.ts';
+import { flag, oneOf, text, whole } from '../values.ts';
+import {
+  CONNECTION_KEYS,
+  connectionRules,
+  deploymentOf,
+  NAT_KEYS,
+  SENTINEL_KEYS,
+  type DeploymentKind,
+} from './keys.ts';
+import { bindTo } from './deployment.ts';
+import { parseNames } from './names.ts';
+import { keysQuestion } from './question.ts';
+
+const names = () =>
+  text()
+    .transform(parseNames)
+    .refine((patterns) => patterns.length > 0, 'must name a key');
+
+const LIST_KEYS = {
+  listName: key(
+    'Key of a list, set, sorted set or hash. Also several, separated by commas, or patterns such as `bull:*:wait`; a backslash makes `,`, `*`, `?` and `[` plain.',
+    names(),
+    { required: true },
+  ),
+  listLength: key('Target: messages per replica.', whole({ min: 1 }), { default: '5' }),
+  activationListLength: key('The trigger is active above this many messages.', whole({ min: 0 }), { default: '0' }),
+  operation: key('How several keys become one number: their sum, or the longest.', oneOf(['sum', 'max']), { default: 'sum' }),
+  processingListName: key(
+    'Keys where workers keep what they are working on, as in `listName`: added to the number, and active as long as there are any.',
+    names(),
+  ),
+  requireMatch: key(
+    'Whether it is an error that none of the keys has ever been seen: an empty list looks just like a wrong name.',
+    flag(),
+    { default: 'false' },
+  ),
+};
+
+function defineLists(type: string, kind: DeploymentKind, doc: string, connection: KeyTable): Scaler {
+  const keys: typeof LIST_KEYS & typeof CONNECTION_KEYS = { ...LIST_KEYS, ...CONNECTION_KEYS, ...connection };
+  return defineScaler({
+    type,
+    doc,
+    keys,
+    rules: connectionRules,
+    spec: (values) => ({
+      name: metricName('redis', values.listName.map((name) => name.text).join(',')),
+      target: values.listLength,
+    }),
+    bind: (values) => {
+      const { listName, processingListName, operation, requireMatch, activationListLength, staleAfter } = values;
+      const question = keysQuestion({
+        names: listName,
+        processing: processingListName ?? [],
+        operation,
+        requireMatch,
+        staleAfterMs: staleAfter,
+      });
+      return bindTo(deploymentOf(kind, values), question, (reading) => decideLists(reading, activationListLength));
+    },
+  });
+}
+
+/** Waiting and held messages together; active above the threshold, and always while a worker holds one. */
+export function decideLists({ measures }: Known, activationListLength: number): Decision {
+  const { length, processing } = measures;
+  if (length === undefined) throw new QueueError('FIELD_MISSING', 'the reading holds no length');
+  const held = processing ?? 0;
+  const value = length + held;
+  const busy = held > 0;
+  return {
+    value,
+    active: busy || value > activationListLength,
+    because: [
+      processing === undefined ? `${length} waiting` : `${length} waiting + ${held} in progress = ${value}`,
+      busy
+        ? `active: ${held} in progress`
+        : `${value > activationListLength ? 'active' : 'inactive'}: ${value} ${value > activationListLength ? '>' : '<='} activationListLength ${activationListLength}`,
+    ],
+  };
+}
+
+export const redis = defineLists('redis', 'standalone', 'Length of a list, set, sorted set or hash on one Redis server.', {});
+export const redisSentinel = defineLists('redis-sentinel', 'sentinel', 'The same on the primary that Redis Sentinel names.', {
+  ...SENTINEL_KEYS,
+  ...NAT_KEYS,
+});
+export const redisCluster = defineLists('redis-cluster', 'cluster', 'The same in a Redis Cluster.', NAT_KEYS);

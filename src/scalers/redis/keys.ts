@@ -1,0 +1,233 @@
+/**
+ * The keys that say which Redis to ask and as whom, in KEDA's names and look-up orders, and the deployment that they describe. A
+ * password is never repeated in a fault.
+ */
+import { z } from 'zod';
+import { fingerprint, Secret } from '../../auth/secret.ts';
+import { key, type Values } from '../metadata.ts';
+import type { BrokerIdentity } from '../contract.ts';
+import { duration, flag, list, oneOf, text, whole } from '../values.ts';
+import { addressText, DEFAULT_PORT, parseAddress, type Address } from './wire/address.ts';
+import type { TlsSettings } from './wire/connection.ts';
+import type { Access } from './wire/session.ts';
+
+export type DeploymentKind = 'standalone' | 'sentinel' | 'cluster';
+
+/** A Redis deployment as one set of credentials sees it. */
+export interface Deployment {
+  readonly kind: DeploymentKind;
+  /** The servers themselves, or the sentinels. */
+  readonly addresses: readonly Address[];
+  readonly access: Access;
+  readonly sentinelAccess: Access;
+  /** The sentinels' name for the primary. */
+  readonly masterName: string;
+  /** Where the servers are reached, by the address that they announce. */
+  readonly natMap: ReadonlyMap<string, Address>;
+}
+
+const ADDRESS_PLACES = { places: ['metadata', 'authentication', 'environment'] } as const;
+const HOST_PLACES = { places: ['metadata', 'environment', 'authentication'] } as const;
+const secret = () => text().transform((value) => new Secret(value));
+
+export const CONNECTION_KEYS = {
+  address: key(
+    'Comma-separated `host:port` or `redis://[user:password@]host[:port][/db]`, `rediss://…` with TLS. A single server is the first one.',
+    list(),
+    { ...ADDRESS_PLACES, aliases: ['addresses'], secret: true },
+  ),
+  host: key('Comma-separated hosts, in pairs with `port`; added to `address`.', list(), { ...HOST_PLACES, aliases: ['hosts'] }),
+  port: key('Comma-separated ports, in pairs with `host`.', list(), { ...HOST_PLACES, aliases: ['ports'] }),
+  username: key('User of the access control list.', text(), HOST_PLACES),
+  password: key('Password of the user, or of the server.', secret(), { ...HOST_PLACES, secret: true }),
+  databaseIndex: key('Number of the database; a cluster has only 0.', whole({ min: 0, max: 65_535 })),
+  staleAfter: key('How long the last known reading stands in for one that could not be had.', duration({ maxMs: 600_000 }), {
+    default: '15s',
+  }),
+  tls: key('Whether to use TLS; `rediss://` says so too.', oneOf(['enable', 'disable']), {
+    places: ['metadata', 'authentication'],
+  }),
+  insecureSkipVerify: key('Accept any certificate. For tests only: whoever stands between sees the password.', flag(), {
+    places: ['metadata', 'authentication'],
+    default: 'false',
+  }),
+  ca: key('PEM of the authorities whose certificates are trusted, instead of the system’s.', pem(), {
+    places: ['authentication'],
+  }),
+  cert: key('PEM of the client certificate.', pem(), { places: ['authentication'], aliases: ['Cert'] }),
+  key: key(
+    'PEM of the client certificate’s key.',
+    pem().transform((value) => new Secret(value)),
+    { places: ['authentication'], secret: true },
+  ),
+  keyPassword: key('Password of that key.', secret(), { places: ['authentication'], secret: true }),
+};
+
+export const SENTINEL_KEYS = {
+  sentinelMaster: key('The sentinels’ name for the primary.', text(), { ...ADDRESS_PLACES, required: true }),
+  sentinelUsername: key('User at the sentinels.', text(), ADDRESS_PLACES),
+  sentinelPassword: key('Password at the sentinels.', secret(), { ...ADDRESS_PLACES, secret: true }),
+};
+
+export const NAT_KEYS = {
+  natMap: key(
+    'Comma-separated `announced:port=reachable:port`: where to reach servers that announce an address of another network.',
+    list(),
+  ),
+};
+
+/** A certificate is longer than other texts, and has line breaks. */
+function pem() {
+  return z.string().refine((value) => value.includes('-----BEGIN '), 'must be PEM, with a line -----BEGIN …-----');
+}
+
+type ConnectionValues = Partial<Values<typeof CONNECTION_KEYS> & Values<typeof SENTINEL_KEYS> & Values<typeof NAT_KEYS>>;
+type Fault = (key: string, message: string) => void;
+
+interface Located {
+  readonly address: Address;
+  readonly tls: boolean | undefined;
+  readonly username: string | undefined;
+  readonly password: string | undefined;
+  readonly database: number | undefined;
+}
+
+/** Rules between the connection keys. `awaited` keys may still come from authentication. */
+export function connectionRules(values: ConnectionValues, fault: Fault, awaited: ReadonlySet<string>): void {
+  const hosts = values.host ?? [];
+  const ports = values.port ?? [];
+  const later = ['address', 'host', 'port'].some((name) => awaited.has(name));
+  for (const [index, word] of (values.address ?? []).entries()) {
+    const located = locate(word);
+    if (typeof located === 'string') fault('address', `element ${index + 1} ${located}`);
+  }
+  for (const port of ports)
+    if (parseAddress(`host:${port}`) === undefined)
+      fault('port', `must be numbers from 1 to 65535, not ${JSON.stringify(port.slice(0, 60))}`);
+  for (const host of hosts) {
+    if (parseAddress(addressText({ host, port: 1 })) === undefined)
+      fault('host', `must be names or IP addresses without port, not ${JSON.stringify(host.slice(0, 60))}`);
+  }
+  if (hosts.length !== ports.length && !(later && (hosts.length === 0 || ports.length === 0))) {
+    fault('host', `has ${hosts.length} elements and port ${ports.length}; give as many hosts as ports`);
+  } else if (values.address === undefined && hosts.length === 0 && !later) {
+    fault('address', 'is required: a comma-separated list of host:port, or set host and port');
+  }
+  const located = (values.address ?? []).map(locate).filter((each) => typeof each !== 'string');
+  for (const name of ['tls', 'username', 'password', 'database'] as const) {
+    if (new Set(located.map((each) => each[name])).size > 1)
+      fault('address', `gives more than one ${name}; all elements must agree`);
+  }
+  if (values.tls === 'disable' && located.some((each) => each.tls === true))
+    fault('tls', 'says disable, but the address says rediss://');
+  if ((values.cert === undefined) !== (values.key === undefined) && !awaited.has('cert') && !awaited.has('key')) {
+    fault(
+      values.cert === undefined ? 'cert' : 'key',
+      'is missing: a client certificate needs its key, and the key its certificate',
+    );
+  }
+  for (const pair of values.natMap ?? []) {
+    if (natPair(pair) === undefined)
+      fault('natMap', `must be pairs announced:port=reachable:port, not ${JSON.stringify(pair.slice(0, 60))}`);
+  }
+}
+
+/** The deployment that values which keep the rules describe. */
+export function deploymentOf(kind: DeploymentKind, values: ConnectionValues): Deployment {
+  const located = (values.address ?? []).map(locate).filter((each) => typeof each !== 'string');
+  const pairs = (values.host ?? []).map((host, index) => ({ host, port: Number(values.port?.[index]) }));
+  const addresses = [...located.map(({ address }) => address), ...pairs];
+  const [first] = located;
+  const tls = values.tls === 'enable' || first?.tls === true ? tlsOf(values) : undefined;
+  const urlPassword = first?.password === undefined ? undefined : new Secret(first.password);
+  const access: Access = {
+    // In the URL of a sentinel the credentials are the servers', as are those beside it.
+    username: values.username ?? first?.username,
+    password: values.password ?? urlPassword,
+    tls,
+    database: kind === 'cluster' ? 0 : (values.databaseIndex ?? first?.database ?? 0),
+  };
+  return {
+    kind,
+    addresses: kind === 'standalone' ? addresses.slice(0, 1) : addresses,
+    access,
+    sentinelAccess: { username: values.sentinelUsername, password: values.sentinelPassword, tls, database: 0 },
+    masterName: values.sentinelMaster ?? '',
+    natMap: new Map((values.natMap ?? []).map(natPair).filter((pair) => pair !== undefined)),
+  };
+}
+
+/** Deployments with equal identities share one conversation. */
+export function identityOf({ kind, addresses, access, sentinelAccess, masterName, natMap }: Deployment): BrokerIdentity {
+  const places = addresses.map(addressText);
+  const scheme = access.tls === undefined ? 'redis' : 'rediss';
+  const label =
+    kind === 'standalone'
+      ? `${scheme}://${places.join(',')}/${access.database}`
+      : kind === 'cluster'
+        ? `${scheme} cluster ${places.join(',')}`
+        : `${scheme} primary ${masterName} of sentinels ${places.join(',')}, database ${access.database}`;
+  return {
+    key: `redis-${fingerprint(
+      kind,
+      ...[...places].sort(),
+      ...accessParts(access),
+      ...accessParts(sentinelAccess),
+      masterName,
+      ...[...natMap].map(([announced, reached]) => `${announced}=${addressText(reached)}`),
+    )}`,
+    label,
+  };
+}
+
+function accessParts({ username, password, tls, database }: Access): (string | number | boolean | undefined | Secret)[] {
+  return [username, password, database, tls?.ca, tls?.certificate, tls?.key, tls?.keyPassword, tls?.verify];
+}
+
+function tlsOf(values: ConnectionValues): TlsSettings {
+  return {
+    verify: values.insecureSkipVerify !== true,
+    ...(values.ca === undefined ? {} : { ca: values.ca }),
+    ...(values.cert === undefined ? {} : { certificate: values.cert }),
+    ...(values.key === undefined ? {} : { key: values.key }),
+    ...(values.keyPassword === undefined ? {} : { keyPassword: values.keyPassword }),
+  };
+}
+
+/** One element of `address`; a text says what is wrong with it without repeating it, as it may hold a password. */
+function locate(word: string): Located | string {
+  if (!word.includes('://')) {
+    const address = parseAddress(word);
+    return address === undefined
+      ? 'must be host:port, [IPv6]:port or a redis:// or rediss:// URL'
+      : { address, tls: undefined, username: undefined, password: undefined, database: undefined };
+  }
+  let url: URL;
+  try {
+    url = new URL(word);
+  } catch {
+    return 'is not a URL; percent-encode special characters of user and password';
+  }
+  if (url.protocol !== 'redis:' && url.protocol !== 'rediss:') return 'must have the scheme redis:// or rediss://';
+  const host = url.hostname.replace(/^\[|\]$/g, '');
+  if (host === '') return 'names no host';
+  const path = /^\/?(\d{0,5})$/.exec(url.pathname);
+  if (path === null || url.search !== '' || url.hash !== '')
+    return 'may have a database number as its path, and nothing behind it';
+  try {
+    return {
+      address: { host, port: url.port === '' ? DEFAULT_PORT : Number(url.port) },
+      tls: url.protocol === 'rediss:',
+      username: url.username === '' ? undefined : decodeURIComponent(url.username),
+      password: url.password === '' ? undefined : decodeURIComponent(url.password),
+      database: path[1] === '' || path[1] === undefined ? undefined : Number(path[1]),
+    };
+  } catch {
+    return 'has a user or password that is not percent-encoded well';
+  }
+}
+
+function natPair(pair: string): [string, Address] | undefined {
+  const [announced, reached, ...more] = pair.split('=').map((word) => parseAddress(word.trim()));
+  return announced === undefined || reached === undefined || more.length > 0 ? undefined : [addressText(announced), reached];
+}

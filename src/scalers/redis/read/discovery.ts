@@ -1,0 +1,153 @@
+/**
+ * Finds the keys that match a trigger's patterns by `SCAN`, one page at a time and never while a reading waits for it, except for a
+ * pattern's very first. A key once found stays wanted: an empty list has no key, and is just the one to be watched.
+ */
+import { BrokerError, QueueError, toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
+import type { NamePattern } from '../names.ts';
+import type { RedisNode } from '../topology/node.ts';
+import type { Topology } from '../topology/topology.ts';
+import { replyError, replyInvalid } from '../wire/failures.ts';
+import { ErrorReply } from '../wire/resp.ts';
+
+/** Keys looked at per page; a page costs the server well under a millisecond. */
+const PAGE_KEYS = 1_000;
+/** Time between two looks, and at least so many times the time that the last look took: looking is at most a twentieth of the work. */
+const LOOK_PERIOD_MS = 2_000;
+const PERIOD_PER_LOOK = 20;
+/** A pattern that matches more than this is not a queue's. */
+const MAX_KEYS = 50_000;
+/** A pattern that nobody asked for so long is no longer looked for. */
+const FORGET_MS = 600_000;
+
+export interface Discovery {
+  /** The keys known to match; undefined where no look has ever succeeded, as nothing found is something else. */
+  keys(pattern: NamePattern): ReadonlySet<string> | undefined;
+  /** The same, after a first look where there was none. Rejects with a {@link QueueScalerError}. */
+  found(pattern: NamePattern): Promise<ReadonlySet<string>>;
+  /** Looks now, after any look that is under way. Rejects with a {@link QueueScalerError}. */
+  lookNow(pattern: NamePattern): Promise<void>;
+  /** Keeps the pattern's keys fresh and tells when there are new ones, until the returned function is called. */
+  watch(pattern: NamePattern, changed: () => void): () => void;
+  close(): void;
+}
+
+interface Known {
+  readonly text: string;
+  readonly keys: Set<string>;
+  readonly changed: Set<() => void>;
+  /** Whether a look has gone through, and the pattern is fit to be one. */
+  complete: boolean;
+  askedAt: number;
+  lookedAt: number;
+  lookMs: number;
+  looking: Promise<void> | undefined;
+  error: QueueScalerError | undefined;
+}
+
+export function createDiscovery(topology: Topology): Discovery {
+  const patterns = new Map<string, Known>();
+  const closing = new AbortController();
+  const timer = setInterval(lookAgain, LOOK_PERIOD_MS / 2);
+  timer.unref();
+
+  function lookAgain(): void {
+    const now = performance.now();
+    for (const [text, known] of patterns) {
+      if (known.changed.size === 0 && now - known.askedAt > FORGET_MS) patterns.delete(text);
+      else if (now - known.lookedAt >= Math.max(LOOK_PERIOD_MS, known.lookMs * PERIOD_PER_LOOK)) void look(known);
+    }
+  }
+
+  function knownOf(pattern: NamePattern): Known {
+    let known = patterns.get(pattern.text);
+    if (known === undefined) {
+      known = {
+        text: pattern.text,
+        keys: new Set(),
+        changed: new Set(),
+        complete: false,
+        askedAt: 0,
+        lookedAt: -Infinity,
+        lookMs: 0,
+        looking: undefined,
+        error: undefined,
+      };
+      patterns.set(pattern.text, known);
+    }
+    known.askedAt = performance.now();
+    return known;
+  }
+
+  function look(known: Known): Promise<void> {
+    known.looking ??= (async () => {
+      const startedAt = performance.now();
+      const before = known.complete ? known.keys.size : -1;
+      try {
+        const { nodes } = await topology.view();
+        await Promise.all(nodes.map((node) => scan(node, known)));
+        known.error = undefined;
+        known.complete = true;
+      } catch (thrown) {
+        known.error = toQueueScalerError(thrown);
+        if (known.error.code === 'VALUE_IMPLAUSIBLE') known.complete = false;
+      }
+      known.lookedAt = performance.now();
+      known.lookMs = known.lookedAt - startedAt;
+      known.looking = undefined;
+      if (known.complete && known.keys.size !== before) for (const changed of known.changed) changed();
+    })();
+    return known.looking;
+  }
+
+  async function scan(node: RedisNode, known: Known): Promise<void> {
+    const subject = `SCAN MATCH ${known.text}`;
+    let cursor = '0';
+    do {
+      closing.signal.throwIfAborted();
+      const [reply = null] = (await node.request([['SCAN', cursor, 'MATCH', known.text, 'COUNT', PAGE_KEYS]])).replies;
+      if (reply instanceof ErrorReply) throw replyError(reply, node.where, subject);
+      const [next, keys] = Array.isArray(reply) ? (reply as readonly unknown[]) : [];
+      if (typeof next !== 'string' || !Array.isArray(keys)) throw replyInvalid(reply, node.where, subject);
+      for (const key of keys as readonly unknown[]) {
+        if (typeof key !== 'string') throw replyInvalid(reply, node.where, subject);
+        known.keys.add(key);
+      }
+      if (known.keys.size > MAX_KEYS) {
+        throw new QueueError('VALUE_IMPLAUSIBLE', `more than ${MAX_KEYS} keys match ${known.text}; give a narrower pattern`);
+      }
+      cursor = next;
+    } while (cursor !== '0');
+  }
+
+  return {
+    keys(pattern) {
+      const known = patterns.get(pattern.text);
+      return known?.complete === true ? known.keys : undefined;
+    },
+    async found(pattern) {
+      const known = knownOf(pattern);
+      if (!known.complete) await look(known);
+      if (!known.complete) throw known.error ?? new BrokerError('BROKER_UNREACHABLE', `${pattern.text} was not looked for`);
+      if (closing.signal.aborted) throw new BrokerError('BROKER_UNREACHABLE', 'the conversation is closing');
+      return known.keys;
+    },
+    async lookNow(pattern) {
+      const known = knownOf(pattern);
+      await known.looking;
+      await look(known);
+      if (known.error !== undefined) throw known.error;
+    },
+    watch(pattern, changed) {
+      const known = knownOf(pattern);
+      known.changed.add(changed);
+      return () => {
+        known.changed.delete(changed);
+        known.askedAt = performance.now();
+      };
+    },
+    close() {
+      clearInterval(timer);
+      closing.abort();
+    },
+  };
+}

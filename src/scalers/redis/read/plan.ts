@@ -1,0 +1,42 @@
+/**
+ * What a question asks for, key by key, given the keys that its patterns stand for.
+ */
+import type { Role } from './answer.ts';
+import type { NamePattern } from '../names.ts';
+import { countPart, streamPart, type Part } from './commands.ts';
+import type { RedisQuestion } from '../question.ts';
+
+export interface Plan {
+  readonly parts: readonly Part[];
+  /** What each part's key is to the question; what waits comes before what is in progress. */
+  readonly roles: readonly Role[];
+}
+
+/** The patterns whose keys must be looked for. */
+export function patternsOf(question: RedisQuestion): readonly NamePattern[] {
+  return question.kind === 'stream' ? [] : [...question.names, ...question.processing].filter((name) => name.glob);
+}
+
+/** The parts of a question, given the keys that its patterns stand for. A key that is named twice counts once. */
+export function plan(question: RedisQuestion, found: (pattern: NamePattern) => ReadonlySet<string>): Plan {
+  if (question.kind === 'stream') {
+    const part = streamPart(question.stream, question.group, question.mode);
+    return { parts: [part], roles: [{ partId: part.id, key: question.stream, as: 'waiting' }] };
+  }
+  const parts = new Map<string, Part>();
+  const roles: Role[] = [];
+  const add = (patterns: readonly NamePattern[], as: Role['as']): void => {
+    for (const pattern of patterns) {
+      for (const key of pattern.glob ? found(pattern) : [pattern.text]) {
+        const part = countPart(key);
+        if (parts.has(part.id)) continue;
+        parts.set(part.id, part);
+        roles.push({ partId: part.id, key, as });
+      }
+    }
+  };
+  add(question.names, 'waiting');
+  add(question.processing, 'processing');
+  // A copy has no room for more, as one that has grown does.
+  return { parts: [...parts.values()], roles: roles.slice() };
+}

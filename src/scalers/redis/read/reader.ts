@@ -1,0 +1,218 @@
+/**
+ * Reads parts: each from the server that serves its key, all parts of one server in one batch, redirections followed, and each
+ * answer believed only when its server still was the one to ask.
+ */
+import { BrokerError, toQueueScalerError, type ErrorCode } from '../../../errors.ts';
+import type { RedisNode } from '../topology/node.ts';
+import { notPrimary, type Part, type PartResult, type Step, type TypeMemory } from './commands.ts';
+import { CONFIRM_WINDOW_MS, type Topology } from '../topology/topology.ts';
+import { replyError } from '../wire/failures.ts';
+import { ErrorReply, type Command, type Reply } from '../wire/resp.ts';
+import type { Session } from '../wire/session.ts';
+
+/** Redirections and further steps that one part may take at one server. */
+const MAX_TURNS = 12;
+/** A part whose server changes is tried again for so long, with growing pauses. */
+const RETRY_FOR_MS = 1_500;
+/** Commands of one batch: a round trip each, with room for a wake-up in between. */
+const BATCH_COMMANDS = 2_000;
+const FIRST_PAUSE_MS = 10;
+
+/** Takes a part's result; the session that read it, if one did. */
+export type Deliver = (part: Part, result: PartResult, session: Session | undefined) => void;
+
+interface Task {
+  readonly part: Part;
+  readonly step: Step;
+  readonly turn: number;
+  readonly startedAt: number;
+  readonly pauseMs: number;
+  /** Ask this server and no other, with `ASKING`: the key is on its way there. */
+  readonly asked?: RedisNode;
+}
+
+interface Done {
+  readonly task: Task;
+  readonly result: PartResult;
+}
+
+export interface Reader {
+  /** Delivers every part exactly once; never rejects. */
+  read(parts: Iterable<Part>, deliver: Deliver, signal: AbortSignal): Promise<void>;
+}
+
+export function createReader(topology: Topology, memory: TypeMemory): Reader {
+  /** Sessions that may not ask for their own role. */
+  const roleForbidden = new WeakSet<Session>();
+  const wasPrimary = new WeakMap<RedisNode, boolean>();
+
+  async function turn(tasks: readonly Task[], deliver: Deliver, signal: AbortSignal): Promise<void> {
+    const byNode = new Map<RedisNode, Task[]>();
+    const retries: Task[] = [];
+    try {
+      const view = await topology.view();
+      for (const task of tasks) {
+        const node = task.asked ?? view.nodeOf(task.part.key);
+        if (node === undefined) again([task], topology.unserved(task.part.key));
+        else {
+          const batch = byNode.get(node);
+          if (batch === undefined) byNode.set(node, [task]);
+          else batch.push(task);
+        }
+      }
+    } catch (thrown) {
+      const error = toQueueScalerError(thrown);
+      for (const { part } of tasks) deliver(part, { error }, undefined);
+      return;
+    }
+    /** Another turn on a newer view, or the error if this was the last. */
+    function again(failed: readonly Task[], error: BrokerError): void {
+      for (const task of failed) {
+        const { part, startedAt, pauseMs } = task;
+        if (signal.aborted || performance.now() - startedAt + pauseMs > RETRY_FOR_MS) deliver(part, { error }, undefined);
+        else retries.push({ part, step: part.first(memory), turn: 0, startedAt, pauseMs: pauseMs * 2 });
+      }
+    }
+    await Promise.all(
+      [...byNode].flatMap(([node, batch]) => {
+        const slices: Task[][] = [];
+        for (let at = 0; at < batch.length; at += BATCH_COMMANDS) slices.push(batch.slice(at, at + BATCH_COMMANDS));
+        return slices.map((slice) => ask(node, slice, deliver, again, signal));
+      }),
+    );
+    if (retries.length === 0) return;
+    const since = performance.now();
+    const pauseMs = Math.max(...tasks.map((task) => task.pauseMs));
+    await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    // Whether the newer view can be had shows in the turn itself.
+    await topology.viewSince(since).catch(() => undefined);
+    await turn(retries, deliver, signal);
+  }
+
+  async function ask(
+    node: RedisNode,
+    tasks: readonly Task[],
+    deliver: Deliver,
+    again: (tasks: readonly Task[], error: BrokerError) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const commands: Command[] = [];
+    for (const task of tasks) {
+      for (const command of task.step.commands) {
+        if (task.asked !== undefined) commands.push(['ASKING']);
+        commands.push(command);
+      }
+    }
+    const known = node.session();
+    const asksRole = topology.primary !== 'never' && (known === undefined || !roleForbidden.has(known));
+    if (asksRole) commands.push(['ROLE']);
+    let answer;
+    try {
+      answer = await node.request(commands);
+    } catch (thrown) {
+      const error = toQueueScalerError(thrown);
+      // A deployment of several servers may have another to ask; a single one has nothing new to say.
+      if (topology.primary === 'once' || !(error instanceof BrokerError) || !OUTAGES.has(error.code)) {
+        for (const { part } of tasks) deliver(part, { error }, undefined);
+      } else again(tasks, error);
+      return;
+    }
+    const { replies, session } = answer;
+    const arrivedAt = performance.now();
+    if (asksRole && !rolePasses(node, session, replies.at(-1) ?? null)) {
+      node.drop();
+      again(tasks, notPrimary(node.where));
+      return;
+    }
+
+    const done: Done[] = [];
+    const further: Task[] = [];
+    const outdated: Task[] = [];
+    let at = 0;
+    for (const task of tasks) {
+      const own: Reply[] = [];
+      for (let count = task.step.commands.length; count > 0; count--) {
+        if (task.asked !== undefined) at++;
+        own.push(replies[at++] ?? null);
+      }
+      const redirection = own.find((reply) => reply instanceof ErrorReply && /^(?:MOVED|ASK|TRYAGAIN) /.test(reply.text));
+      if (redirection instanceof ErrorReply) {
+        const target = redirection.code === 'ASK' ? topology.nodeAt(redirection.text.split(' ')[2] ?? '') : undefined;
+        if (target === undefined || task.turn >= MAX_TURNS) outdated.push(task);
+        else further.push({ ...task, turn: task.turn + 1, asked: target });
+        continue;
+      }
+      const next = task.step.then(own, node.where);
+      if (!('commands' in next)) done.push({ task, result: next });
+      else if (task.turn >= MAX_TURNS) done.push({ task, result: { error: tooManySteps(node.where, task.part) } });
+      else further.push({ ...task, step: next, turn: task.turn + 1 });
+    }
+    if (outdated.length > 0)
+      again(outdated, new BrokerError('BROKER_BUSY', `${node.where} does not serve the key, and nobody says who does`));
+
+    // Only when the whole batch is understood: the check costs a round trip where others decide who serves a key.
+    try {
+      const view = done.length === 0 ? undefined : await topology.viewSince(arrivedAt - CONFIRM_WINDOW_MS);
+      for (const { task, result } of done) {
+        if (task.asked !== undefined || view?.nodeOf(task.part.key) === node) deliver(task.part, result, session);
+        else again([task], new BrokerError('BROKER_BUSY', `${node.where} no longer serves ${task.part.key}`));
+      }
+    } catch (thrown) {
+      const error = toQueueScalerError(thrown);
+      for (const { task } of done) deliver(task.part, { error }, undefined);
+    }
+    if (further.length > 0) await askFurther(further, node, deliver, again, signal);
+  }
+
+  /** Further steps go to the same server, those of keys on their way to the other end. */
+  async function askFurther(
+    tasks: readonly Task[],
+    node: RedisNode,
+    deliver: Deliver,
+    again: (tasks: readonly Task[], error: BrokerError) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const byNode = new Map<RedisNode, Task[]>();
+    for (const task of tasks) {
+      const target = task.asked ?? node;
+      byNode.set(target, [...(byNode.get(target) ?? []), task]);
+    }
+    await Promise.all([...byNode].map(([target, batch]) => ask(target, batch, deliver, again, signal)));
+  }
+
+  function rolePasses(node: RedisNode, session: Session, reply: Reply): boolean {
+    if (reply instanceof ErrorReply) {
+      if (replyError(reply, node.where, 'ROLE').code === 'BROKER_FORBIDDEN' || /unknown command/i.test(reply.text))
+        roleForbidden.add(session);
+      return true;
+    }
+    const isPrimary = Array.isArray(reply) && reply[0] === 'master';
+    if (topology.primary === 'always') return isPrimary;
+    const before = wasPrimary.get(node);
+    // A name that meant a primary may now mean another server: asked once more, a replica is believed to be what is wanted.
+    wasPrimary.set(node, isPrimary);
+    return isPrimary || before !== true;
+  }
+
+  return {
+    async read(parts, deliver, signal) {
+      const startedAt = performance.now();
+      const tasks = [...parts].map((part) => ({ part, step: part.first(memory), turn: 0, startedAt, pauseMs: FIRST_PAUSE_MS }));
+      if (tasks.length > 0) await turn(tasks, deliver, signal);
+    },
+  };
+}
+
+/** What another server of the same deployment may answer better, now or in a moment. */
+const OUTAGES: ReadonlySet<string> = new Set<ErrorCode>([
+  'BROKER_UNREACHABLE',
+  'BROKER_TIMEOUT',
+  'BROKER_BUSY',
+  'BROKER_LOADING',
+  'BROKER_NOT_PRIMARY',
+  'BROKER_CLUSTER_DOWN',
+]);
+
+function tooManySteps(where: string, part: Part): BrokerError {
+  return new BrokerError('BROKER_BUSY', `${where} gave no answer for ${part.key} in ${MAX_TURNS} steps`);
+}
