@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type ConfirmChannel } from 'amqplib';
 import { noCredentialSource } from '../src/auth/credentials.ts';
 import { noEvents } from '../src/scalers/brokerEvents.ts';
-import { createSamplers } from '../src/scalers/brokerPool.ts';
+import { createBrokerPool } from '../src/scalers/brokerPool.ts';
 import { createTriggers } from '../src/scalers/triggers.ts';
 import { bundle } from '../test/bed/bundle.ts';
 import { startRabbit, type RabbitNode } from '../test/bed/rabbitmq.ts';
@@ -125,10 +125,10 @@ async function costsOf(
   return costs.map(median);
 }
 
-/** Reads the triggers of so many queues once, over a sampler that lives through all rounds. */
+/** Reads the triggers of so many queues once, over a reading cache that lives through all rounds. */
 function createRound(node: RabbitNode, queues: number, more: Readonly<Record<string, string>>) {
-  const samplers = createSamplers(noEvents);
-  const triggers = createTriggers(noCredentialSource, samplers);
+  const brokers = createBrokerPool(noEvents);
+  const triggers = createTriggers(noCredentialSource, brokers);
   const all = Array.from({ length: queues }, (_, index) =>
     triggers.find({ namespace: 'bench', name: `worker-${index}`, metadata: metadataOf(node, index, more) }),
   );
@@ -144,7 +144,7 @@ function createRound(node: RabbitNode, queues: number, more: Readonly<Record<str
       const wrong = samples.filter(({ decision }) => decision.value !== 1).length;
       if (wrong > 0) throw new Error(`${wrong} of ${queues} were not read as one message`);
     },
-    close: () => samplers.close(),
+    close: () => brokers.close(),
   };
 }
 

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { noCredentialSource } from '../src/auth/credentials.ts';
 import { noEvents } from '../src/scalers/brokerEvents.ts';
-import { createSamplers } from '../src/scalers/brokerPool.ts';
+import { createBrokerPool } from '../src/scalers/brokerPool.ts';
 import { createTriggers } from '../src/scalers/triggers.ts';
 import { bundle } from '../test/bed/bundle.ts';
 import { cpuMsOf } from '../test/bed/process.ts';
@@ -48,8 +48,8 @@ async function sweeps(server: RedisServer, report: Parameters<Benchmark>[0]): Pr
   for (let index = 0; index < LISTS; index++) pipeline.rpush(listName(index), 'a', 'b', 'c');
   await pipeline.exec();
   client.disconnect();
-  const samplers = createSamplers(noEvents);
-  const triggers = createTriggers(noCredentialSource, samplers);
+  const brokers = createBrokerPool(noEvents);
+  const triggers = createTriggers(noCredentialSource, brokers);
   const all = Array.from({ length: LISTS }, (_, index) =>
     triggers.find({
       namespace: 'bench',
@@ -88,7 +88,7 @@ async function sweeps(server: RedisServer, report: Parameters<Benchmark>[0]): Pr
     ourOwn.push((spent.user + spent.system) / 1000);
     theirs.push(await cpuOf(server, naive));
   }
-  await samplers.close();
+  await brokers.close();
   report.ratio(`Redis CPU of reading ${LISTS} lists`, median(ours), median(theirs), 'ms', 1 / 100);
   report.figure('time of a round', median(ourWall), 'ms');
   report.figure('this scaler’s CPU of a round, from trigger to decision', median(ourOwn), 'ms');

@@ -20,7 +20,7 @@ function errors(): string {
     `\`${code}\``,
     row.radius,
     `\`${row.grpc}\``,
-    row.hold ? 'yes' : 'no',
+    row.allowStale ? 'yes' : 'no',
     row.meaning,
     row.remedy,
   ]);

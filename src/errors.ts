@@ -6,7 +6,7 @@
  */
 
 /** What an operator sees of a failure, and what the program does about it. */
-interface ErrorRow {
+interface ErrorSpec {
   /** What is in doubt: one trigger, one queue, everything on one broker, or this process. */
   readonly radius: 'trigger' | 'queue' | 'broker' | 'process';
   /** Name of the gRPC status that KEDA gets. */
@@ -22,7 +22,7 @@ interface ErrorRow {
   /** Whether the same question may be answered if asked again with nothing changed by a person. */
   readonly retry: boolean;
   /** Whether the last known reading may stand in for a while: not where the failure is itself a certain answer. */
-  readonly hold: boolean;
+  readonly allowStale: boolean;
   readonly meaning: string;
   readonly remedy: string;
 }
@@ -32,7 +32,7 @@ export const ERRORS = {
     radius: 'trigger',
     grpc: 'INVALID_ARGUMENT',
     retry: false,
-    hold: false,
+    allowStale: false,
     meaning: 'The trigger’s metadata or authentication parameters break a rule.',
     remedy: 'Mend every key that the message lists.',
   },
@@ -40,7 +40,7 @@ export const ERRORS = {
     radius: 'trigger',
     grpc: 'NOT_FOUND',
     retry: false,
-    hold: false,
+    allowStale: false,
     meaning: 'No ScaledObject or ScaledJob of that name exists in that namespace.',
     remedy: 'Create it, or mend the name that the caller sends.',
   },
@@ -48,7 +48,7 @@ export const ERRORS = {
     radius: 'trigger',
     grpc: 'FAILED_PRECONDITION',
     retry: true,
-    hold: false,
+    allowStale: false,
     meaning: 'The object exists, but none of its triggers, or more than one with different authentication, has this metadata.',
     remedy: 'Make the triggers of the object differ in metadata; after an edit wait for KEDA to read it again.',
   },
@@ -56,7 +56,7 @@ export const ERRORS = {
     radius: 'trigger',
     grpc: 'FAILED_PRECONDITION',
     retry: true,
-    hold: true,
+    allowStale: true,
     meaning: 'A TriggerAuthentication, or a secret, key, variable or file that it names, could not be read.',
     remedy: 'Create what the message names, or let this scaler read it.',
   },
@@ -64,7 +64,7 @@ export const ERRORS = {
     radius: 'trigger',
     grpc: 'PERMISSION_DENIED',
     retry: false,
-    hold: false,
+    allowStale: false,
     meaning: 'The trigger asks for credentials that its namespace may not use.',
     remedy: 'Use authentication of the same namespace.',
   },
@@ -72,7 +72,7 @@ export const ERRORS = {
     radius: 'queue',
     grpc: 'UNAVAILABLE',
     retry: true,
-    hold: false,
+    allowStale: false,
     meaning: 'The broker says for certain that the queue does not exist.',
     remedy: 'Create the queue or mend its name; a queue that comes and goes wants `onMissingQueue: zero`.',
   },
@@ -80,7 +80,7 @@ export const ERRORS = {
     radius: 'queue',
     grpc: 'UNAVAILABLE',
     retry: true,
-    hold: true,
+    allowStale: true,
     meaning: 'The queue exists, but the node that holds it is down, stopping or not answering.',
     remedy: 'Wait for the node, or see to it.',
   },
@@ -88,7 +88,7 @@ export const ERRORS = {
     radius: 'queue',
     grpc: 'UNAVAILABLE',
     retry: true,
-    hold: false,
+    allowStale: false,
     meaning: 'The queue is exclusive to another connection.',
     remedy: 'Scale on a queue that is not exclusive, or read it through the management API.',
   },
@@ -96,7 +96,7 @@ export const ERRORS = {
     radius: 'queue',
     grpc: 'UNAVAILABLE',
     retry: true,
-    hold: false,
+    allowStale: false,
     meaning: 'What the name stands for has another type than the trigger asks for.',
     remedy: 'Mend the name, or use the scaler for that type.',
   },
@@ -104,7 +104,7 @@ export const ERRORS = {
     radius: 'queue',
     grpc: 'UNAVAILABLE',
     retry: true,
-    hold: true,
+    allowStale: true,
     meaning: 'The broker answered, but without the figure that the trigger needs.',
     remedy: 'Wait until the broker has sampled the queue; if it lasts, enable the source that the message names.',
   },
@@ -112,7 +112,7 @@ export const ERRORS = {
     radius: 'queue',
     grpc: 'UNAVAILABLE',
     retry: true,
-    hold: true,
+    allowStale: true,
     meaning: 'A reader says zero in a situation in which that reader is known to say zero falsely.',
     remedy: 'Wait: it is confirmed by a second reader or by time.',
   },
@@ -120,7 +120,7 @@ export const ERRORS = {
     radius: 'queue',
     grpc: 'UNAVAILABLE',
     retry: true,
-    hold: true,
+    allowStale: true,
     meaning: 'The broker gave a figure that cannot be true, such as a negative length or a rate of millions.',
     remedy: 'Wait; if it lasts, see to the broker’s statistics.',
   },
@@ -128,7 +128,7 @@ export const ERRORS = {
     radius: 'broker',
     grpc: 'UNAVAILABLE',
     retry: true,
-    hold: true,
+    allowStale: true,
     meaning: 'No endpoint of the broker takes a connection, or the connection broke.',
     remedy: 'Check address, port, network policy and that the broker runs.',
   },
@@ -136,7 +136,7 @@ export const ERRORS = {
     radius: 'broker',
     grpc: 'UNAVAILABLE',
     retry: true,
-    hold: true,
+    allowStale: true,
     meaning: 'The broker did not answer in time.',
     remedy: 'See to the broker’s load; a larger `timeout` helps only where it is merely slow.',
   },
@@ -144,7 +144,7 @@ export const ERRORS = {
     radius: 'broker',
     grpc: 'UNAVAILABLE',
     retry: true,
-    hold: true,
+    allowStale: true,
     meaning: 'The broker refuses the credentials.',
     remedy: 'Mend user name and password; a rotated secret is read again by itself.',
   },
@@ -152,7 +152,7 @@ export const ERRORS = {
     radius: 'broker',
     grpc: 'UNAVAILABLE',
     retry: true,
-    hold: true,
+    allowStale: true,
     meaning: 'The credentials are good, but may not do what reading needs.',
     remedy: 'Grant the permission that the message names.',
   },
@@ -160,7 +160,7 @@ export const ERRORS = {
     radius: 'broker',
     grpc: 'UNAVAILABLE',
     retry: true,
-    hold: true,
+    allowStale: true,
     meaning:
       'No TLS session could be agreed: a plain port, an unknown authority, another host’s certificate, or one out of date.',
     remedy: 'Match scheme and port, or give the authority’s certificate.',
@@ -169,7 +169,7 @@ export const ERRORS = {
     radius: 'broker',
     grpc: 'UNAVAILABLE',
     retry: true,
-    hold: true,
+    allowStale: true,
     meaning: 'The broker says that it cannot serve now: busy with a script, short of replicas, down behind its load balancer.',
     remedy: 'Wait, or see to the broker.',
   },
@@ -177,7 +177,7 @@ export const ERRORS = {
     radius: 'broker',
     grpc: 'UNAVAILABLE',
     retry: true,
-    hold: true,
+    allowStale: true,
     meaning: 'The broker has started and still loads its data.',
     remedy: 'Wait; a large data set takes minutes.',
   },
@@ -185,7 +185,7 @@ export const ERRORS = {
     radius: 'broker',
     grpc: 'UNAVAILABLE',
     retry: true,
-    hold: true,
+    allowStale: true,
     meaning: 'A replica answers where a primary must, or a replica that has lost its primary.',
     remedy:
       'Wait for the failover to end; if it lasts, mend the address: behind it must be the primary, the sentinels or the cluster.',
@@ -194,7 +194,7 @@ export const ERRORS = {
     radius: 'broker',
     grpc: 'UNAVAILABLE',
     retry: true,
-    hold: true,
+    allowStale: true,
     meaning: 'No node of the cluster serves the key’s slot, or too few nodes answer to know which one does.',
     remedy: 'Wait for a replica to take over; if it lasts, see to the cluster’s nodes and slots.',
   },
@@ -202,7 +202,7 @@ export const ERRORS = {
     radius: 'broker',
     grpc: 'UNAVAILABLE',
     retry: true,
-    hold: true,
+    allowStale: true,
     meaning: 'The broker refuses commands as its memory is used up.',
     remedy: 'Give it memory, or make consumers take what fills it.',
   },
@@ -210,7 +210,7 @@ export const ERRORS = {
     radius: 'broker',
     grpc: 'UNAVAILABLE',
     retry: true,
-    hold: true,
+    allowStale: true,
     meaning: 'What answered does not speak the expected protocol, or answered nonsense.',
     remedy: 'Check that address and port are the broker’s, and what stands between.',
   },
@@ -218,7 +218,7 @@ export const ERRORS = {
     radius: 'process',
     grpc: 'RESOURCE_EXHAUSTED',
     retry: true,
-    hold: false,
+    allowStale: false,
     meaning: 'This scaler has more calls than it can answer.',
     remedy: 'Add a replica or raise its CPU limit.',
   },
@@ -226,7 +226,7 @@ export const ERRORS = {
     radius: 'process',
     grpc: 'UNAVAILABLE',
     retry: true,
-    hold: false,
+    allowStale: false,
     meaning: 'This scaler is ending.',
     remedy: 'Nothing: the next call goes to another replica.',
   },
@@ -234,7 +234,7 @@ export const ERRORS = {
     radius: 'process',
     grpc: 'CANCELLED',
     retry: true,
-    hold: true,
+    allowStale: true,
     meaning: 'The caller went away before the answer.',
     remedy: 'Nothing.',
   },
@@ -242,14 +242,14 @@ export const ERRORS = {
     radius: 'process',
     grpc: 'INTERNAL',
     retry: true,
-    hold: true,
+    allowStale: true,
     meaning: 'A defect of this scaler.',
     remedy: 'Report it with the log line.',
   },
-} as const satisfies Record<string, ErrorRow>;
+} as const satisfies Record<string, ErrorSpec>;
 
 export type ErrorCode = keyof typeof ERRORS;
-type CodeWithin<Radius extends ErrorRow['radius']> = {
+type CodeWithin<Radius extends ErrorSpec['radius']> = {
   [Code in ErrorCode]: (typeof ERRORS)[Code]['radius'] extends Radius ? Code : never;
 }[ErrorCode];
 
@@ -263,7 +263,7 @@ export abstract class QueueScalerError<Code extends ErrorCode = ErrorCode> exten
     this.name = new.target.name;
   }
 
-  get row(): ErrorRow {
+  get spec(): ErrorSpec {
     return ERRORS[this.code];
   }
 }

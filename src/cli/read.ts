@@ -10,7 +10,7 @@ import { createResolver } from '../auth/resolver.ts';
 import { toQueueScalerError } from '../errors.ts';
 import { noEvents } from '../scalers/brokerEvents.ts';
 import { explainError, explainSample, type Explanation } from '../scalers/explanation.ts';
-import { createSamplers } from '../scalers/brokerPool.ts';
+import { createBrokerPool } from '../scalers/brokerPool.ts';
 import { createTriggers, type Triggers } from '../scalers/triggers.ts';
 import { processIo, type Io } from './io.ts';
 import { layeredReader, subjectsOf, type Subject } from './read/subjects.ts';
@@ -44,9 +44,9 @@ export async function read(paths: readonly string[], options: ReadOptions, io: I
   const cluster = options.kubeconfig === undefined ? undefined : await openKubernetes({ kubeconfig: options.kubeconfig });
   const reader = layeredReader(manifests, cluster, process.env);
   const credentials = createResolver({ reader });
-  const samplers = createSamplers(noEvents);
+  const brokers = createBrokerPool(noEvents);
   try {
-    const triggers = createTriggers(credentials, samplers);
+    const triggers = createTriggers(credentials, brokers);
     const all = await subjectsOf(manifests, reader, signal);
     const subjects = options.trigger === undefined ? all : all.filter(({ index }) => index === options.trigger);
     if (subjects.length === 0) {
@@ -72,7 +72,7 @@ export async function read(paths: readonly string[], options: ReadOptions, io: I
     io.stderr.write(`${toQueueScalerError(thrown).message}\n`);
     return EXIT_UNKNOWN;
   } finally {
-    await samplers.close();
+    await brokers.close();
     await credentials.close();
   }
 }

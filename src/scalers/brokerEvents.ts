@@ -1,23 +1,34 @@
 /**
- * What samplers tell whoever watches them from outside (metrics, logs, the status page); reading code must never depend on a listener.
+ * What brokers tell whoever watches them from outside (metrics, logs, the status page); reading code must never depend on a listener.
  */
 import type { QueueScalerError } from '../errors.ts';
 import type { BrokerIdentity } from './contract.ts';
 import type { Reading } from './reading.ts';
 
-export interface SamplerEvents {
+export interface BrokerEvents {
   /** A sweep ended: how many questions it carried, how many of them got a known answer, and how long it took. */
-  swept(event: { readonly broker: BrokerIdentity; readonly asked: number; readonly known: number; readonly ms: number }): void;
+  batchRead(event: {
+    readonly broker: BrokerIdentity;
+    readonly asked: number;
+    readonly known: number;
+    readonly ms: number;
+  }): void;
   /** A reading arrived, from a sweep or a watch. */
   reading(event: { readonly broker: BrokerIdentity; readonly key: string; readonly reading: Reading }): void;
   /** Connections or requests opened and closed; `open` is the number now. */
   connections(event: { readonly broker: BrokerIdentity; readonly endpoint: string; readonly open: number }): void;
   /** Connections open now whose server refuses to tell of changes, so that sleeping queues are polled over them. */
-  untold(event: { readonly broker: BrokerIdentity; readonly connections: number }): void;
+  withoutPush(event: { readonly broker: BrokerIdentity; readonly connections: number }): void;
   /** A connection or request failed although nobody may have asked: kept for logs and counters. */
-  trouble(event: { readonly broker: BrokerIdentity; readonly endpoint: string; readonly error: QueueScalerError }): void;
+  failure(event: { readonly broker: BrokerIdentity; readonly endpoint: string; readonly error: QueueScalerError }): void;
 }
 
 const ignore = (): void => undefined;
 
-export const noEvents: SamplerEvents = { swept: ignore, reading: ignore, connections: ignore, untold: ignore, trouble: ignore };
+export const noEvents: BrokerEvents = {
+  batchRead: ignore,
+  reading: ignore,
+  connections: ignore,
+  withoutPush: ignore,
+  failure: ignore,
+};

@@ -1,11 +1,11 @@
 /**
  * The contract between the scalers and everything above them: how metadata becomes a trigger, a trigger a question to a broker,
- * and a reading a decision. Nothing here speaks to KEDA, and only a {@link Conversation} speaks to a broker.
+ * and a reading a decision. Nothing here speaks to KEDA, and only a {@link BrokerClient} speaks to a broker.
  */
 import { TriggerError, type Fault } from '../errors.ts';
 import { readKeys, type KeyTable, type Values } from './metadata.ts';
 import type { Known, Reading } from './reading.ts';
-import type { SamplerEvents } from './brokerEvents.ts';
+import type { BrokerEvents } from './brokerEvents.ts';
 
 /** What the HPA is told of a trigger. */
 export interface MetricSpec {
@@ -51,19 +51,19 @@ export interface Watcher {
 }
 
 /** The one conversation with one broker; opens its connections when first needed and mends them by itself until closed. */
-export interface Conversation<Q extends Question> {
+export interface BrokerClient<Q extends Question> {
   /**
    * Asks all questions in as few requests as possible and reports each answer as soon as it is had, so that a question that
    * hangs holds up no other. A trouble of one question is that question's reading; rejecting makes all unanswered ones unknown.
    */
-  sweep(questions: readonly Q[], report: Report, signal: AbortSignal): Promise<void>;
+  readBatch(questions: readonly Q[], report: Report, signal: AbortSignal): Promise<void>;
   /** Keeps reporting the question's readings, soonest after work arrives, until the returned function is called. */
   watch(question: Q, watcher: Watcher): () => void;
   /**
    * Whether what a watch reported last of the question is still so, because the broker tells of every change and has told of none. Left
    * out where the broker tells nothing; where there is doubt, false.
    */
-  stands?(question: Q): boolean;
+  isCurrent?(question: Q): boolean;
   /** Ends all connections; never rejects, and takes at most a second. */
   close(): Promise<void>;
 }
@@ -74,7 +74,7 @@ export interface Bound {
   readonly question: Question;
   /** Pure, and of the measures alone. A figure that the decision needs and the reading lacks throws a {@link QueueError}. */
   decide(reading: Known): Decision;
-  open(events: SamplerEvents): Conversation<Question>;
+  open(events: BrokerEvents): BrokerClient<Question>;
 }
 
 /** A bound trigger as its own scaler sees it. */
@@ -82,7 +82,7 @@ export interface BoundTo<Q extends Question> {
   readonly broker: BrokerIdentity;
   readonly question: Q;
   decide(reading: Known): Decision;
-  open(events: SamplerEvents): Conversation<Q>;
+  open(events: BrokerEvents): BrokerClient<Q>;
 }
 
 export interface ScalerDefinition<Table extends KeyTable, Q extends Question> {

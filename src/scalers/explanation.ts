@@ -61,6 +61,6 @@ export function explainError(metric: MetricSpec, thrown: unknown): Explanation {
   return { metric, trouble: troubleOf(toQueueScalerError(thrown)) };
 }
 
-export function troubleOf({ code, message, row }: QueueScalerError): Trouble {
+export function troubleOf({ code, message, spec: row }: QueueScalerError): Trouble {
   return { code, message, remedy: row.remedy };
 }

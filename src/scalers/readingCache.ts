@@ -4,27 +4,27 @@
  */
 import { untilAborted } from '../abort.ts';
 import { BrokerError, ProcessError, toQueueScalerError, type QueueScalerError } from '../errors.ts';
-import type { SamplerEvents } from './brokerEvents.ts';
+import type { BrokerEvents } from './brokerEvents.ts';
 import { sharingWith, unknown, type Known, type Reading } from './reading.ts';
-import type { BrokerIdentity, Conversation, Question, Watcher } from './contract.ts';
+import type { BrokerIdentity, BrokerClient, Question, Watcher } from './contract.ts';
 
 /** A reading this young answers again: KEDA asks for metric and activity one after the other, and retries failures at once. */
 export const FRESH_MS = 1_000;
 /** Questions that arrive within this time of the first go out as one sweep. */
 const BATCH_WINDOW_MS = 20;
 /** No sweep lasts longer; what it has not answered by then is unknown. */
-const SWEEP_DEADLINE_MS = 10_000;
+const BATCH_DEADLINE_MS = 10_000;
 /** A question that nobody has asked for so long is forgotten. */
 const FORGET_MS = 600_000;
 
-export interface Sampler {
+export interface ReadingCache {
   readonly broker: BrokerIdentity;
   /** Never rejects: trouble, and the signal's abort, are unknown readings. */
   read(question: Question, signal: AbortSignal): Promise<Reading>;
   /** Reports every reading of the question until the returned function is called. */
   watch(question: Question, watcher: Watcher): () => void;
   /** Whether the question's latest reading is this one and the broker, which is watched, would have told of a change since. */
-  stands(question: Question, reading: Reading): boolean;
+  isCurrent(question: Question, reading: Reading): boolean;
   /** Time since the last question, in ms; 0 while anything is watched or under way. */
   idleMs(): number;
   /** Forgets questions that are no longer asked. */
@@ -56,12 +56,16 @@ function createPending(): Pending {
   return { promise, resolve };
 }
 
-export function createSampler(broker: BrokerIdentity, open: () => Conversation<Question>, events: SamplerEvents): Sampler {
+export function createReadingCache(
+  broker: BrokerIdentity,
+  open: () => BrokerClient<Question>,
+  events: BrokerEvents,
+): ReadingCache {
   const entries = new Map<string, Entry>();
-  let conversation: Conversation<Question> | undefined;
+  let client: BrokerClient<Question> | undefined;
   let batch: Entry[] = [];
   let batchTimer: NodeJS.Timeout | undefined;
-  let sweeps = 0;
+  let batchesUnderWay = 0;
   let usedAt = performance.now();
   const closing = new AbortController();
 
@@ -101,20 +105,20 @@ export function createSampler(broker: BrokerIdentity, open: () => Conversation<Q
   /** The latest reading, or the last known one in its place while that is allowed. */
   function served(entry: Entry): Reading | undefined {
     const { latest } = entry;
-    return latest === undefined || latest.known ? latest : (standIn(entry, latest.error) ?? latest);
+    return latest === undefined || latest.known ? latest : (staleFallback(entry, latest.error) ?? latest);
   }
 
   /** The last known reading, marked with what has failed since, while it is young and the failure is not itself an answer. */
-  function standIn({ lastKnown, question }: Entry, since: QueueScalerError): Known | undefined {
-    if (lastKnown === undefined || !since.row.hold) return undefined;
+  function staleFallback({ lastKnown, question }: Entry, since: QueueScalerError): Known | undefined {
+    if (lastKnown === undefined || !since.spec.allowStale) return undefined;
     return performance.now() - lastKnown.at < question.staleAfterMs ? { ...lastKnown, since } : undefined;
   }
 
   function stands({ latest, question, watchers }: Entry): boolean {
-    return latest?.known === true && watchers.size > 0 && conversation?.stands?.(question) === true;
+    return latest?.known === true && watchers.size > 0 && client?.isCurrent?.(question) === true;
   }
 
-  function tellNow(entry: Entry, watcher: Watcher): void {
+  function reportNow(entry: Entry, watcher: Watcher): void {
     if (!isFresh(entry) && !stands(entry)) {
       void ask(entry);
       return;
@@ -129,12 +133,12 @@ export function createSampler(broker: BrokerIdentity, open: () => Conversation<Q
     if (entry.pending === undefined) {
       entry.pending = createPending();
       batch.push(entry);
-      batchTimer ??= setTimeout(() => void sweep(), BATCH_WINDOW_MS);
+      batchTimer ??= setTimeout(() => void readBatch(), BATCH_WINDOW_MS);
     }
     return entry.pending.promise;
   }
 
-  async function sweep(): Promise<void> {
+  async function readBatch(): Promise<void> {
     batchTimer = undefined;
     const asked = new Map(batch.map((entry) => [entry.question.key, entry]));
     batch = [];
@@ -142,8 +146,8 @@ export function createSampler(broker: BrokerIdentity, open: () => Conversation<Q
     const startedAt = performance.now();
     const waiting = new Set(asked.keys());
     let known = 0;
-    sweeps++;
-    const deadline = AbortSignal.timeout(SWEEP_DEADLINE_MS);
+    batchesUnderWay++;
+    const deadline = AbortSignal.timeout(BATCH_DEADLINE_MS);
     const signal = AbortSignal.any([deadline, closing.signal]);
     const settleRest = (error: QueueScalerError): void => {
       for (const key of waiting) record(key, unknown(error));
@@ -151,8 +155,8 @@ export function createSampler(broker: BrokerIdentity, open: () => Conversation<Q
     };
     try {
       signal.throwIfAborted();
-      conversation ??= open();
-      const swept = conversation.sweep(
+      client ??= open();
+      const swept = client.readBatch(
         [...asked.values()].map((entry) => entry.question),
         (key, reading) => {
           if (waiting.delete(key) && reading.known) known++;
@@ -167,15 +171,15 @@ export function createSampler(broker: BrokerIdentity, open: () => Conversation<Q
         closing.signal.aborted
           ? new ProcessError('SHUTTING_DOWN', 'the scaler is closing its connections')
           : deadline.aborted
-            ? new BrokerError('BROKER_TIMEOUT', `${broker.label} did not answer within ${SWEEP_DEADLINE_MS} ms`, {
+            ? new BrokerError('BROKER_TIMEOUT', `${broker.label} did not answer within ${BATCH_DEADLINE_MS} ms`, {
                 cause: thrown,
               })
             : toQueueScalerError(thrown),
       );
     } finally {
-      sweeps--;
+      batchesUnderWay--;
       usedAt = performance.now();
-      events.swept({ broker, asked: asked.size, known, ms: usedAt - startedAt });
+      events.batchRead({ broker, asked: asked.size, known, ms: usedAt - startedAt });
     }
   }
 
@@ -194,7 +198,7 @@ export function createSampler(broker: BrokerIdentity, open: () => Conversation<Q
           'BROKER_TIMEOUT',
           `${broker.label} has not answered for ${question.subject} within ${Math.round(performance.now() - startedAt)} ms`,
         );
-        return standIn(entry, error) ?? unknown(error);
+        return staleFallback(entry, error) ?? unknown(error);
       }
       return served(entry) ?? unknown(new ProcessError('INTERNAL', 'a question ended without an answer'));
     },
@@ -203,10 +207,10 @@ export function createSampler(broker: BrokerIdentity, open: () => Conversation<Q
       const entry = entryOf(question);
       entry.watchers.add(watcher);
       if (!closing.signal.aborted) {
-        conversation ??= open();
+        client ??= open();
         // Who joins others must not wait for the next change to hear how things stand.
-        if (entry.unwatch !== undefined) tellNow(entry, watcher);
-        entry.unwatch ??= conversation.watch(question, {
+        if (entry.unwatch !== undefined) reportNow(entry, watcher);
+        entry.unwatch ??= client.watch(question, {
           sleeping: () => someSleeps(entry),
           report: (reading) => {
             record(question.key, reading);
@@ -221,13 +225,13 @@ export function createSampler(broker: BrokerIdentity, open: () => Conversation<Q
       };
     },
 
-    stands(question, reading) {
+    isCurrent(question, reading) {
       const entry = entries.get(question.key);
       return entry?.latest === reading && stands(entry);
     },
 
     idleMs() {
-      const busy = sweeps > 0 || batch.length > 0 || [...entries.values()].some((entry) => entry.watchers.size > 0);
+      const busy = batchesUnderWay > 0 || batch.length > 0 || [...entries.values()].some((entry) => entry.watchers.size > 0);
       return busy ? 0 : performance.now() - usedAt;
     },
 
@@ -241,9 +245,9 @@ export function createSampler(broker: BrokerIdentity, open: () => Conversation<Q
     async close() {
       clearTimeout(batchTimer);
       closing.abort();
-      void sweep();
+      void readBatch();
       for (const entry of entries.values()) entry.unwatch?.();
-      await conversation?.close();
+      await client?.close();
     },
   };
 }

@@ -1,5 +1,5 @@
 /**
- * The triggers that KEDA has asked about: each parsed once, bound to its credentials, read through its broker's sampler and
+ * The triggers that KEDA has asked about: each parsed once, bound to its credentials, read through its broker's reading cache and
  * decided. It must answer `spec` without any I/O and must never let one trigger's fault reach another.
  */
 import { LRUCache } from 'lru-cache';
@@ -7,9 +7,9 @@ import type { CredentialSource, TriggerReference } from '../auth/credentials.ts'
 import { toQueueScalerError, TriggerError, type QueueScalerError } from '../errors.ts';
 import type { Known, Reading } from './reading.ts';
 import { SCALERS, scalerOf } from './registry.ts';
-import { FRESH_MS, type Sampler } from './readingCache.ts';
+import { FRESH_MS, type ReadingCache } from './readingCache.ts';
 import { invalidTrigger, type Bound, type Decision, type MetricSpec, type Scaler } from './contract.ts';
-import type { Samplers } from './brokerPool.ts';
+import type { BrokerPool } from './brokerPool.ts';
 
 /** More metadata than this is refused unread: a trigger has a few hundred bytes. */
 export const MAX_METADATA_BYTES = 262_144;
@@ -71,7 +71,7 @@ const REBIND_MS = 5_000;
 /** `scalers` are the registry’s unless a test has its own. */
 export function createTriggers(
   credentials: CredentialSource,
-  samplers: Samplers,
+  brokers: BrokerPool,
   scalers: readonly Scaler[] = SCALERS,
   observer: TriggerObserver = noObserver,
 ): Triggers {
@@ -82,7 +82,7 @@ export function createTriggers(
   function parse(reference: TriggerReference): Trigger {
     const scaler = scalerOf(reference.metadata, scalers);
     const spec = scaler.spec(reference.metadata, credentials.available ? 'later' : 'none');
-    return createTrigger(reference, scaler, spec, credentials, samplers, observer);
+    return createTrigger(reference, scaler, spec, credentials, brokers, observer);
   }
 
   return {
@@ -139,20 +139,20 @@ function createTrigger(
   scaler: Scaler,
   spec: MetricSpec,
   credentials: CredentialSource,
-  samplers: Samplers,
+  brokers: BrokerPool,
   observer: TriggerObserver,
 ): Trigger {
   let bound: { readonly version: string; readonly bound: Bound } | undefined;
 
   async function bind(signal: AbortSignal): Promise<Bound> {
     const { parameters, version } = await credentials.resolve(reference, signal);
-    if (bound?.version !== version) bound = { version, bound: samplers.shared(scaler.bind(reference.metadata, parameters)) };
+    if (bound?.version !== version) bound = { version, bound: brokers.shared(scaler.bind(reference.metadata, parameters)) };
     return bound.bound;
   }
 
   let latest: (Sample & { readonly by: Bound }) | undefined;
-  /** What was last asked to be watched; a sampler that watches no more vouches for nothing. */
-  let watched: { readonly sampler: Sampler; readonly bound: Bound } | undefined;
+  /** What was last asked to be watched; a reading cache that watches no more vouches for nothing. */
+  let watched: { readonly cache: ReadingCache; readonly bound: Bound } | undefined;
 
   function decided(reading: Known, current: Bound): Sample {
     // Most readings say what the last one said.
@@ -164,14 +164,14 @@ function createTrigger(
 
   async function readNow(signal: AbortSignal): Promise<Sample> {
     let current = await bind(signal);
-    let reading = await samplers.of(current).read(current.question, signal);
+    let reading = await brokers.of(current).read(current.question, signal);
     if (credentials.available && isRefusal(reading)) {
       // The secret may have been rotated: where it was, the new one is asked with at once.
       credentials.refused(reference);
       const renewed = await bind(signal);
       if (renewed !== current) {
         current = renewed;
-        reading = await samplers.of(current).read(current.question, signal);
+        reading = await brokers.of(current).read(current.question, signal);
       }
     }
     if (!reading.known) throw reading.error;
@@ -186,7 +186,7 @@ function createTrigger(
     fresh() {
       if (latest === undefined || latest.reading.since !== undefined) return undefined;
       if (performance.now() - latest.reading.at <= FRESH_MS) return latest;
-      return watched?.sampler.stands(watched.bound.question, latest.reading) === true ? latest : undefined;
+      return watched?.cache.isCurrent(watched.bound.question, latest.reading) === true ? latest : undefined;
     },
 
     async read(signal) {
@@ -235,9 +235,9 @@ function createTrigger(
           if (current !== following) {
             unwatch?.();
             following = current;
-            const sampler = samplers.of(current);
-            watched = { sampler, bound: current };
-            unwatch = sampler.watch(current.question, {
+            const cache = brokers.of(current);
+            watched = { cache, bound: current };
+            unwatch = cache.watch(current.question, {
               sleeping: () => sleeping,
               report: (reading) => {
                 hear(reading, current);

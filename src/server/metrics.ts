@@ -5,7 +5,7 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { status } from '@grpc/grpc-js';
 import type { WatchState } from '../auth/credentials.ts';
-import type { SamplerEvents } from '../scalers/brokerEvents.ts';
+import type { BrokerEvents } from '../scalers/brokerEvents.ts';
 import type { CallEnd } from './grpc/adapt.ts';
 import type { CallSubject } from './grpc/externalScaler.ts';
 import type { Refusal } from './grpc/listener.ts';
@@ -17,7 +17,7 @@ const WAKE_BUCKETS_S = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 3];
 
 export interface Metrics {
   readonly registry: Registry;
-  readonly samplerEvents: SamplerEvents;
+  readonly brokerEvents: BrokerEvents;
   call(end: CallEnd<CallSubject>): void;
   woke(ms: number): void;
   connectionRefused(why: Refusal): void;
@@ -162,8 +162,8 @@ export function createMetrics(version: string, gauges: Gauges): Metrics {
   const polledByBroker = new Map<string, number>();
   return {
     registry,
-    samplerEvents: {
-      swept({ asked, known, ms }) {
+    brokerEvents: {
+      batchRead({ asked, known, ms }) {
         sweeps.observe(ms / 1000);
         questions.labels('known').inc(known);
         questions.labels('unknown').inc(asked - known);
@@ -178,17 +178,17 @@ export function createMetrics(version: string, gauges: Gauges): Metrics {
         if (open > 0) openByEndpoint.set(key, open);
         else openByEndpoint.delete(key);
       },
-      untold({ broker: { key }, connections: now }) {
+      withoutPush({ broker: { key }, connections: now }) {
         polled.inc(now - (polledByBroker.get(key) ?? 0));
         if (now > 0) polledByBroker.set(key, now);
         else polledByBroker.delete(key);
       },
-      trouble({ error }) {
+      failure({ error }) {
         troubles.labels(error.code).inc();
       },
     },
     call({ method, about, ms, error }) {
-      child(calls, method, error === undefined ? status[status.OK] : error.row.grpc).observe(ms / 1000);
+      child(calls, method, error === undefined ? status[status.OK] : error.spec.grpc).observe(ms / 1000);
       if (error !== undefined) failures.labels(error.code).inc();
       const { trigger, sample } = about;
       if (trigger === undefined || (method !== 'GetMetrics' && method !== 'IsActive')) return;

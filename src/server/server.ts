@@ -5,7 +5,7 @@
 import type { CredentialSource } from '../auth/credentials.ts';
 import type { Logger } from '../logger.ts';
 import { SCALERS } from '../scalers/registry.ts';
-import { createSamplers } from '../scalers/brokerPool.ts';
+import { createBrokerPool } from '../scalers/brokerPool.ts';
 import type { Scaler } from '../scalers/contract.ts';
 import { createTriggers, type Triggers } from '../scalers/triggers.ts';
 import { VERSION } from '../version.ts';
@@ -77,10 +77,10 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
 
   try {
     lifecycle.started('credentials', () => credentials.close());
-    const samplers = createSamplers(metrics.samplerEvents);
-    lifecycle.started('brokers', () => samplers.close());
+    const brokers = createBrokerPool(metrics.brokerEvents);
+    lifecycle.started('brokers', () => brokers.close());
     const history = options.page === true && options.httpAddress !== undefined ? createHistory() : undefined;
-    triggers = createTriggers(credentials, samplers, options.scalers ?? SCALERS, history);
+    triggers = createTriggers(credentials, brokers, options.scalers ?? SCALERS, history);
     const known = triggers;
 
     let httpAddress: string | undefined;

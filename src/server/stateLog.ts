@@ -47,7 +47,7 @@ export function createJournal(logger: Logger): Journal {
         return;
       }
       if (error.code === 'CALL_CANCELLED') return;
-      if (error.row.radius === 'process') {
+      if (error.spec.radius === 'process') {
         if (own.has(error.code)) return;
         own.set(error.code, true);
         logger.error({ method, namespace, name, error }, 'a call failed inside the scaler');

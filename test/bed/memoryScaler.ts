@@ -61,7 +61,7 @@ export function createMemoryBroker(): MemoryBroker {
       open: () => {
         opened++;
         return {
-          async sweep(questions, report) {
+          async readBatch(questions, report) {
             sweeps++;
             await hanging;
             for (const { key: queue } of questions) report(queue, answer(queue));
@@ -75,7 +75,7 @@ export function createMemoryBroker(): MemoryBroker {
             return () => void set.delete(watcher);
           },
           // What is set is told to every watch.
-          stands: () => failure === undefined,
+          isCurrent: () => failure === undefined,
           close: () => Promise.resolve(),
         };
       },

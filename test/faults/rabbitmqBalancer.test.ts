@@ -9,7 +9,7 @@ import type { QueueScalerError } from '../../src/errors.ts';
 import { noEvents } from '../../src/scalers/brokerEvents.ts';
 import type { Reading } from '../../src/scalers/reading.ts';
 import { rabbitmq } from '../../src/scalers/rabbitmq/index.ts';
-import { createSamplers, type Samplers } from '../../src/scalers/brokerPool.ts';
+import { createBrokerPool, type BrokerPool } from '../../src/scalers/brokerPool.ts';
 import { startRabbitCluster, type RabbitCluster, type RabbitNode } from '../bed/rabbitmq.ts';
 import { until } from '../bed/until.ts';
 import { connectQueues } from '../scalers/rabbitmq/queues.ts';
@@ -96,7 +96,7 @@ let cluster: RabbitCluster;
 let nodes: readonly [RabbitNode, RabbitNode];
 let amqp: Balancer;
 let http: Balancer;
-let samplers: Samplers;
+let brokers: BrokerPool;
 
 beforeAll(async () => {
   cluster = await startRabbitCluster(2);
@@ -112,10 +112,10 @@ afterAll(async () => {
 beforeEach(async () => {
   [amqp, http] = await Promise.all([startBalancer(), startBalancer()]);
   toNode(0);
-  samplers = createSamplers(noEvents);
+  brokers = createBrokerPool(noEvents);
 });
 afterEach(async () => {
-  await samplers.close();
+  await brokers.close();
   await Promise.all([amqp.close(), http.close()]);
 });
 
@@ -139,7 +139,7 @@ function reader(road: 'amqp' | 'http', more: Readonly<Record<string, string>> = 
   let last: Reading | undefined;
   return async () => {
     const reading = await until('a reading of its own', async () => {
-      const latest = await samplers.of(bound).read(bound.question, AbortSignal.timeout(5_000));
+      const latest = await brokers.of(bound).read(bound.question, AbortSignal.timeout(5_000));
       return latest.at !== last?.at && latest;
     });
     last = reading;

@@ -23,14 +23,14 @@ describe('asking', () => {
   test('opens the conversation only when something is asked', async () => {
     const it = script();
     expect(it.opened).toBe(0);
-    void it.sampler.read(question('a'), never);
+    void it.cache.read(question('a'), never);
     await nextSweep(it, 0);
     expect(it.opened).toBe(1);
   });
 
   test('puts questions that arrive together into one sweep, and one question asked by many into it once', async () => {
     const it = script();
-    const reads = ['a', 'b', 'a', 'c', 'a'].map((key) => it.sampler.read(question(key), never));
+    const reads = ['a', 'b', 'a', 'c', 'a'].map((key) => it.cache.read(question(key), never));
     const sweep = await nextSweep(it, 0);
     expect(sweep.keys).toEqual(['a', 'b', 'c']);
     for (const key of sweep.keys) sweep.report(key, ready(key.charCodeAt(0)));
@@ -41,25 +41,25 @@ describe('asking', () => {
 
   test('answers again from a fresh reading, known or unknown, and asks anew when it is no longer fresh', async () => {
     const it = script();
-    const first = it.sampler.read(question('a'), never);
+    const first = it.cache.read(question('a'), never);
     (await nextSweep(it, 0)).report('a', failed(new QueueError('FIELD_MISSING', 'no count')));
     expect((await first).known).toBe(false);
-    expect((await it.sampler.read(question('a'), never)).known).toBe(false);
+    expect((await it.cache.read(question('a'), never)).known).toBe(false);
     expect(it.sweeps).toHaveLength(1);
     await vi.advanceTimersByTimeAsync(FRESH_MS + 1);
-    const second = it.sampler.read(question('a'), never);
+    const second = it.cache.read(question('a'), never);
     (await nextSweep(it, 1)).report('a', ready(3));
     expect(await second).toMatchObject({ known: true, measures: { ready: 3 } });
   });
 
   test('lets a question that hangs hold up no other, in the same sweep or a later one', async () => {
     const it = script();
-    const hung = it.sampler.read(question('hung'), AbortSignal.any([never]));
-    const quick = it.sampler.read(question('quick'), never);
+    const hung = it.cache.read(question('hung'), AbortSignal.any([never]));
+    const quick = it.cache.read(question('quick'), never);
     const sweep = await nextSweep(it, 0);
     sweep.report('quick', ready(1));
     expect((await quick).known).toBe(true);
-    const later = it.sampler.read(question('later'), never);
+    const later = it.cache.read(question('later'), never);
     (await nextSweep(it, 1)).report('later', ready(2));
     expect((await later).known).toBe(true);
     await vi.advanceTimersByTimeAsync(10_000);
@@ -70,7 +70,7 @@ describe('asking', () => {
   test('answers a caller whose time is up with unknown, never with a number', async () => {
     const it = script();
     const deadline = new AbortController();
-    const read = it.sampler.read(question('a'), deadline.signal);
+    const read = it.cache.read(question('a'), deadline.signal);
     await nextSweep(it, 0);
     deadline.abort();
     const reading = await read;
@@ -80,40 +80,40 @@ describe('asking', () => {
 
   test('makes every question unknown that a sweep leaves unanswered or fails to answer', async () => {
     const it = script();
-    const left = it.sampler.read(question('a'), never);
+    const left = it.cache.read(question('a'), never);
     (await nextSweep(it, 0)).end();
     expect(await left).toMatchObject({ known: false, error: { code: 'BROKER_REPLY_INVALID' } });
     await vi.advanceTimersByTimeAsync(FRESH_MS + 1);
-    const broken = it.sampler.read(question('a'), never);
+    const broken = it.cache.read(question('a'), never);
     (await nextSweep(it, 1)).fail(new BrokerError('BROKER_UNREACHABLE', 'gone'));
     expect(await broken).toMatchObject({ known: false, error: { code: 'BROKER_UNREACHABLE' } });
     await vi.advanceTimersByTimeAsync(FRESH_MS + 1);
-    const defect = it.sampler.read(question('a'), never);
+    const defect = it.cache.read(question('a'), never);
     (await nextSweep(it, 2)).fail(new TypeError('x is not a function'));
     expect(await defect).toMatchObject({ known: false, error: { code: 'INTERNAL' } });
   });
 
   test('does not let an answer that was overtaken undo a newer one', async () => {
     const it = script();
-    const read = it.sampler.read(question('a'), never);
+    const read = it.cache.read(question('a'), never);
     const sweep = await nextSweep(it, 0);
     const older = ready(9);
     await vi.advanceTimersByTimeAsync(10);
     sweep.report('a', ready(1));
     sweep.report('a', older);
     expect(await read).toMatchObject({ measures: { ready: 1 } });
-    expect(await it.sampler.read(question('a'), never)).toMatchObject({ measures: { ready: 1 } });
+    expect(await it.cache.read(question('a'), never)).toMatchObject({ measures: { ready: 1 } });
   });
 });
 
 describe('the last known reading', () => {
   async function knownThenFailing(staleAfterMs: number, error: QueueError | BrokerError, afterMs: number) {
     const it = script();
-    const first = it.sampler.read(question('a', staleAfterMs), never);
+    const first = it.cache.read(question('a', staleAfterMs), never);
     (await nextSweep(it, 0)).report('a', ready(7));
     await first;
     await vi.advanceTimersByTimeAsync(afterMs);
-    const second = it.sampler.read(question('a', staleAfterMs), never);
+    const second = it.cache.read(question('a', staleAfterMs), never);
     (await nextSweep(it, 1)).report('a', { known: false, at: performance.now(), error });
     return second;
   }
@@ -138,8 +138,8 @@ describe('watching', () => {
     const seen: unknown[] = [];
     let sleeping = false;
     const stops = [
-      it.sampler.watch(question('a'), { sleeping: () => sleeping, report: (reading) => seen.push(['first', reading.known]) }),
-      it.sampler.watch(question('a'), { sleeping: () => false, report: (reading) => seen.push(['second', reading.known]) }),
+      it.cache.watch(question('a'), { sleeping: () => sleeping, report: (reading) => seen.push(['first', reading.known]) }),
+      it.cache.watch(question('a'), { sleeping: () => false, report: (reading) => seen.push(['second', reading.known]) }),
     ];
     const watcher = it.watchers.get('a');
     expect(watcher?.sleeping()).toBe(false);
@@ -161,7 +161,7 @@ describe('watching', () => {
     const it = script();
     const join = (): boolean[] => {
       const heard: boolean[] = [];
-      it.sampler.watch(question('a'), { sleeping: () => true, report: (reading) => heard.push(reading.known) });
+      it.cache.watch(question('a'), { sleeping: () => true, report: (reading) => heard.push(reading.known) });
       return heard;
     };
     join();
@@ -181,53 +181,53 @@ describe('watching', () => {
 
   test('answers reads from a fresh watched reading without asking the broker', async () => {
     const it = script();
-    it.sampler.watch(question('a'), { sleeping: () => true, report: () => undefined });
+    it.cache.watch(question('a'), { sleeping: () => true, report: () => undefined });
     it.watchers.get('a')?.report(ready(4));
-    expect(await it.sampler.read(question('a'), never)).toMatchObject({ measures: { ready: 4 } });
+    expect(await it.cache.read(question('a'), never)).toMatchObject({ measures: { ready: 4 } });
     expect(it.sweeps).toHaveLength(0);
   });
 
   test('answers reads from an older watched reading only while the broker would have told of a change', async () => {
     const it = script();
-    const stop = it.sampler.watch(question('a'), { sleeping: () => true, report: () => undefined });
+    const stop = it.cache.watch(question('a'), { sleeping: () => true, report: () => undefined });
     const told = ready(4);
     it.watchers.get('a')?.report(told);
     await vi.advanceTimersByTimeAsync(FRESH_MS + 1);
-    expect(it.sampler.stands(question('a'), told)).toBe(false);
+    expect(it.cache.isCurrent(question('a'), told)).toBe(false);
     it.vouches = true;
-    expect(it.sampler.stands(question('a'), told)).toBe(true);
-    expect(it.sampler.stands(question('a'), ready(4))).toBe(false);
-    expect(await it.sampler.read(question('a'), never)).toBe(told);
+    expect(it.cache.isCurrent(question('a'), told)).toBe(true);
+    expect(it.cache.isCurrent(question('a'), ready(4))).toBe(false);
+    expect(await it.cache.read(question('a'), never)).toBe(told);
     expect(it.sweeps).toHaveLength(0);
 
     it.watchers.get('a')?.report(failed(new QueueError('FIELD_MISSING', 'gone')));
-    expect(it.sampler.stands(question('a'), told)).toBe(false);
+    expect(it.cache.isCurrent(question('a'), told)).toBe(false);
     it.watchers.get('a')?.report(ready(4));
     await vi.advanceTimersByTimeAsync(FRESH_MS + 1);
     stop();
-    void it.sampler.read(question('a'), never);
+    void it.cache.read(question('a'), never);
     await vi.advanceTimersByTimeAsync(100);
     expect(it.sweeps).toHaveLength(1);
   });
 
   test('counts as use, so that a watched broker is never idle', async () => {
     const it = script();
-    const stop = it.sampler.watch(question('a'), { sleeping: () => true, report: () => undefined });
+    const stop = it.cache.watch(question('a'), { sleeping: () => true, report: () => undefined });
     await vi.advanceTimersByTimeAsync(60_000);
-    expect(it.sampler.idleMs()).toBe(0);
+    expect(it.cache.idleMs()).toBe(0);
     stop();
     await vi.advanceTimersByTimeAsync(60_000);
-    expect(it.sampler.idleMs()).toBe(60_000);
+    expect(it.cache.idleMs()).toBe(60_000);
   });
 });
 
 test('closing answers whoever waits with unknown, closes the conversation, and refuses further questions', async () => {
   const it = script();
-  const swept = it.sampler.read(question('a'), never);
+  const swept = it.cache.read(question('a'), never);
   await nextSweep(it, 0);
-  const batched = it.sampler.read(question('b'), never);
-  await it.sampler.close();
-  for (const reading of await Promise.all([swept, batched, it.sampler.read(question('c'), never)])) {
+  const batched = it.cache.read(question('b'), never);
+  await it.cache.close();
+  for (const reading of await Promise.all([swept, batched, it.cache.read(question('c'), never)])) {
     expect(reading).toMatchObject({ known: false, error: { code: 'SHUTTING_DOWN' } });
   }
   expect(it.closed).toBe(1);

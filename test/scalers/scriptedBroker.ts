@@ -5,8 +5,8 @@
 import type { QueueError } from '../../src/errors.ts';
 import { noEvents } from '../../src/scalers/brokerEvents.ts';
 import { unknown, type Known, type Reading } from '../../src/scalers/reading.ts';
-import { createSampler, type Sampler } from '../../src/scalers/readingCache.ts';
-import type { Conversation, Question, Report, Watcher } from '../../src/scalers/contract.ts';
+import { createReadingCache, type ReadingCache } from '../../src/scalers/readingCache.ts';
+import type { BrokerClient, Question, Report, Watcher } from '../../src/scalers/contract.ts';
 
 export interface Sweep {
   readonly keys: readonly string[];
@@ -17,7 +17,7 @@ export interface Sweep {
 }
 
 export interface Script {
-  readonly sampler: Sampler;
+  readonly cache: ReadingCache;
   readonly sweeps: Sweep[];
   readonly watchers: Map<string, Watcher>;
   /** Whether the broker vouches for what its watches told last. */
@@ -39,8 +39,8 @@ export function failed(error: QueueError): Reading {
 }
 
 export function script(): Script {
-  const conversation: Conversation<Question> = {
-    sweep: (questions, report, signal) =>
+  const conversation: BrokerClient<Question> = {
+    readBatch: (questions, report, signal) =>
       new Promise((resolve, reject) => {
         state.sweeps.push({ keys: questions.map(({ key }) => key), report, signal, end: resolve, fail: reject });
       }),
@@ -48,18 +48,18 @@ export function script(): Script {
       state.watchers.set(asked.key, watcher);
       return () => state.watchers.delete(asked.key);
     },
-    stands: () => state.vouches,
+    isCurrent: () => state.vouches,
     close() {
       state.closed++;
       return Promise.resolve();
     },
   };
-  const open = (): Conversation<Question> => {
+  const open = (): BrokerClient<Question> => {
     state.opened++;
     return conversation;
   };
   const state: Script = {
-    sampler: createSampler({ key: 'broker', label: 'script://broker' }, open, noEvents),
+    cache: createReadingCache({ key: 'broker', label: 'script://broker' }, open, noEvents),
     sweeps: [],
     watchers: new Map(),
     vouches: false,

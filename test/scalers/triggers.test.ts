@@ -5,8 +5,8 @@ import { BrokerError, TriggerError, type QueueScalerError } from '../../src/erro
 import { noEvents } from '../../src/scalers/brokerEvents.ts';
 import { key } from '../../src/scalers/metadata.ts';
 import { unknown, type Reading } from '../../src/scalers/reading.ts';
-import { createSamplers } from '../../src/scalers/brokerPool.ts';
-import { defineScaler, type Conversation, type Question, type Watcher } from '../../src/scalers/contract.ts';
+import { createBrokerPool } from '../../src/scalers/brokerPool.ts';
+import { defineScaler, type BrokerClient, type Question, type Watcher } from '../../src/scalers/contract.ts';
 import { createTriggers, MAX_METADATA_BYTES, type Sample } from '../../src/scalers/triggers.ts';
 import { decimal, text } from '../../src/scalers/values.ts';
 import { ready } from './scriptedBroker.ts';
@@ -34,8 +34,8 @@ function world(source: CredentialSource = noCredentialSource) {
       broker: { key: `scripted ${password}`, label: 'scripted://broker' },
       question: { key: queueName, subject: queueName, staleAfterMs: 0 },
       decide: ({ measures }) => ({ value: measures.ready ?? NaN, active: (measures.ready ?? 0) > 0, because: [] }),
-      open: (): Conversation<Question> => ({
-        sweep(questions, report) {
+      open: (): BrokerClient<Question> => ({
+        readBatch(questions, report) {
           asked.push(password);
           for (const { key } of questions) report(key, answers.get(password)?.() ?? refusal());
           return Promise.resolve();
@@ -48,8 +48,8 @@ function world(source: CredentialSource = noCredentialSource) {
       }),
     }),
   });
-  const samplers = createSamplers(noEvents);
-  return { answers, watchers, asked, samplers, triggers: createTriggers(source, samplers, [scaler]) };
+  const brokers = createBrokerPool(noEvents);
+  return { answers, watchers, asked, brokers, triggers: createTriggers(source, brokers, [scaler]) };
 }
 
 function refusal(): Reading {
@@ -135,13 +135,13 @@ describe('reading a trigger', () => {
     });
   });
 
-  test('shares one sampler among triggers with the same credentials, and only among them', async () => {
-    const { triggers, answers, samplers } = world();
+  test('shares one reading cache among triggers with the same credentials, and only among them', async () => {
+    const { triggers, answers, brokers } = world();
     for (const password of ['p', 'other']) answers.set(password, () => ready(1));
     for (const [name, password] of Object.entries({ a: 'p', b: 'p', c: 'other' })) {
       await triggers.find(reference({ queueName: name, password }, name)).read(never);
     }
-    expect(samplers.all()).toHaveLength(2);
+    expect(brokers.all()).toHaveLength(2);
   });
 
   test('takes a rotated password at once: the refusal is not told to the caller', async () => {

@@ -3,9 +3,9 @@
  * watches sleeping queues. A question that hangs must never hold up another.
  */
 import { BrokerError } from '../../errors.ts';
-import type { SamplerEvents } from '../brokerEvents.ts';
+import type { BrokerEvents } from '../brokerEvents.ts';
 import type { Reading } from '../reading.ts';
-import type { BrokerIdentity, Conversation, Report, Watcher } from '../contract.ts';
+import type { BrokerIdentity, BrokerClient, Report, Watcher } from '../contract.ts';
 import type { Declarer } from './amqp/declarePool.ts';
 import { createManagementLink } from './management/health.ts';
 import { createLists } from './management/queueListCache.ts';
@@ -26,9 +26,9 @@ const MAX_LOOKS = 12;
 const LISTED_QUEUE_MS = 0.1;
 const NO_COUNTERS = { published: 0, delivered: 0, acknowledged: 0, rates: { published: 0, delivered: 0, acknowledged: 0 } };
 
-export interface ConversationParts {
+export interface RabbitClientParts {
   readonly broker: BrokerIdentity;
-  readonly events: SamplerEvents;
+  readonly events: BrokerEvents;
   /** Made when the conversation opens; told of what changes on the node's side. */
   readonly declarer: ((onNodeEvent: () => void) => Declarer) | undefined;
   readonly management: Management | undefined;
@@ -43,7 +43,7 @@ interface Doubt {
   looks: number;
 }
 
-export function createConversation(parts: ConversationParts): Conversation<RabbitQuestion> {
+export function createRabbitClient(parts: RabbitClientParts): BrokerClient<RabbitQuestion> {
   const { broker, events, management } = parts;
   const closing = new AbortController();
   const zeros = createZeros();
@@ -65,7 +65,7 @@ export function createConversation(parts: ConversationParts): Conversation<Rabbi
     isCalm,
     signal: closing.signal,
     onTrouble: (endpoint, error) => {
-      events.trouble({ broker, endpoint, error });
+      events.failure({ broker, endpoint, error });
     },
   });
   const readers = new Map<string, QuestionReader>();
@@ -153,7 +153,7 @@ export function createConversation(parts: ConversationParts): Conversation<Rabbi
   }
 
   return {
-    async sweep(questions, report) {
+    async readBatch(questions, report) {
       for (const question of questions) asked.add(question.vhost, question.key);
       await Promise.all(questions.map((question) => readAndReport(question, report)));
     },

@@ -5,7 +5,7 @@ import { fingerprint } from '../../auth/secret.ts';
 import { metricName } from '../metricName.ts';
 import { defineScaler } from '../contract.ts';
 import { DEFAULT_PORT, endpointLabel, parseEndpoint, type Endpoint } from './address.ts';
-import { createConversation } from './client.ts';
+import { createRabbitClient } from './client.ts';
 import { decide, type Policy } from './decision.ts';
 import { createDeclarer } from './amqp/declarePool.ts';
 import { createEndpoints } from '../net/failover.ts';
@@ -15,7 +15,7 @@ import { authorizationOf, loginOf } from './login.ts';
 import { createManagement, MANAGEMENT_ACCEPT, type ManagementRoad } from './management/api.ts';
 import { createQuestion, type RabbitQuestion, type Selection } from './question.ts';
 import { checkRules } from './rules.ts';
-import type { TlsSettings } from '../net/tls.ts';
+import { tlsSettings } from '../net/tls.ts';
 
 /** The broker answers a declare in about a millisecond, or hangs for 77 s; a trigger's `timeout` only shortens this. */
 const DECLARE_TIMEOUT_MS = 1_000;
@@ -68,7 +68,7 @@ export const rabbitmq = defineScaler({
       question,
       decide: (reading) => decide(policy, reading.measures, question.subject),
       open(events) {
-        const tls = tlsOf(values);
+        const tls = tlsSettings(values, !values.unsafeSsl);
         const isAmqp = endpoints[0].scheme.startsWith('amqp');
         const secrets = [values.password, values.host.password, values.key, values.keyPassword, values.clientSecret].filter(
           (secret) => secret !== undefined,
@@ -107,10 +107,10 @@ export const rabbitmq = defineScaler({
                   events.connections({ broker, endpoint, open });
                   if (error === undefined) return;
                   onNodeEvent();
-                  events.trouble({ broker, endpoint, error });
+                  events.failure({ broker, endpoint, error });
                 },
               });
-        return createConversation({
+        return createRabbitClient({
           broker,
           events,
           declarer,
@@ -165,16 +165,6 @@ function endpointsOf(values: RabbitValues): [Endpoint, ...Endpoint[]] {
     return typeof endpoint === 'string' ? [] : [endpoint];
   });
   return [first, ...more];
-}
-
-function tlsOf(values: RabbitValues): TlsSettings {
-  return {
-    rejectUnauthorized: !values.unsafeSsl,
-    ...(values.ca === undefined ? {} : { ca: values.ca }),
-    ...(values.cert === undefined ? {} : { cert: values.cert }),
-    ...(values.key === undefined ? {} : { key: values.key.reveal() }),
-    ...(values.keyPassword === undefined ? {} : { passphrase: values.keyPassword.reveal() }),
-  };
 }
 
 function managementEndpointsOf(

@@ -4,6 +4,7 @@
 import { z } from 'zod';
 import { Secret } from '../../auth/secret.ts';
 import { key, type Values } from '../metadata.ts';
+import { TLS_KEYS } from '../net/tls.ts';
 import { decimal, duration, flag, list, oneOf, text, whole } from '../values.ts';
 import { parseAddress } from './address.ts';
 
@@ -97,12 +98,8 @@ export const keys = {
     places: authentication,
     default: 'disable',
   }),
-  ca: key('Certificate of the authority that signed the broker’s, PEM.', text(), { places: authentication }),
-  cert: key('Client certificate, PEM. Without user and password it is also the login (SASL EXTERNAL).', text(), {
-    places: authentication,
-  }),
-  key: key('Key of the client certificate, PEM.', secretText(), { places: authentication, secret: true }),
-  keyPassword: key('Password of that key.', secretText(), { places: authentication, secret: true }),
+  ...TLS_KEYS,
+  cert: { ...TLS_KEYS.cert, doc: `${TLS_KEYS.cert.doc} Without user and password it is also the login (SASL EXTERNAL).` },
   oauthTokenURI: key('Where OAuth2 client credentials get a token for the management API.', text(), {
     places: authentication,
     secret: true,

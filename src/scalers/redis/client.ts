@@ -4,9 +4,9 @@
  */
 import { LRUCache } from 'lru-cache';
 import { toQueueScalerError } from '../../errors.ts';
-import type { SamplerEvents } from '../brokerEvents.ts';
+import type { BrokerEvents } from '../brokerEvents.ts';
 import { unknown, type Reading } from '../reading.ts';
-import type { BrokerIdentity, Conversation, Report } from '../contract.ts';
+import type { BrokerIdentity, BrokerClient, Report } from '../contract.ts';
 import { answer } from './read/answer.ts';
 import { createDiscovery } from './read/discovery.ts';
 import type { NamePattern } from './names.ts';
@@ -23,11 +23,11 @@ import { createPartWatch } from './watch/keyWatch.ts';
 
 const MAX_REMEMBERED_KEYS = 100_000;
 
-export function createConversation(
+export function createRedisClient(
   broker: BrokerIdentity,
-  events: SamplerEvents,
+  events: BrokerEvents,
   connect: (listener: NodeListener) => Topology,
-): Conversation<RedisQuestion> {
+): BrokerClient<RedisQuestion> {
   // Counted by size: given a `max`, the cache takes the memory for all of it at once, for each broker.
   const types = new LRUCache<string, string>({ maxSize: MAX_REMEMBERED_KEYS, sizeCalculation: () => 1 });
   const seenKeys = new LRUCache<string, true>({ maxSize: MAX_REMEMBERED_KEYS, sizeCalculation: () => 1 });
@@ -45,7 +45,7 @@ export function createConversation(
       watch.followed(node);
     },
     ended(node, error) {
-      events.trouble({ broker, endpoint: node.where, error });
+      events.failure({ broker, endpoint: node.where, error });
       watch.ended();
     },
     invalidated(_node, keys) {
@@ -140,7 +140,7 @@ export function createConversation(
   }
 
   return {
-    async sweep(questions, report, signal) {
+    async readBatch(questions, report, signal) {
       // Questions of which all keys are known go out at once; patterns seen for the first time are looked up beside them.
       const ready: Asked[] = [];
       const later: Promise<void>[] = [];
@@ -185,7 +185,7 @@ export function createConversation(
     },
 
     // Which keys a pattern stands for, the server does not tell.
-    stands: (question) =>
+    isCurrent: (question) =>
       question.kind === 'keys'
         ? [question.names, question.processing].every((names) => names.every(({ glob, text }) => !glob && watch.stands(text)))
         : watch.stands(question.stream),

@@ -1,10 +1,10 @@
 /**
  * Makes the conversation with a deployment, with the topology of its kind.
  */
-import type { SamplerEvents } from '../brokerEvents.ts';
+import type { BrokerEvents } from '../brokerEvents.ts';
 import type { BoundTo } from '../contract.ts';
 import { identityOf, type Deployment } from './keys.ts';
-import { createConversation } from './client.ts';
+import { createRedisClient } from './client.ts';
 import type { NodeListener } from './topology/node.ts';
 import type { RedisQuestion } from './question.ts';
 import { cluster } from './topology/cluster.ts';
@@ -22,7 +22,7 @@ export function bindTo(
     broker,
     question,
     decide,
-    open: (events: SamplerEvents) => createConversation(broker, events, (listener) => connect(deployment, listener)),
+    open: (events: BrokerEvents) => createRedisClient(broker, events, (listener) => connect(deployment, listener)),
   };
 }
 

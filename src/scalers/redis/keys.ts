@@ -2,13 +2,12 @@
  * The keys that say which Redis to ask and as whom, in KEDA's names and look-up orders, and the deployment that they describe. A
  * password is never repeated in a fault.
  */
-import { z } from 'zod';
 import { fingerprint, Secret } from '../../auth/secret.ts';
 import { key, type Values } from '../metadata.ts';
 import type { BrokerIdentity } from '../contract.ts';
+import { TLS_KEYS, tlsSettings, type TlsSettings } from '../net/tls.ts';
 import { duration, flag, list, oneOf, text, whole } from '../values.ts';
 import { addressText, DEFAULT_PORT, parseAddress, type Address } from './wire/address.ts';
-import type { TlsSettings } from './wire/connection.ts';
 import type { Access } from './wire/session.ts';
 
 export type DeploymentKind = 'standalone' | 'sentinel' | 'cluster';
@@ -51,16 +50,8 @@ export const CONNECTION_KEYS = {
     places: ['metadata', 'authentication'],
     default: 'false',
   }),
-  ca: key('PEM of the authorities whose certificates are trusted, instead of the system’s.', pem(), {
-    places: ['authentication'],
-  }),
-  cert: key('PEM of the client certificate.', pem(), { places: ['authentication'], aliases: ['Cert'] }),
-  key: key(
-    'PEM of the client certificate’s key.',
-    pem().transform((value) => new Secret(value)),
-    { places: ['authentication'], secret: true },
-  ),
-  keyPassword: key('Password of that key.', secret(), { places: ['authentication'], secret: true }),
+  ...TLS_KEYS,
+  cert: { ...TLS_KEYS.cert, aliases: ['Cert'] },
 };
 
 export const SENTINEL_KEYS = {
@@ -75,11 +66,6 @@ export const NAT_KEYS = {
     list(),
   ),
 };
-
-/** A certificate is longer than other texts, and has line breaks. */
-function pem() {
-  return z.string().refine((value) => value.includes('-----BEGIN '), 'must be PEM, with a line -----BEGIN …-----');
-}
 
 type ConnectionValues = Partial<Values<typeof CONNECTION_KEYS> & Values<typeof SENTINEL_KEYS> & Values<typeof NAT_KEYS>>;
 type Fault = (key: string, message: string) => void;
@@ -185,13 +171,7 @@ function accessParts({ username, password, tls, database }: Access): (string | n
 }
 
 function tlsOf(values: ConnectionValues): TlsSettings {
-  return {
-    verify: values.insecureSkipVerify !== true,
-    ...(values.ca === undefined ? {} : { ca: values.ca }),
-    ...(values.cert === undefined ? {} : { certificate: values.cert }),
-    ...(values.key === undefined ? {} : { key: values.key }),
-    ...(values.keyPassword === undefined ? {} : { keyPassword: values.keyPassword }),
-  };
+  return tlsSettings(values, values.insecureSkipVerify !== true);
 }
 
 /** One element of `address`; a text says what is wrong with it without repeating it, as it may hold a password. */

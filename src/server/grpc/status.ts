@@ -21,7 +21,7 @@ export function statusOf(error: QueueScalerError, subject?: Subject): StatusObje
   const prefix = subject === undefined ? '' : `${subject.namespace}/${subject.name}: `;
   const metadata = new Metadata();
   metadata.set(ERROR_CODE_TRAILER, error.code);
-  return { code: status[error.row.grpc], details: headerSafe(`${prefix}${scrub(error.message)}`), metadata };
+  return { code: status[error.spec.grpc], details: headerSafe(`${prefix}${scrub(error.message)}`), metadata };
 }
 
 /** One line without control characters or lone surrogates (which percent-encoding throws on), cut to what a header holds. */

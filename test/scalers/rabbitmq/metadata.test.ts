@@ -18,6 +18,8 @@ function faults(metadata: Texts, authentication: Texts = {}): Record<string, str
   }
 }
 
+const PEM = '-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----';
+
 const on = (host: string, more: Texts = {}): Texts => ({ host, queueName: 'q', ...more });
 
 describe('a trigger that KEDA takes', () => {
@@ -38,21 +40,21 @@ describe('a trigger that KEDA takes', () => {
     ['unsafeSsl', on(HTTP, { unsafeSsl: 'true' })],
     ['an activation value', on(AMQP, { activationValue: '10' })],
     ['user and password', on('amqp://broker'), { username: 'u', password: 'p' }],
-    ['TLS with everything', on('amqps://broker'), { tls: 'enable', ca: 'ca', cert: 'cert', key: 'key', keyPassword: 'p' }],
-    ['TLS with an authority alone', on('https://broker'), { tls: 'enable', ca: 'ca' }],
+    ['TLS with everything', on('amqps://broker'), { tls: 'enable', ca: PEM, cert: PEM, key: PEM, keyPassword: 'p' }],
+    ['TLS with an authority alone', on('https://broker'), { tls: 'enable', ca: PEM }],
     ['user and password from the environment', on('amqp://broker', { usernameFromEnv: 'u', passwordFromEnv: 'p' })],
     ['protocol auto, and each that agrees', on(AMQP, { protocol: 'auto' })],
     ['protocol amqp of an amqps host', on('amqps://broker', { protocol: 'amqp' })],
     ['protocol http of an https host', on('https://broker', { protocol: 'http' })],
     ['a page size beyond the broker’s own largest', on(HTTP, { useRegex: 'true', queueName: '^a', pageSize: '1000' })],
     ['vhostName from authentication', on(AMQP), { vhostName: 'other' }],
-    ['TLS with a certificate and no authority', on('amqps://broker'), { tls: 'enable', cert: 'cert', key: 'key' }],
+    ['TLS with a certificate and no authority', on('amqps://broker'), { tls: 'enable', cert: PEM, key: PEM }],
     [
       'OAuth2 with more parameters and TLS',
       on('https://broker'),
       {
         ...{ oauthTokenURI: 'https://id/token', clientID: 'c', clientSecret: 's', endpointParams: 'audience=rabbit&x=y' },
-        ...{ tls: 'enable', ca: 'ca', cert: 'cert', key: 'key' },
+        ...{ tls: 'enable', ca: PEM, cert: PEM, key: PEM },
       },
     ],
     ['OAuth2', on('https://broker'), { oauthTokenURI: 'https://id/token', clientID: 'c', clientSecret: 's', scope: 'a,b' }],
@@ -80,8 +82,8 @@ describe('a trigger that KEDA refuses', () => {
     ['a malformed flag', on(HTTP, { unsafeSsl: 'random' }), {}, 'unsafeSsl'],
     ['a malformed operation', on(HTTP, { operation: 'median' }), {}, 'operation'],
     ['a wrong tls', on('amqps://b'), { tls: 'yes' }, 'tls'],
-    ['a certificate without its key', on('amqps://b'), { cert: 'c' }, 'key'],
-    ['a key without its certificate', on('amqps://b'), { key: 'k' }, 'cert'],
+    ['a certificate without its key', on('amqps://b'), { cert: PEM }, 'key'],
+    ['a key without its certificate', on('amqps://b'), { key: PEM }, 'cert'],
     ['a user without password', on('amqp://b'), { username: 'u' }, 'password'],
     ['a password without user', on('amqp://b'), { password: 'pw-s3cret' }, 'username'],
     ['OAuth2 with AMQP', on('amqp://b'), { oauthTokenURI: 'https://i', clientID: 'c', clientSecret: 's' }, 'oauthTokenURI'],
@@ -178,7 +180,7 @@ describe('the conversation of a trigger', () => {
       broker(on(AMQP.replace('pw-', 'px-'))),
       broker(on(AMQP.replace(':5672', ':5673'))),
       broker(on(AMQP, { hosts: 'second' })),
-      broker(on(AMQP), { ca: 'ca' }),
+      broker(on(AMQP), { ca: PEM }),
       broker(on(AMQP, { management: 'off' })),
     ].map(({ key }) => key);
     expect(new Set(keys).size).toBe(keys.length);

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
-import { createSamplers } from '../../../src/scalers/brokerPool.ts';
+import { createBrokerPool } from '../../../src/scalers/brokerPool.ts';
 import { noEvents } from '../../../src/scalers/brokerEvents.ts';
 import type { Reading } from '../../../src/scalers/reading.ts';
 import { rabbitmq } from '../../../src/scalers/rabbitmq/index.ts';
@@ -87,7 +87,7 @@ interface Reader {
 }
 
 function open(authentication: Readonly<Record<string, string>> = {}): Reader {
-  const samplers = createSamplers(noEvents);
+  const brokers = createBrokerPool(noEvents);
   const bound = rabbitmq.bind(
     { scaler: 'rabbitmq', queueName: 'q', host: `http://127.0.0.1:${node.managementPort}`, prometheus: 'off' },
     {
@@ -98,8 +98,8 @@ function open(authentication: Readonly<Record<string, string>> = {}): Reader {
     },
   );
   return {
-    read: () => samplers.of(bound).read(bound.question, AbortSignal.timeout(5_000)),
-    close: () => samplers.close(),
+    read: () => brokers.of(bound).read(bound.question, AbortSignal.timeout(5_000)),
+    close: () => brokers.close(),
   };
 }
 

@@ -9,7 +9,7 @@ import type { QueueScalerError } from '../../../src/errors.ts';
 import { noEvents } from '../../../src/scalers/brokerEvents.ts';
 import type { Reading } from '../../../src/scalers/reading.ts';
 import { rabbitmq } from '../../../src/scalers/rabbitmq/index.ts';
-import { createSamplers } from '../../../src/scalers/brokerPool.ts';
+import { createBrokerPool } from '../../../src/scalers/brokerPool.ts';
 import { makeCertificates, type Certificates } from '../../bed/certificates.ts';
 import { startRabbit, type RabbitNode } from '../../bed/rabbitmq.ts';
 import { connectQueues } from './queues.ts';
@@ -52,12 +52,12 @@ const withCertificate = (): Texts => {
 };
 
 async function read(metadata: Texts, authentication: Texts): Promise<Reading> {
-  const samplers = createSamplers(noEvents);
+  const brokers = createBrokerPool(noEvents);
   try {
     const bound = rabbitmq.bind({ scaler: 'rabbitmq', queueName: 'q', ...metadata }, authentication);
-    return await samplers.of(bound).read(bound.question, AbortSignal.timeout(5_000));
+    return await brokers.of(bound).read(bound.question, AbortSignal.timeout(5_000));
   } finally {
-    await samplers.close();
+    await brokers.close();
   }
 }
 

@@ -1,12 +1,12 @@
-/** Asks a trigger as the server does, without the server: parsed, bound, read through a sampler, decided. */
+/** Asks a trigger as the server does, without the server: parsed, bound, read through a reading cache, decided. */
 import { noCredentialSource } from '../../../src/auth/credentials.ts';
-import { noEvents, type SamplerEvents } from '../../../src/scalers/brokerEvents.ts';
-import { createSamplers, type Samplers } from '../../../src/scalers/brokerPool.ts';
+import { noEvents, type BrokerEvents } from '../../../src/scalers/brokerEvents.ts';
+import { createBrokerPool, type BrokerPool } from '../../../src/scalers/brokerPool.ts';
 import { createTriggers, type Sample, type Trigger } from '../../../src/scalers/triggers.ts';
 import type { QueueScalerError } from '../../../src/errors.ts';
 
 export interface Asker {
-  readonly samplers: Samplers;
+  readonly brokers: BrokerPool;
   trigger(metadata: Readonly<Record<string, string>>): Trigger;
   /** The sample now; nothing that was read before answers. */
   ask(metadata: Readonly<Record<string, string>>): Promise<Sample>;
@@ -15,14 +15,14 @@ export interface Asker {
   close(): Promise<void>;
 }
 
-export function createAsker(events: SamplerEvents = noEvents): Asker {
-  const samplers = createSamplers(events);
-  const triggers = createTriggers(noCredentialSource, samplers);
+export function createAsker(events: BrokerEvents = noEvents): Asker {
+  const brokers = createBrokerPool(events);
+  const triggers = createTriggers(noCredentialSource, brokers);
   const trigger = (metadata: Readonly<Record<string, string>>): Trigger =>
     triggers.find({ namespace: 'test', name: 'test', metadata });
   const ask = async (metadata: Readonly<Record<string, string>>): Promise<Sample> => {
-    // A sampler of its own: the shared one would answer from a reading of up to half a second ago.
-    const own = createSamplers(events);
+    // A cache of its own: the shared one would answer from a reading of up to half a second ago.
+    const own = createBrokerPool(events);
     try {
       return await createTriggers(noCredentialSource, own)
         .find({ namespace: 'test', name: 'test', metadata })
@@ -32,7 +32,7 @@ export function createAsker(events: SamplerEvents = noEvents): Asker {
     }
   };
   return {
-    samplers,
+    brokers,
     trigger,
     ask,
     refusal: (metadata) =>
@@ -42,6 +42,6 @@ export function createAsker(events: SamplerEvents = noEvents): Asker {
         },
         (error: unknown) => error as QueueScalerError,
       ),
-    close: () => samplers.close(),
+    close: () => brokers.close(),
   };
 }

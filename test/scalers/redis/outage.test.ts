@@ -124,7 +124,7 @@ describe('watching', () => {
     const metrics = createMetrics('test', { connections: () => 0, streams: () => 0, triggers: () => 0, watches: () => [] });
     const polled = async (): Promise<number | undefined> =>
       (await metrics.registry.getSingleMetric('queue_scaler_broker_connections_polled')?.get())?.values[0]?.value;
-    const asker = open(metrics.samplerEvents);
+    const asker = open(metrics.brokerEvents);
 
     const { reading } = await asker.ask(list(fake.address, 0));
     expect(reading.notes?.join()).toMatch(/polling.*client\|tracking/);
@@ -142,7 +142,7 @@ describe('watching', () => {
     expect(readings).toBeLessThanOrEqual(lists + 6_000 * seconds);
     expect(readings).toBeGreaterThan(1_000);
     for (const { stop } of followed) stop();
-    await asker.samplers.close();
+    await asker.brokers.close();
     await until('none is open', async () => (await polled()) === 0);
   });
 });

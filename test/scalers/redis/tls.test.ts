@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { scalerOf } from '../../../src/scalers/registry.ts';
 import { noEvents } from '../../../src/scalers/brokerEvents.ts';
-import { createSamplers, type Samplers } from '../../../src/scalers/brokerPool.ts';
+import { createBrokerPool, type BrokerPool } from '../../../src/scalers/brokerPool.ts';
 import type { Reading } from '../../../src/scalers/reading.ts';
 import { slotOf } from '../../../src/scalers/redis/topology/slots.ts';
 import { LOCALHOST_EXTENSIONS, makeCertificates, type Certificates } from '../../bed/certificates.ts';
@@ -16,17 +16,17 @@ const folder = mkdtempSync(join(tmpdir(), 'queue-scaler-tls-'));
 let certificates: Certificates;
 let server: RedisServer;
 let stranger: RedisServer;
-let samplers: Samplers;
+let brokers: BrokerPool;
 
 beforeAll(async () => {
   certificates = makeCertificates(folder);
   const { ca } = certificates;
   server = await startRedis({ tls: { ...certificates.server, ca, client: certificates.client }, password: 'pass' });
   stranger = await startRedis({ tls: { ...certificates.otherHost, ca } });
-  samplers = createSamplers(noEvents);
+  brokers = createBrokerPool(noEvents);
 });
 afterAll(async () => {
-  await samplers.close();
+  await brokers.close();
   await server.close();
   await stranger.close();
   rmSync(folder, { recursive: true, force: true });
@@ -37,7 +37,7 @@ const pem = (file: string): string => readFileSync(file, 'utf8');
 function read(metadata: Record<string, string>, authentication: Record<string, string>): Promise<Reading> {
   const all = { scaler: 'redis', listName: 'q', ...metadata };
   const bound = scalerOf(all).bind(all, authentication);
-  return samplers.of(bound).read(bound.question, AbortSignal.timeout(5_000));
+  return brokers.of(bound).read(bound.question, AbortSignal.timeout(5_000));
 }
 
 it('TLS with the authority, a client certificate and its key from a TriggerAuthentication is read', async () => {

@@ -2,12 +2,12 @@
  * One AMQP connection to one vhost that only ever asks for queues' counts: its opening, its heartbeat and its end. It must never
  * outlive a peer that has fallen silent, and never show a login to anyone but that peer.
  */
-import { connect as connectTcp, isIP, type Socket } from 'node:net';
+import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { Secret } from '../../../auth/secret.ts';
 import { BrokerError, type QueueScalerError } from '../../../errors.ts';
 import { describeNetworkError } from '../../net/networkErrors.ts';
-import type { TlsSettings } from '../../net/tls.ts';
+import { tlsOptions, type TlsSettings } from '../../net/tls.ts';
 import { createChannels, type Channels, type Settle } from './channels.ts';
 import {
   createFrameReader,
@@ -75,7 +75,7 @@ export function openAmqp(options: AmqpOptions): Promise<AmqpConnection> {
 function openSocket({ host, port, tls }: AmqpAddress): Socket {
   // Nagle's algorithm would add 40 ms to most answers.
   if (tls === undefined) return connectTcp({ host, port, noDelay: true });
-  return connectTls({ host, port, ...(isIP(host) === 0 ? { servername: host } : {}), ...tls }).setNoDelay(true);
+  return connectTls({ host, port, ...tlsOptions(tls, host) }).setNoDelay(true);
 }
 
 function createConnection(

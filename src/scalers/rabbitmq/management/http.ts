@@ -3,7 +3,7 @@
  * stranger than allowed, and none of its text leaves here unscrubbed.
  */
 import { Agent, request, type Dispatcher } from 'undici';
-import type { TlsSettings } from '../../net/tls.ts';
+import { tlsOptions, type TlsSettings } from '../../net/tls.ts';
 import { scrub, type Secret } from '../../../auth/secret.ts';
 import { BrokerError, type QueueScalerError } from '../../../errors.ts';
 import { endpointLabel, type Endpoint } from '../address.ts';
@@ -63,7 +63,7 @@ export function createHttpClient(options: HttpOptions): HttpClient {
   const agent = new Agent({
     connections: options.connections,
     keepAliveTimeout: KEEP_ALIVE_MS,
-    connect: { timeout: timeoutMs, ...options.tls },
+    connect: { timeout: timeoutMs, ...(options.tls === undefined ? {} : tlsOptions(options.tls)) },
     headersTimeout: timeoutMs,
     bodyTimeout: timeoutMs,
     maxHeaderSize: MAX_HEADER_BYTES,

@@ -54,7 +54,7 @@ export function createViewer(sources: VhostSources, members: Members): Viewer {
   async function viewOne(question: RabbitQuestion, queue: string, wanted: number): Promise<View> {
     if (question.needs === 'ready' && declare !== undefined) {
       const live = await declare(queue);
-      const settled = live instanceof Error ? live.row.radius === 'queue' : live.ready > 0 || isKnownZero(queue);
+      const settled = live instanceof Error ? live.spec.radius === 'queue' : live.ready > 0 || isKnownZero(queue);
       return { queue, live, listed: settled ? undefined : await inTime(queue, listOne(question, queue, wanted)) };
     }
     if (declare !== undefined) {

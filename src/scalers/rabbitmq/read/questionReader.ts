@@ -141,7 +141,7 @@ function countOf(question: RabbitQuestion, { ready, messages, mayBeBusy = 0 }: M
 }
 
 function ofSet(question: RabbitQuestion, first: QueueScalerError, failed: number, all: number): QueueScalerError {
-  if (question.selection.kind === 'queue' || first.row.radius !== 'queue') return first;
+  if (question.selection.kind === 'queue' || first.spec.radius !== 'queue') return first;
   return new QueueError('QUEUE_DOWN', `${question.subject}: ${failed} of ${all} cannot be read: ${first.message}`, {
     cause: first,
   });

@@ -26,7 +26,7 @@ export function createJudge(sources: VhostSources): (question: RabbitQuestion, v
 
   /** One queue's figures from what was answered. Throws where they cannot be known. */
   function judge(question: RabbitQuestion, { queue, listed, live }: View): Part {
-    if (live instanceof Error && live.row.radius === 'queue') throw live;
+    if (live instanceof Error && live.spec.radius === 'queue') throw live;
     const declared = live === undefined || live instanceof Error ? undefined : live;
     if (declared?.ready === 0 && declared.serviceMs >= SLOW_DECLARE_MS && lists.typeOf(queue) !== 'classic') {
       zeros.broken(queue);

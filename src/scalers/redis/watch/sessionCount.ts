@@ -2,7 +2,7 @@
  * Counts the open sessions of a deployment for whoever watches from outside, and remembers which of their servers refuse to tell of
  * changes, so that nobody wonders why a sleeping trigger wakes late.
  */
-import type { SamplerEvents } from '../../brokerEvents.ts';
+import type { BrokerEvents } from '../../brokerEvents.ts';
 import type { BrokerIdentity } from '../../contract.ts';
 import type { Session } from '../wire/session.ts';
 
@@ -14,7 +14,7 @@ export interface SessionCount {
 
 const NONE: readonly string[] = [];
 
-export function createSessionCount(broker: BrokerIdentity, events: SamplerEvents): SessionCount {
+export function createSessionCount(broker: BrokerIdentity, events: BrokerEvents): SessionCount {
   const open = new Map<string, number>();
   const refusals = new Map<Session, string>();
   let notes = NONE;
@@ -30,7 +30,7 @@ export function createSessionCount(broker: BrokerIdentity, events: SamplerEvents
     const reasons = [...new Set(refusals.values())];
     notes =
       reasons.length === 0 ? NONE : reasons.map((why) => `a sleeping trigger wakes by polling, as changes are not told: ${why}`);
-    events.untold({ broker, connections: refusals.size });
+    events.withoutPush({ broker, connections: refusals.size });
   }
 
   return {
@@ -38,7 +38,7 @@ export function createSessionCount(broker: BrokerIdentity, events: SamplerEvents
       const { trackingRefused } = session;
       count(endpoint, 1);
       if (trackingRefused !== undefined) {
-        events.trouble({ broker, endpoint, error: trackingRefused });
+        events.failure({ broker, endpoint, error: trackingRefused });
         refused(() => refusals.set(session, trackingRefused.message));
       }
       void session.ended.then(() => {

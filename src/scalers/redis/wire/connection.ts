@@ -5,22 +5,13 @@
  * Our own rather than a client library's: on a connection of protocol version 3 the invalidation messages of key tracking come in
  * order with the replies, which a library that hides its connections cannot promise, and stray bytes must never end the process.
  */
-import { connect as connectTcp, isIP, type Socket } from 'node:net';
-import { connect as connectTls, type ConnectionOptions } from 'node:tls';
+import { connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import { BrokerError } from '../../../errors.ts';
-import type { Secret } from '../../../auth/secret.ts';
+import { tlsOptions, type TlsSettings } from '../../net/tls.ts';
 import { addressText, type Address } from './address.ts';
 import { closedUnheard, connectionError } from './failures.ts';
 import { createDecoder, encode, type Command, type Reply } from './resp.ts';
-
-export interface TlsSettings {
-  /** PEM of the authorities to trust instead of the system's. */
-  readonly ca?: string;
-  readonly certificate?: string;
-  readonly key?: Secret;
-  readonly keyPassword?: Secret;
-  readonly verify: boolean;
-}
 
 export interface Connection {
   readonly where: string;
@@ -69,7 +60,9 @@ export function openConnection(
     let socket: Socket;
     try {
       socket =
-        tls === undefined ? connectTcp({ ...address, noDelay: true }) : connectTls({ ...address, ...tlsOptions(address, tls) });
+        tls === undefined
+          ? connectTcp({ ...address, noDelay: true })
+          : connectTls({ ...address, ...tlsOptions(tls, address.host) });
     } catch (thrown) {
       // Node reads certificates and keys before it connects.
       reject(new BrokerError('TLS_FAILED', `the TLS certificate or key for ${where} cannot be used`, { cause: thrown }));
@@ -207,16 +200,4 @@ export function openConnection(
       settleEnd(failure);
     });
   });
-}
-
-function tlsOptions({ host }: Address, tls: TlsSettings): ConnectionOptions {
-  return {
-    // The name in the certificate may be an address, but the TLS extension for names takes none.
-    ...(isIP(host) === 0 ? { servername: host } : {}),
-    rejectUnauthorized: tls.verify,
-    ...(tls.ca === undefined ? {} : { ca: tls.ca }),
-    ...(tls.certificate === undefined ? {} : { cert: tls.certificate }),
-    ...(tls.key === undefined ? {} : { key: tls.key.reveal() }),
-    ...(tls.keyPassword === undefined ? {} : { passphrase: tls.keyPassword.reveal() }),
-  };
 }

@@ -4,8 +4,9 @@
  */
 import type { Secret } from '../../../auth/secret.ts';
 import { BrokerError } from '../../../errors.ts';
+import type { TlsSettings } from '../../net/tls.ts';
 import type { Address } from './address.ts';
-import { openConnection, type Connection, type TlsSettings } from './connection.ts';
+import { openConnection, type Connection } from './connection.ts';
 import { replyError, replyInvalid } from './failures.ts';
 import { ErrorReply, type Command, type Reply } from './resp.ts';
 
