@@ -4,6 +4,7 @@
  */
 import type { z } from 'zod';
 import type { Fault } from '../errors.ts';
+import { FROM_ENV, KEDA_KEYS } from '../keda.ts';
 
 /** Where a key's value may stand: in the trigger's metadata, there as `<key>FromEnv` (value already resolved), or in its authentication. */
 export type Place = 'metadata' | 'environment' | 'authentication';
@@ -49,20 +50,9 @@ export function key<Value, const Options extends KeyOptions = object>(
       : object);
 }
 
-/** Keys that KEDA itself reads from an external trigger's metadata and forwards along with ours. */
-export const KEDA_KEYS: readonly string[] = [
-  'scalerAddress',
-  'enableTLS',
-  'unsafeSsl',
-  'caCert',
-  'tlsClientCert',
-  'tlsClientKey',
-];
-
 /** The key that names the scaler; read by the registry. */
 export const SCALER_KEY = 'scaler';
 
-const ENVIRONMENT_SUFFIX = 'FromEnv';
 const MAX_SHOWN = 60;
 
 export interface Parsed<Table extends KeyTable> {
@@ -126,7 +116,7 @@ function lookUp(
   for (const place of key.places) {
     for (const spelling of [name, ...key.aliases]) {
       const source = place === 'authentication' ? authentication : metadata;
-      const raw = own(source, place === 'environment' ? `${spelling}${ENVIRONMENT_SUFFIX}` : spelling)?.trim();
+      const raw = own(source, place === 'environment' ? `${spelling}${FROM_ENV}` : spelling)?.trim();
       if (raw !== undefined && raw !== '') return raw;
     }
   }
@@ -151,7 +141,7 @@ function listNames(table: KeyTable): string[] {
   return Object.entries(table).flatMap(([name, key]) =>
     [name, ...key.aliases].flatMap((spelling) => [
       ...(key.places.includes('metadata') ? [spelling] : []),
-      ...(key.places.includes('environment') ? [`${spelling}${ENVIRONMENT_SUFFIX}`] : []),
+      ...(key.places.includes('environment') ? [`${spelling}${FROM_ENV}`] : []),
     ]),
   );
 }
@@ -176,7 +166,7 @@ function inPlaces(name: string, key: Key): string {
     place === 'metadata'
       ? 'in metadata'
       : place === 'environment'
-        ? `as ${name}${ENVIRONMENT_SUFFIX}`
+        ? `as ${name}${FROM_ENV}`
         : 'in a TriggerAuthentication',
   );
   return places.join(' or ');

@@ -2,6 +2,7 @@
  * KEDA's own RabbitMQ and Redis triggers, checked as KEDA 2.20 reads them: it ignores what it does not know, so here a misspelt key
  * is all the more a fault. https://keda.sh/docs/latest/scalers/
  */
+import { BOOLEAN, FROM_ENV, isTrue } from '../../keda.ts';
 import { nearestName } from '../../scalers/metadata.ts';
 import { authenticationOf } from './authentication.ts';
 import { otherNameOfKey } from './otherNames.ts';
@@ -11,7 +12,6 @@ import { didYouMean } from './structure.ts';
 
 /** Keys that KEDA reads of every trigger, whatever its type. */
 const COMMON_KEYS: ReadonlySet<string> = new Set(['triggerIndex']);
-const FROM_ENV = 'FromEnv';
 const RATE_MODES: ReadonlySet<string> = new Set([
   'MessageRate',
   'DeliverGetRate',
@@ -218,10 +218,6 @@ function checkNumber(site: Site, key: string, least: number, whole = false): voi
 
 function checkBoolean(site: Site, key: string): void {
   const text = site.metadata[key]?.trim();
-  if (text === undefined || text === '' || /^(?:1|t|T|TRUE|true|True|0|f|F|FALSE|false|False)$/.test(text)) return;
+  if (text === undefined || text === '' || BOOLEAN.test(text)) return;
   site.report('bad-value', keyPath(site, key), `${key} must be true or false`, { fix: '"true" or "false"' });
-}
-
-function isTrue(text: string | undefined): boolean {
-  return /^(?:1|t|true)$/i.test(text?.trim() ?? '');
 }

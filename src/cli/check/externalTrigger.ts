@@ -2,7 +2,8 @@
  * Triggers of this program's scalers, read by the very tables that the server reads them by, so that what passes here is taken there.
  */
 import type { Fault } from '../../errors.ts';
-import { KEDA_KEYS, metadataNames, nearestName, SCALER_KEY, type Key } from '../../scalers/metadata.ts';
+import { FROM_ENV, KEDA_KEYS, KEDA_PARAMETERS } from '../../keda.ts';
+import { metadataNames, nearestName, SCALER_KEY, type Key } from '../../scalers/metadata.ts';
 import { SCALERS } from '../../scalers/registry.ts';
 import type { Scaler } from '../../scalers/contract.ts';
 import { authenticationOf, sourceContainerOf, variableOf, type Given } from './authentication.ts';
@@ -11,9 +12,6 @@ import { otherNameOfKey } from './otherNames.ts';
 import { keyPath, type Site } from './triggerLocation.ts';
 import { didYouMean } from './structure.ts';
 
-const FROM_ENV = 'FromEnv';
-/** Parameters of an authentication that KEDA uses for its own connection to an external scaler. */
-const LINK_PARAMETERS: ReadonlySet<string> = new Set(['caCert', 'tlsClientCert', 'tlsClientKey']);
 
 /** What is known of a trigger before it runs. */
 export interface Known {
@@ -116,8 +114,8 @@ function checkParameters(site: Site, scaler: Scaler, { object, parameters }: Giv
     key.places.includes('authentication') ? [name, ...key.aliases] : [],
   );
   for (const [name, { path }] of parameters) {
-    if (readable.includes(name) || LINK_PARAMETERS.has(name)) continue;
-    const nearest = nearestName(name, [...readable, ...LINK_PARAMETERS]) ?? otherNameOfKey(scaler.type, name)?.name;
+    if (readable.includes(name) || KEDA_PARAMETERS.includes(name)) continue;
+    const nearest = nearestName(name, [...readable, ...KEDA_PARAMETERS]) ?? otherNameOfKey(scaler.type, name)?.name;
     const place = object.positionOf(path);
     const where = `${object.kind} ${object.name} (${place.file}:${place.line})`;
     site.report(

@@ -1,13 +1,12 @@
 /**
  * Valid settings of this program's triggers that lose work, time or sleep: each is told with what happens, not with a rule of taste.
  */
+import { DEFAULT_COOLDOWN_SECONDS, isTrue } from '../../keda.ts';
 import { isRecord } from '../yaml/objects.ts';
 import type { Known } from './externalTrigger.ts';
 import { minReplicas, numberIn } from './scaling.ts';
 import { keyPath, type Site } from './triggerLocation.ts';
 
-/** KEDA's default. */
-const COOLDOWN_SECONDS = 300;
 /** RabbitMQ's management statistics are up to 10 s old, 5 s by default and once more by cache. */
 const STATISTICS_SECONDS = 10;
 
@@ -50,7 +49,7 @@ function checkAnyScaler(site: Site, { scaler, metadata, value }: Known, toZero: 
       fix: 'external-push',
     });
   if (object.kind === 'ScaledObject' && toZero && isRecord(spec)) {
-    const cooldown = numberIn(spec, 'cooldownPeriod') ?? COOLDOWN_SECONDS;
+    const cooldown = numberIn(spec, 'cooldownPeriod') ?? DEFAULT_COOLDOWN_SECONDS;
     const sure = Math.max(STATISTICS_SECONDS, seconds(value('confirmZero')) ?? 0);
     if (cooldown < sure && scaler.type === 'rabbitmq')
       report(
@@ -192,10 +191,6 @@ function checkStreams(site: Site, { value }: Known): void {
       `up to ${activation} entries wait for ever while there is no worker`,
       { fix: '"0"' },
     );
-}
-
-function isTrue(text: string | undefined): boolean {
-  return /^(?:1|t|true)$/i.test(text?.trim() ?? '');
 }
 
 /** A duration as the keys take it, in seconds. */

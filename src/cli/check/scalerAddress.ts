@@ -1,9 +1,9 @@
 /**
  * KEDA's own connection to an external scaler: address and TLS, as KEDA dials them.
  */
+import { BOOLEAN, isTrue, KEDA_PARAMETERS } from '../../keda.ts';
 import { keyPath, type Site } from './triggerLocation.ts';
 
-const BOOLEAN = /^(?:1|t|T|TRUE|true|True|0|f|F|FALSE|false|False)$/;
 /** The port on which this program serves HTTP by default. */
 const HTTP_PORT = '8080';
 const GRPC_PORT = '6000';
@@ -16,7 +16,7 @@ export function checkLink(site: Site): void {
     if (value !== undefined && value !== '' && !BOOLEAN.test(value))
       report('bad-value', keyPath(site, key), `${key} must be true or false`, { fix: '"true" or "false"' });
   }
-  for (const key of ['caCert', 'tlsClientCert', 'tlsClientKey']) {
+  for (const key of KEDA_PARAMETERS) {
     if (metadata[key] === undefined) continue;
     report(
       'scaler-link',
@@ -25,7 +25,7 @@ export function checkLink(site: Site): void {
       { part: 'key' },
     );
   }
-  const enabled = /^(?:1|t)/i.test(metadata['enableTLS']?.trim() ?? '');
+  const enabled = isTrue(metadata['enableTLS']);
   if (enabled && metadata['scaler']?.startsWith('redis') === true) {
     report(
       'scaler-link',
@@ -36,7 +36,7 @@ export function checkLink(site: Site): void {
       },
     );
   }
-  const unsafe = /^(?:1|t)/i.test(metadata['unsafeSsl']?.trim() ?? '');
+  const unsafe = isTrue(metadata['unsafeSsl']);
   if (unsafe && metadata['scaler']?.startsWith('redis') === true) {
     report(
       'scaler-link',

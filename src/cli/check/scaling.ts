@@ -2,6 +2,7 @@
  * What KEDA does around the triggers: replica bounds, cooldown, fallback, formulas, names; and settings that are valid and yet
  * surprise in production.
  */
+import { DEFAULT_MAX_REPLICAS, DEFAULT_MIN_REPLICAS, DEFAULT_POLLING_INTERVAL_SECONDS } from '../../keda.ts';
 import { nearestName } from '../../scalers/metadata.ts';
 import { isRecord, textOf, type YamlObject } from '../yaml/objects.ts';
 import type { Finding, Report } from './finding.ts';
@@ -11,9 +12,6 @@ import { workloadOf } from './authentication.ts';
 import type { Site } from './triggerLocation.ts';
 import { didYouMean } from './structure.ts';
 
-/** KEDA's defaults. */
-const MAX_REPLICAS = 100;
-const POLLING_SECONDS = 30;
 /** A poll this rare is what people notice as "late". */
 const LONG_POLLING_SECONDS = 120;
 
@@ -25,17 +23,17 @@ export function checkScaling(object: YamlObject, sites: readonly Site[], invento
   checkTriggerNames(spec, sites, report);
   checkPaused(object, report);
   if (object.kind === 'ScaledObject') checkFallback(spec, report);
-  const polling = numberIn(spec, 'pollingInterval') ?? POLLING_SECONDS;
+  const polling = numberIn(spec, 'pollingInterval') ?? DEFAULT_POLLING_INTERVAL_SECONDS;
   if (polling > LONG_POLLING_SECONDS && minReplicas(object) === 0 && sites.some(({ type }) => type !== 'external-push'))
     report('polling-long', ['spec', 'pollingInterval'], `work can wait ${polling} s for the first worker`, {
       fix: 'external-push, or a shorter interval',
     });
 }
 
-/** The least number of replicas; KEDA's default is 0. */
+/** The least number of replicas. */
 export function minReplicas(object: YamlObject): number {
   const spec = object.data['spec'];
-  return isRecord(spec) ? (numberIn(spec, 'minReplicaCount') ?? 0) : 0;
+  return (isRecord(spec) ? numberIn(spec, 'minReplicaCount') : undefined) ?? DEFAULT_MIN_REPLICAS;
 }
 
 export function numberIn(record: Record<string, unknown>, key: string): number | undefined {
@@ -44,8 +42,8 @@ export function numberIn(record: Record<string, unknown>, key: string): number |
 }
 
 function checkReplicas(spec: Record<string, unknown>, report: Report): void {
-  const least = numberIn(spec, 'minReplicaCount') ?? 0;
-  const most = numberIn(spec, 'maxReplicaCount') ?? MAX_REPLICAS;
+  const least = numberIn(spec, 'minReplicaCount') ?? DEFAULT_MIN_REPLICAS;
+  const most = numberIn(spec, 'maxReplicaCount') ?? DEFAULT_MAX_REPLICAS;
   const idle = numberIn(spec, 'idleReplicaCount');
   if (least > most) {
     const written =
@@ -141,7 +139,7 @@ function checkFallback(spec: Record<string, unknown>, report: Report): void {
   const fallback = spec['fallback'];
   if (!isRecord(fallback)) return;
   const replicas = numberIn(fallback, 'replicas');
-  const most = numberIn(spec, 'maxReplicaCount') ?? MAX_REPLICAS;
+  const most = numberIn(spec, 'maxReplicaCount') ?? DEFAULT_MAX_REPLICAS;
   const path = ['spec', 'fallback', 'replicas'];
   if (replicas === 0)
     report('fallback-risk', path, 'with 0 replicas an unknown queue counts as an empty one', {

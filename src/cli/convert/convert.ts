@@ -3,6 +3,7 @@
  * cannot rewrite it leaves alone and says so.
  */
 import { isAlias, isMap, isScalar, type Node, type Pair } from 'yaml';
+import { FROM_ENV } from '../../keda.ts';
 import { BUILT_IN } from '../check/builtInKeys.ts';
 import { labelOf } from '../check/finding.ts';
 import { recordsOf } from '../check/inventory.ts';
@@ -127,7 +128,7 @@ function untouched(why: string): { readonly converted: boolean; readonly remarks
 function isKeyOfKeda(type: string, key: string): boolean {
   const keys = BUILT_IN[type] ?? {};
   if (Object.hasOwn(keys, key)) return keys[key]?.includes('M') === true;
-  return key.endsWith('FromEnv') && keys[key.slice(0, -'FromEnv'.length)]?.includes('E') === true;
+  return key.endsWith(FROM_ENV) && keys[key.slice(0, -FROM_ENV.length)]?.includes('E') === true;
 }
 
 /** Whether the value is another's as well, or may be. */

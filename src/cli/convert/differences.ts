@@ -1,6 +1,7 @@
 /**
  * What will behave differently for one trigger once this scaler reads it; only what can happen with its settings is told.
  */
+import { isTrue } from '../../keda.ts';
 
 /** `keys` may hold names of what authentication gives. */
 export function differencesOf(
@@ -21,8 +22,7 @@ export function differencesOf(
 
 function rabbitmq(metadata: Readonly<Record<string, string>>, host: string | undefined): string[] {
   const mode = metadata['mode'] ?? 'QueueLength';
-  const isTrue = (key: string): boolean => /^(?:1|t|true)$/i.test(metadata[key]?.trim() ?? '');
-  const excluded = isTrue('excludeUnacknowledged');
+  const excluded = isTrue(metadata['excludeUnacknowledged']);
   const amqp = metadata['protocol'] === 'amqp' || (metadata['protocol'] !== 'http' && /^amqps?:/.test(host ?? ''));
   const lines: string[] = [];
   if (mode === 'QueueLength' && amqp)
@@ -33,7 +33,7 @@ function rabbitmq(metadata: Readonly<Record<string, string>>, host: string | und
     lines.push('if the host is an amqp:// URL, unacknowledged messages count as well; over HTTP they did already');
   if (!excluded && (mode !== 'QueueLength' || Number(metadata['activationValue'] ?? 0) > 0))
     lines.push('any unacknowledged message keeps the trigger active, even below activationValue');
-  if (isTrue('useRegex')) {
+  if (isTrue(metadata['useRegex'])) {
     lines.push('an expression that matches no queue is an error, not 0; onMissingQueue: zero makes it 0');
     lines.push('all matching queues are counted, however many; look-around is not supported');
   }

@@ -2,6 +2,7 @@
  * How one trigger's keys change between KEDA's own scaler and this one: a few are called otherwise, as KEDA reads those names of an
  * external trigger for itself, and what KEDA ignored in silence is set aside.
  */
+import { isTrue } from '../../keda.ts';
 import { metadataNames } from '../../scalers/metadata.ts';
 import { SCALERS } from '../../scalers/registry.ts';
 
@@ -12,7 +13,6 @@ export type KeyChange =
   | { readonly kind: 'aside'; readonly why: string };
 
 const KEEP: KeyChange = { kind: 'keep' };
-const isTrue = (text: string): boolean => /^(?:1|t|true)$/i.test(text.trim());
 
 /** From KEDA's own scaler of that type to ours of the same name. */
 export function toOurs(type: string, key: string, value: string): KeyChange {
