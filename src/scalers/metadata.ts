@@ -163,11 +163,7 @@ function unknownKeys(table: KeyTable, metadata: Readonly<Record<string, string>>
 
 function inPlaces(name: string, key: Key): string {
   const places = key.places.map((place) =>
-    place === 'metadata'
-      ? 'in metadata'
-      : place === 'environment'
-        ? `as ${name}${FROM_ENV}`
-        : 'in a TriggerAuthentication',
+    place === 'metadata' ? 'in metadata' : place === 'environment' ? `as ${name}${FROM_ENV}` : 'in a TriggerAuthentication',
   );
   return places.join(' or ');
 }

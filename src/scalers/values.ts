@@ -18,10 +18,7 @@ export function oneOf<const Words extends readonly [string, ...string[]]>(words:
 
 /** `true` or `false` in the spellings that KEDA takes. */
 export function flag() {
-  return z
-    .string()
-    .regex(BOOLEAN, 'must be true or false')
-    .transform(isTrue);
+  return z.string().regex(BOOLEAN, 'must be true or false').transform(isTrue);
 }
 
 /** A finite decimal number within the bounds: no sign but `-`, no `NaN`, no hexadecimal, no number too large to hold. */

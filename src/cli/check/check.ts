@@ -9,11 +9,11 @@ import { checkBuiltIn } from './builtIn.ts';
 import { BUILT_IN, TRIGGER_TYPES } from './builtInKeys.ts';
 import { reportOn, RULES, type Finding } from './finding.ts';
 import { takeInventory, type Inventory } from './inventory.ts';
-import { checkLink } from './scalerAddress.ts';
-import { checkOurs, isOurs } from './externalTrigger.ts';
+import { checkScalerAddress } from './scalerAddress.ts';
+import { checkExternalTrigger, isForThisProgram } from './externalTrigger.ts';
 import { checkRisks } from './risks.ts';
 import { checkScaling, checkSharedTargets } from './scaling.ts';
-import { sitesOf, type Site } from './triggerLocation.ts';
+import { triggerLocations, type TriggerLocation } from './triggerLocation.ts';
 import { checkDuplicates, checkStructure, didYouMean, isKeda } from './structure.ts';
 
 export interface CheckResult {
@@ -77,32 +77,32 @@ function templateLine(text: string): number | undefined {
 
 function checkScaled(object: YamlObject, inventory: Inventory, findings: Finding[]): number {
   const report = reportOn(object, findings);
-  const sites = sitesOf(object, inventory, report);
-  for (const site of sites) checkTrigger(site);
-  checkScaling(object, sites, inventory, report);
+  const locations = triggerLocations(object, inventory, report);
+  for (const location of locations) checkTrigger(location);
+  checkScaling(object, locations, inventory, report);
   checkSourceContainer(object, inventory, report);
-  return sites.length;
+  return locations.length;
 }
 
-function checkTrigger(site: Site): void {
-  const { type, path, metricType, object, report } = site;
+function checkTrigger(location: TriggerLocation): void {
+  const { type, path, metricType, object, report } = location;
   if (metricType === 'Utilization')
     report('metric-type', [...path, 'metricType'], 'Utilization is for cpu and memory triggers only', { fix: 'AverageValue' });
   else if (metricType !== '' && object.kind === 'ScaledJob')
     report('metric-type', [...path, 'metricType'], 'a ScaledJob has no metricType', { part: 'key' });
   if (type === 'external' || type === 'external-push') {
-    checkLink(site);
-    if (!isOurs(site)) {
+    checkScalerAddress(location);
+    if (!isForThisProgram(location)) {
       report('foreign-scaler', [...path, 'type'], 'an external trigger of another scaler, as it has no key scaler');
       return;
     }
-    const known = checkOurs(site);
-    if (known !== undefined) checkRisks(site, known);
+    const known = checkExternalTrigger(location);
+    if (known !== undefined) checkRisks(location, known);
     return;
   }
   if (BUILT_IN[type] !== undefined) {
-    checkBuiltIn(site);
-    if (site.metadata[SCALER_KEY] !== undefined || site.metadata['scalerAddress'] !== undefined)
+    checkBuiltIn(location);
+    if (location.metadata[SCALER_KEY] !== undefined || location.metadata['scalerAddress'] !== undefined)
       report('bad-value', [...path, 'type'], 'for this scaler the type must be external-push', { fix: 'external-push' });
     return;
   }
@@ -112,9 +112,9 @@ function checkTrigger(site: Site): void {
     fix: nearest,
     severity: nearest === undefined ? 'warning' : 'error',
   });
-  if (site.metadata['scalerAddress'] !== undefined) {
-    checkLink(site);
-    if (isOurs(site)) checkOurs(site);
+  if (location.metadata['scalerAddress'] !== undefined) {
+    checkScalerAddress(location);
+    if (isForThisProgram(location)) checkExternalTrigger(location);
   }
 }
 

@@ -9,9 +9,8 @@ import type { Scaler } from '../../scalers/contract.ts';
 import { authenticationOf, sourceContainerOf, variableOf, type Given } from './authentication.ts';
 import { pathText } from './finding.ts';
 import { otherNameOfKey } from './otherNames.ts';
-import { keyPath, type Site } from './triggerLocation.ts';
+import { keyPath, type TriggerLocation } from './triggerLocation.ts';
 import { didYouMean } from './structure.ts';
-
 
 /** What is known of a trigger before it runs. */
 export interface Known {
@@ -23,7 +22,7 @@ export interface Known {
 }
 
 /** Whether an external trigger is, or was meant to be, for this program. */
-export function isOurs({ metadata }: Site): boolean {
+export function isForThisProgram({ metadata }: TriggerLocation): boolean {
   if (metadata[SCALER_KEY] !== undefined) return true;
   if (metadata['scalerAddress']?.includes('queue-scaler') === true) return true;
   const keys = new Set(SCALERS.flatMap((scaler) => metadataNames(scaler.keys)));
@@ -31,34 +30,34 @@ export function isOurs({ metadata }: Site): boolean {
 }
 
 /** Tells all faults of the trigger; undefined where not even the scaler is known. */
-export function checkOurs(site: Site): Known | undefined {
-  const scaler = scalerOf(site);
+export function checkExternalTrigger(location: TriggerLocation): Known | undefined {
+  const scaler = scalerOf(location);
   if (scaler === undefined) return undefined;
 
   const pending = new Set<string>();
   const metadata: Record<string, string> = {};
-  for (const [key, value] of Object.entries(site.metadata)) {
+  for (const [key, value] of Object.entries(location.metadata)) {
     const canonical = key.endsWith(FROM_ENV) ? canonicalKey(scaler, key.slice(0, -FROM_ENV.length)) : undefined;
     if (canonical === undefined) {
       metadata[key] = value;
       continue;
     }
-    const found = variableOf(site, sourceContainerOf(site.object), value.trim());
+    const found = variableOf(location, sourceContainerOf(location.object), value.trim());
     if (found.state === 'known') metadata[key] = found.value;
     else {
       metadata[key] = value;
-      if (Object.keys(site.metadata).every((other) => canonicalKey(scaler, other) !== canonical)) pending.add(canonical);
+      if (Object.keys(location.metadata).every((other) => canonicalKey(scaler, other) !== canonical)) pending.add(canonical);
     }
     if (found.state === 'absent') {
       const nearest = nearestName(value, found.names);
       const message = `${found.owner} sets no variable ${value}, so KEDA leaves ${key} out${didYouMean(nearest)}`;
-      site.report('variable-missing', keyPath(site, key), message, { fix: nearest });
+      location.report('variable-missing', keyPath(location, key), message, { fix: nearest });
     } else if (found.state === 'known' && found.value.trim() === '') {
-      site.report('variable-missing', keyPath(site, key), `variable ${value} is empty, so KEDA leaves ${key} out`);
+      location.report('variable-missing', keyPath(location, key), `variable ${value} is empty, so KEDA leaves ${key} out`);
     }
   }
 
-  const given = authenticationOf(site);
+  const given = authenticationOf(location);
   const parameters: Record<string, string> = {};
   if (typeof given === 'object') {
     for (const [name, { lookup }] of given.parameters) {
@@ -66,10 +65,10 @@ export function checkOurs(site: Site): Known | undefined {
       if (lookup.state === 'known') parameters[name] = lookup.value;
       else if (canonical !== undefined && !Object.hasOwn(metadata, name)) pending.add(canonical);
     }
-    checkParameters(site, scaler, given);
+    checkParameters(location, scaler, given);
   }
   const authentication = given === 'elsewhere' || (typeof given === 'object' && given.open) ? undefined : parameters;
-  for (const fault of scaler.faults(metadata, authentication, pending)) tell(fault, site, scaler, given);
+  for (const fault of scaler.faults(metadata, authentication, pending)) tell(fault, location, scaler, given);
   return {
     scaler,
     metadata,
@@ -81,7 +80,7 @@ export function checkOurs(site: Site): Known | undefined {
   };
 }
 
-function scalerOf({ metadata, report, path }: Site): Scaler | undefined {
+function scalerOf({ metadata, report, path }: TriggerLocation): Scaler | undefined {
   const type = metadata[SCALER_KEY]?.trim() ?? '';
   const scaler = SCALERS.find((candidate) => candidate.type === type);
   if (scaler !== undefined) return scaler;
@@ -109,7 +108,7 @@ function canonicalKey(scaler: Scaler, spelling: string): string | undefined {
   return Object.entries(scaler.keys).find(([, key]) => key.aliases.includes(spelling))?.[0];
 }
 
-function checkParameters(site: Site, scaler: Scaler, { object, parameters }: Given): void {
+function checkParameters(location: TriggerLocation, scaler: Scaler, { object, parameters }: Given): void {
   const readable = Object.entries(scaler.keys).flatMap(([name, key]) =>
     key.places.includes('authentication') ? [name, ...key.aliases] : [],
   );
@@ -118,40 +117,40 @@ function checkParameters(site: Site, scaler: Scaler, { object, parameters }: Giv
     const nearest = nearestName(name, [...readable, ...KEDA_PARAMETERS]) ?? otherNameOfKey(scaler.type, name)?.name;
     const place = object.positionOf(path);
     const where = `${object.kind} ${object.name} (${place.file}:${place.line})`;
-    site.report(
+    location.report(
       'unknown-parameter',
-      [...site.path, 'authenticationRef', 'name'],
+      [...location.path, 'authenticationRef', 'name'],
       `${where} gives ${name}, which scaler ${scaler.type} does not read from an authentication${didYouMean(nearest)}`,
       { fix: nearest, severity: nearest === undefined ? 'warning' : 'error' },
     );
   }
 }
 
-function tell(fault: Fault, site: Site, scaler: Scaler, given: Given | 'none' | 'elsewhere'): void {
+function tell(fault: Fault, location: TriggerLocation, scaler: Scaler, given: Given | 'none' | 'elsewhere'): void {
   const { key, message } = fault;
-  const entry = entryOf(key, scaler.keys[key], site);
+  const entry = entryOf(key, scaler.keys[key], location);
   if (entry === undefined) {
     const source = typeof given === 'object' ? given.parameters.get(key) : undefined;
     if (source !== undefined && typeof given === 'object') {
       const place = given.object.positionOf(source.path);
       const where = `${given.object.kind} ${given.object.name} (${place.file}:${place.line} ${pathText(source.path)})`;
-      site.report('bad-value', [...site.path, 'authenticationRef', 'name'], `${key} ${message}; it comes from ${where}`);
-    } else site.report('missing-key', keyPath(site, key), `${key} ${message}`);
+      location.report('bad-value', [...location.path, 'authenticationRef', 'name'], `${key} ${message}; it comes from ${where}`);
+    } else location.report('missing-key', keyPath(location, key), `${key} ${message}`);
     return;
   }
   const known = Object.hasOwn(scaler.keys, key) || entry.endsWith(FROM_ENV);
   if (known && !message.startsWith('is not read from metadata')) {
-    site.report('bad-value', keyPath(site, entry), `${key} ${message}`);
+    location.report('bad-value', keyPath(location, entry), `${key} ${message}`);
     return;
   }
   const other = otherNameOfKey(scaler.type, key);
   const nearest = other?.name ?? nearestName(key, [...metadataNames(scaler.keys), SCALER_KEY]);
   const text = other === undefined ? message : `is not a key of scaler ${scaler.type}; ${other.advice}`;
-  site.report('unknown-key', keyPath(site, entry), `${key} ${text}`, { part: 'key', fix: known ? undefined : nearest });
+  location.report('unknown-key', keyPath(location, entry), `${key} ${text}`, { part: 'key', fix: known ? undefined : nearest });
 }
 
 /** The spelling under which a key stands in the trigger's metadata. */
-function entryOf(name: string, key: Key | undefined, { metadata }: Site): string | undefined {
+function entryOf(name: string, key: Key | undefined, { metadata }: TriggerLocation): string | undefined {
   const spellings = [name, ...(key?.aliases ?? [])];
   return [...spellings, ...spellings.map((spelling) => `${spelling}${FROM_ENV}`)].find((spelling) =>
     Object.hasOwn(metadata, spelling),

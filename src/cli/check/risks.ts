@@ -5,34 +5,34 @@ import { DEFAULT_COOLDOWN_SECONDS, isTrue } from '../../keda.ts';
 import { isRecord } from '../yaml/objects.ts';
 import type { Known } from './externalTrigger.ts';
 import { minReplicas, numberIn } from './scaling.ts';
-import { keyPath, type Site } from './triggerLocation.ts';
+import { keyPath, type TriggerLocation } from './triggerLocation.ts';
 
 /** RabbitMQ's management statistics are up to 10 s old, 5 s by default and once more by cache. */
 const STATISTICS_SECONDS = 10;
 
-export function checkRisks(site: Site, known: Known): void {
+export function checkRisks(location: TriggerLocation, known: Known): void {
   const { scaler } = known;
-  const toZero = minReplicas(site.object) === 0;
-  checkAnyScaler(site, known, toZero);
-  if (scaler.type === 'rabbitmq') checkRabbit(site, known, toZero);
-  else if (scaler.type.endsWith('streams')) checkStreams(site, known);
-  else checkLists(site, known);
+  const toZero = minReplicas(location.object) === 0;
+  checkAnyScaler(location, known, toZero);
+  if (scaler.type === 'rabbitmq') checkRabbit(location, known, toZero);
+  else if (scaler.type.endsWith('streams')) checkStreams(location, known);
+  else checkLists(location, known);
 }
 
-function checkAnyScaler(site: Site, { scaler, metadata, value }: Known, toZero: boolean): void {
-  const { report, object, type, path } = site;
+function checkAnyScaler(location: TriggerLocation, { scaler, metadata, value }: Known, toZero: boolean): void {
+  const { report, object, type, path } = location;
   const spec = object.data['spec'];
   for (const [name, key] of Object.entries(scaler.keys)) {
-    const spelling = [name, ...key.aliases].find((word) => Object.hasOwn(site.metadata, word));
+    const spelling = [name, ...key.aliases].find((word) => Object.hasOwn(location.metadata, word));
     if (spelling === undefined) continue;
     if (key.deprecated !== undefined)
-      report('deprecated', keyPath(site, spelling), `${spelling} is deprecated`, { part: 'key', fix: key.deprecated });
-    const text = site.metadata[spelling] ?? '';
+      report('deprecated', keyPath(location, spelling), `${spelling} is deprecated`, { part: 'key', fix: key.deprecated });
+    const text = location.metadata[spelling] ?? '';
     const holdsPassword = key.secret && (/password|secret/i.test(name) || /:\/\/[^/\s]*:[^/\s]+@/.test(text));
     if (holdsPassword && !/:\/\/(?:guest:guest)@/.test(text))
       report(
         'secret-in-manifest',
-        keyPath(site, spelling),
+        keyPath(location, spelling),
         `${spelling} holds a password that everybody who may read this object sees`,
         {
           part: 'key',
@@ -69,28 +69,28 @@ function checkAnyScaler(site: Site, { scaler, metadata, value }: Known, toZero: 
   if (isTrue(metadata['unsafeSsl']) && scaler.type === 'rabbitmq')
     report(
       'certificate-unchecked',
-      keyPath(site, 'unsafeSsl'),
+      keyPath(location, 'unsafeSsl'),
       'any certificate is taken: whoever stands between sees the password',
       { fix: 'ca in a TriggerAuthentication' },
     );
   if (isTrue(metadata['insecureSkipVerify']))
     report(
       'certificate-unchecked',
-      keyPath(site, 'insecureSkipVerify'),
+      keyPath(location, 'insecureSkipVerify'),
       'any certificate is taken: whoever stands between sees the password',
       { fix: 'ca in a TriggerAuthentication' },
     );
 }
 
-function checkRabbit(site: Site, { value, metadata }: Known, toZero: boolean): void {
-  const { report, metricType } = site;
+function checkRabbit(location: TriggerLocation, { value, metadata }: Known, toZero: boolean): void {
+  const { report, metricType } = location;
   const mode = value('mode') ?? 'QueueLength';
   const amqp = /^amqps?:/i.test(value('host') ?? '');
   const excluded = isTrue(value('excludeUnacknowledged'));
   if (toZero && excluded)
     report(
       'busy-excluded',
-      keyPath(site, 'excludeUnacknowledged'),
+      keyPath(location, 'excludeUnacknowledged'),
       'with minReplicaCount 0 the worker of the last message may be stopped while it works',
       {
         fix: 'leave it out, or set minReplicaCount to 1',
@@ -99,7 +99,7 @@ function checkRabbit(site: Site, { value, metadata }: Known, toZero: boolean): v
   if (toZero && amqp && value('management') === 'off' && !excluded)
     report(
       'busy-unseen',
-      keyPath(site, 'management'),
+      keyPath(location, 'management'),
       'without the management API nobody sees unacknowledged messages: a job longer than busyFor may lose its worker',
       {
         fix: 'management: auto, or a busyFor longer than the longest job',
@@ -110,20 +110,20 @@ function checkRabbit(site: Site, { value, metadata }: Known, toZero: boolean): v
     if (/^\*|^[\w.-]*\*$/.test(queue) && !/[.)\]]\*$/.test(queue))
       report(
         'pattern-suspicious',
-        keyPath(site, 'queueName'),
+        keyPath(location, 'queueName'),
         'this looks like a glob; as a regular expression * repeats what stands before it',
         { fix: queue.replaceAll('*', '.*') },
       );
   } else if (/[*^$|()[\]\\]|\.\+/.test(queue)) {
     report(
       'pattern-suspicious',
-      keyPath(site, 'queueName'),
+      keyPath(location, 'queueName'),
       'this looks like a regular expression, but is taken as the name of one queue',
       { fix: 'useRegex: "true"' },
     );
   }
   if (value('onMissingQueue') === 'zero')
-    report('missing-is-zero', keyPath(site, 'onMissingQueue'), 'a misspelt queue name passes for an empty queue', {
+    report('missing-is-zero', keyPath(location, 'onMissingQueue'), 'a misspelt queue name passes for an empty queue', {
       fix: 'error, unless the queue comes and goes',
     });
   const target = Number(value('value') ?? value('queueLength') ?? 20);
@@ -131,16 +131,16 @@ function checkRabbit(site: Site, { value, metadata }: Known, toZero: boolean): v
   if (toZero && mode === 'QueueLength' && activation > 0)
     report(
       'activation-high',
-      keyPath(site, 'activationValue'),
+      keyPath(location, 'activationValue'),
       `up to ${activation} messages wait for ever while there is no worker${activation >= target ? `, and the target is ${target}` : ''}`,
       { fix: '"0"' },
     );
-  const spec = site.object.data['spec'];
+  const spec = location.object.data['spec'];
   const triggers = isRecord(spec) && Array.isArray(spec['triggers']) ? spec['triggers'].length : 1;
   if ((mode === 'MessageRate' || mode === 'DeliverGetRate') && triggers === 1)
     report(
       'rate-only',
-      keyPath(site, 'mode'),
+      keyPath(location, 'mode'),
       'a rate says nothing of the backlog: after a burst it is worked off by the least number of workers',
       { fix: 'a second trigger with mode QueueLength' },
     );
@@ -148,46 +148,51 @@ function checkRabbit(site: Site, { value, metadata }: Known, toZero: boolean): v
     (mode === 'PublishedToDeliveredRatio' || mode === 'ExpectedQueueConsumptionTime' || mode === 'DeliverGetRate') &&
     metricType !== 'Value'
   )
-    report('average-of-ratio', keyPath(site, 'mode'), `${mode} does not grow with the number of workers, but is divided by it`, {
-      fix: 'metricType: Value',
-    });
+    report(
+      'average-of-ratio',
+      keyPath(location, 'mode'),
+      `${mode} does not grow with the number of workers, but is divided by it`,
+      {
+        fix: 'metricType: Value',
+      },
+    );
 }
 
-function checkLists(site: Site, { value, metadata }: Known): void {
-  const { report } = site;
+function checkLists(location: TriggerLocation, { value, metadata }: Known): void {
+  const { report } = location;
   const names = metadata['listName'] ?? '';
   if (/(?:^|:)(?:bull|bullmq):/.test(names) && !/:(?:wait|prioritized|paused|active|delayed)/.test(names))
-    report('pattern-suspicious', keyPath(site, 'listName'), 'BullMQ keeps waiting jobs under PREFIX:QUEUE:wait', {
+    report('pattern-suspicious', keyPath(location, 'listName'), 'BullMQ keeps waiting jobs under PREFIX:QUEUE:wait', {
       fix: `${names}:wait`,
     });
   if (/[*?]/.test(names) && !isTrue(value('requireMatch')))
-    report('missing-is-zero', keyPath(site, 'listName'), 'a pattern that matches no key passes for an empty queue', {
+    report('missing-is-zero', keyPath(location, 'listName'), 'a pattern that matches no key passes for an empty queue', {
       fix: 'requireMatch: "true"',
     });
   const activation = Number(value('activationListLength') ?? 0);
-  if (minReplicas(site.object) === 0 && activation > 0)
+  if (minReplicas(location.object) === 0 && activation > 0)
     report(
       'activation-high',
-      keyPath(site, 'activationListLength'),
+      keyPath(location, 'activationListLength'),
       `up to ${activation} messages wait for ever while there is no worker`,
       { fix: '"0"' },
     );
 }
 
-function checkStreams(site: Site, { value }: Known): void {
-  const { report } = site;
-  if (value('consumerGroup') === undefined && site.metadata['consumerGroup'] === undefined)
+function checkStreams(location: TriggerLocation, { value }: Known): void {
+  const { report } = location;
+  if (value('consumerGroup') === undefined && location.metadata['consumerGroup'] === undefined)
     report(
       'stream-never-empty',
-      keyPath(site, 'stream'),
+      keyPath(location, 'stream'),
       'without consumerGroup the length counts, which acknowledging does not lower',
       { part: 'key', fix: 'consumerGroup' },
     );
   const activation = Number(value('activationLagCount') ?? 0);
-  if (minReplicas(site.object) === 0 && activation > 0)
+  if (minReplicas(location.object) === 0 && activation > 0)
     report(
       'activation-high',
-      keyPath(site, 'activationLagCount'),
+      keyPath(location, 'activationLagCount'),
       `up to ${activation} entries wait for ever while there is no worker`,
       { fix: '"0"' },
     );

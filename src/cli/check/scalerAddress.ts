@@ -2,25 +2,25 @@
  * KEDA's own connection to an external scaler: address and TLS, as KEDA dials them.
  */
 import { BOOLEAN, isTrue, KEDA_PARAMETERS } from '../../keda.ts';
-import { keyPath, type Site } from './triggerLocation.ts';
+import { keyPath, type TriggerLocation } from './triggerLocation.ts';
 
 /** The port on which this program serves HTTP by default. */
 const HTTP_PORT = '8080';
 const GRPC_PORT = '6000';
 
-export function checkLink(site: Site): void {
-  checkAddress(site);
-  const { metadata, report } = site;
+export function checkScalerAddress(location: TriggerLocation): void {
+  checkAddress(location);
+  const { metadata, report } = location;
   for (const key of ['enableTLS', 'unsafeSsl']) {
     const value = metadata[key]?.trim();
     if (value !== undefined && value !== '' && !BOOLEAN.test(value))
-      report('bad-value', keyPath(site, key), `${key} must be true or false`, { fix: '"true" or "false"' });
+      report('bad-value', keyPath(location, key), `${key} must be true or false`, { fix: '"true" or "false"' });
   }
   for (const key of KEDA_PARAMETERS) {
     if (metadata[key] === undefined) continue;
     report(
       'scaler-link',
-      keyPath(site, key),
+      keyPath(location, key),
       `KEDA reads ${key} from a TriggerAuthentication only; here it is merely passed on`,
       { part: 'key' },
     );
@@ -29,7 +29,7 @@ export function checkLink(site: Site): void {
   if (enabled && metadata['scaler']?.startsWith('redis') === true) {
     report(
       'scaler-link',
-      keyPath(site, 'enableTLS'),
+      keyPath(location, 'enableTLS'),
       'enableTLS is for KEDA’s connection to this scaler; TLS to Redis is tls: enable',
       {
         part: 'key',
@@ -40,7 +40,7 @@ export function checkLink(site: Site): void {
   if (unsafe && metadata['scaler']?.startsWith('redis') === true) {
     report(
       'scaler-link',
-      keyPath(site, 'unsafeSsl'),
+      keyPath(location, 'unsafeSsl'),
       'unsafeSsl is for KEDA’s connection to this scaler; for Redis write insecureSkipVerify',
       {
         part: 'key',
@@ -50,17 +50,22 @@ export function checkLink(site: Site): void {
   }
 }
 
-function checkAddress(site: Site): void {
-  const { metadata, report, path } = site;
+function checkAddress(location: TriggerLocation): void {
+  const { metadata, report, path } = location;
   if (metadata['scalerAddressFromEnv'] !== undefined) {
-    report('scaler-address', keyPath(site, 'scalerAddressFromEnv'), 'KEDA reads scalerAddress itself, never from a variable', {
-      part: 'key',
-      fix: 'scalerAddress',
-    });
+    report(
+      'scaler-address',
+      keyPath(location, 'scalerAddressFromEnv'),
+      'KEDA reads scalerAddress itself, never from a variable',
+      {
+        part: 'key',
+        fix: 'scalerAddress',
+      },
+    );
     return;
   }
   const address = metadata['scalerAddress']?.trim() ?? '';
-  const at = keyPath(site, 'scalerAddress');
+  const at = keyPath(location, 'scalerAddress');
   if (address === '') {
     report(
       'scaler-address',

@@ -9,22 +9,27 @@ import type { Finding, Report } from './finding.ts';
 import { labelOf, reportOn } from './finding.ts';
 import type { Inventory } from './inventory.ts';
 import { workloadOf } from './authentication.ts';
-import type { Site } from './triggerLocation.ts';
+import type { TriggerLocation } from './triggerLocation.ts';
 import { didYouMean } from './structure.ts';
 
 /** A poll this rare is what people notice as "late". */
 const LONG_POLLING_SECONDS = 120;
 
-export function checkScaling(object: YamlObject, sites: readonly Site[], inventory: Inventory, report: Report): void {
+export function checkScaling(
+  object: YamlObject,
+  locations: readonly TriggerLocation[],
+  inventory: Inventory,
+  report: Report,
+): void {
   const spec = object.data['spec'];
   if (!isRecord(spec)) return;
   checkReplicas(spec, report);
   checkTarget(object, spec, inventory, report);
-  checkTriggerNames(spec, sites, report);
+  checkTriggerNames(spec, locations, report);
   checkPaused(object, report);
   if (object.kind === 'ScaledObject') checkFallback(spec, report);
   const polling = numberIn(spec, 'pollingInterval') ?? DEFAULT_POLLING_INTERVAL_SECONDS;
-  if (polling > LONG_POLLING_SECONDS && minReplicas(object) === 0 && sites.some(({ type }) => type !== 'external-push'))
+  if (polling > LONG_POLLING_SECONDS && minReplicas(object) === 0 && locations.some(({ type }) => type !== 'external-push'))
     report('polling-long', ['spec', 'pollingInterval'], `work can wait ${polling} s for the first worker`, {
       fix: 'external-push, or a shorter interval',
     });
@@ -89,7 +94,7 @@ function checkTarget(object: YamlObject, spec: Record<string, unknown>, inventor
   );
 }
 
-function checkTriggerNames(spec: Record<string, unknown>, sites: readonly Site[], report: Report): void {
+function checkTriggerNames(spec: Record<string, unknown>, locations: readonly TriggerLocation[], report: Report): void {
   const triggers: unknown[] = Array.isArray(spec['triggers']) ? spec['triggers'] : [];
   const names = new Map<string, number>();
   for (const [index, trigger] of triggers.entries()) {
@@ -121,12 +126,12 @@ function checkTriggerNames(spec: Record<string, unknown>, sites: readonly Site[]
     }
   }
   const seen = new Map<string, number>();
-  for (const { index, type, metadata, path: at, authentication } of sites) {
+  for (const { index, type, metadata, path: at, authentication } of locations) {
     const same = JSON.stringify([type.startsWith('external') ? 'external' : type, Object.entries(metadata).sort()]);
     const first = seen.get(same);
     seen.set(same, first ?? index);
-    if (first === undefined || sites[first]?.index === undefined) continue;
-    const other = sites.find((site) => site.index === first)?.authentication;
+    if (first === undefined || locations[first]?.index === undefined) continue;
+    const other = locations.find((location) => location.index === first)?.authentication;
     const why =
       other?.name === authentication?.name && other?.kind === authentication?.kind
         ? 'KEDA refuses metrics of the same name'

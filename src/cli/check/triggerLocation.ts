@@ -6,7 +6,7 @@ import { isRecord, textOf, type Path, type YamlObject } from '../yaml/objects.ts
 import type { Report } from './finding.ts';
 import type { Inventory } from './inventory.ts';
 
-export interface Site {
+export interface TriggerLocation {
   readonly object: YamlObject;
   readonly index: number;
   /** `['spec', 'triggers', index]`. */
@@ -24,11 +24,11 @@ const OLD_BOOLEAN = /^(?:y|yes|n|no|on|off)$/i;
 /** Typographic quotes, no-break spaces, zero-width characters, byte-order marks. */
 const SUSPICIOUS = /[‘’“”„«»\u00a0\u200b-\u200f\u2028-\u202f\u2060\ufeff]/u;
 
-export function sitesOf(object: YamlObject, inventory: Inventory, report: Report): Site[] {
+export function triggerLocations(object: YamlObject, inventory: Inventory, report: Report): TriggerLocation[] {
   const spec = object.data['spec'];
   const triggers = isRecord(spec) ? spec['triggers'] : undefined;
   if (!Array.isArray(triggers)) return [];
-  return triggers.flatMap((trigger: unknown, index): Site[] => {
+  return triggers.flatMap((trigger: unknown, index): TriggerLocation[] => {
     if (!isRecord(trigger)) return [];
     const path = ['spec', 'triggers', index];
     const reference = trigger['authenticationRef'];
@@ -87,6 +87,6 @@ function readMetadata(object: YamlObject, path: Path, metadata: unknown, report:
 }
 
 /** Path of a metadata key. */
-export function keyPath({ path }: Site, key: string): Path {
+export function keyPath({ path }: TriggerLocation, key: string): Path {
   return [...path, 'metadata', key];
 }

@@ -10,12 +10,12 @@ import { recordsOf } from '../check/inventory.ts';
 import { isRecord, parseObjects, textOf, type Path, type YamlObject } from '../yaml/objects.ts';
 import { differencesOf } from './differences.ts';
 import { applyEdits, type Edit } from './edits.ts';
-import { toBuiltIn, toOurs, type KeyChange } from './keys.ts';
+import { toBuiltIn, toExternal, type KeyChange } from './keys.ts';
 import { applyChange, insertion, replace, spelled, takenUp } from './rewrite.ts';
 
 /** What begins the comment that a key becomes which only the other side knows; the way back takes it up by these words. */
 const IGNORED = '# ignored by KEDA: ';
-const OURS_ALONE = '# for keda-queue-scaler only: ';
+const EXTERNAL_ONLY = '# for keda-queue-scaler only: ';
 
 export interface ConvertOptions {
   /** From this scaler to KEDA's own. */
@@ -90,13 +90,13 @@ function convertTrigger(work: Work): { readonly converted: boolean; readonly rem
 
   const edits: Edit[] = [];
   const remarks: string[] = [];
-  const marker = back ? OURS_ALONE : IGNORED;
+  const marker = back ? EXTERNAL_ONLY : IGNORED;
   for (const item of map.items) {
     const pair = item as Pair<Node, Node | null>;
     const key = isScalar(pair.key) ? String(pair.key.value) : '';
     const value = values[key] ?? '';
     const change =
-      options.back === true ? toBuiltIn(type, key, value, (name) => isKeyOfKeda(type, name)) : toOurs(type, key, value);
+      options.back === true ? toBuiltIn(type, key, value, (name) => isKeyOfKeda(type, name)) : toExternal(type, key, value);
     if (change.kind !== 'keep' && isShared(pair.value))
       return untouched(`the value of ${key} has to change, and its anchor or alias shares it with others`);
     applyChange(change, pair, map, work.text, marker, edits);
@@ -107,7 +107,7 @@ function convertTrigger(work: Work): { readonly converted: boolean; readonly rem
         remarks.push(`--back will write ${key}: "${returned.value ?? ''}"`);
     }
   }
-  for (const [name, from] of takenUp(object, path, map, work.text, back ? IGNORED : OURS_ALONE, edits))
+  for (const [name, from] of takenUp(object, path, map, work.text, back ? IGNORED : EXTERNAL_ONLY, edits))
     remarks.push(`${name} ${from}`);
   const target = back ? type : object.kind === 'ScaledJob' ? 'external' : 'external-push';
   edits.push(replace(typeNode, spelled(target, typeNode)));

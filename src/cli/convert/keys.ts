@@ -15,7 +15,7 @@ export type KeyChange =
 const KEEP: KeyChange = { kind: 'keep' };
 
 /** From KEDA's own scaler of that type to ours of the same name. */
-export function toOurs(type: string, key: string, value: string): KeyChange {
+export function toExternal(type: string, key: string, value: string): KeyChange {
   if (type.startsWith('redis')) {
     if (key === 'enableTLS')
       return {
