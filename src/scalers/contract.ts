@@ -4,6 +4,7 @@
  */
 import { TriggerError, type Fault } from '../errors.ts';
 import { readKeys, type KeyTable, type Values } from './metadata.ts';
+import type { Advice } from './advice.ts';
 import type { Known, Reading } from './reading.ts';
 import type { BrokerEvents } from './brokerEvents.ts';
 
@@ -100,6 +101,8 @@ export interface ScalerDefinition<Table extends KeyTable, Q extends Question> {
   spec(values: Values<Table>): MetricSpec;
   /** Pure; called with complete values only. */
   bind(values: Values<Table>): BoundTo<Q>;
+  /** Loads what `check` and `convert` know of KEDA's own scaler of that name. */
+  readonly advice?: () => Promise<Advice>;
 }
 
 /** A scaler with its types closed over, as the registry keeps it. */
@@ -107,6 +110,7 @@ export interface Scaler {
   readonly type: string;
   readonly doc: string;
   readonly keys: KeyTable;
+  readonly advice?: () => Promise<Advice>;
   /** Metric name and target from metadata alone. Throws a {@link TriggerError} that lists every fault. */
   spec(metadata: Readonly<Record<string, string>>, authentication: 'none' | 'later'): MetricSpec;
   /**
@@ -147,6 +151,7 @@ export function defineScaler<const Table extends KeyTable, Q extends Question>(d
     type: definition.type,
     doc: definition.doc,
     keys: definition.keys,
+    ...(definition.advice && { advice: definition.advice }),
     spec: (metadata, authentication) => definition.spec(read(metadata, authentication === 'none' ? {} : undefined)),
     faults: (metadata, authentication, pending) => parse(metadata, authentication, pending).faults,
     // A conversation only ever gets questions of its own broker key, which every scaler prefixes with its family.

@@ -2,11 +2,11 @@
  * Finds the faults of a set of manifest files; pure: it reads no file and asks nobody.
  */
 import { nearestName, SCALER_KEY } from '../../scalers/metadata.ts';
+import type { KnownScaler } from '../knownScalers.ts';
 import type { YamlFile, YamlObject } from '../yaml/objects.ts';
 import { withoutAllowed } from './allowed.ts';
 import { checkAuthentication, checkSourceContainer } from './authentication.ts';
 import { checkBuiltIn } from './builtIn.ts';
-import { BUILT_IN, TRIGGER_TYPES } from './builtInKeys.ts';
 import { reportOn, RULES, type Finding } from './finding.ts';
 import { takeInventory, type Inventory } from './inventory.ts';
 import { checkScalerAddress } from './scalerAddress.ts';
@@ -15,6 +15,7 @@ import { checkRisks } from './risks.ts';
 import { checkScaling, checkSharedTargets } from './scaling.ts';
 import { triggerLocations, type TriggerLocation } from './triggerLocation.ts';
 import { checkDuplicates, checkStructure, didYouMean, isKeda } from './structure.ts';
+import { OTHER_TRIGGER_TYPES } from './triggerTypes.ts';
 
 export interface CheckResult {
   /** In the order of the files and of the places in them. */
@@ -24,7 +25,7 @@ export interface CheckResult {
   readonly triggers: number;
 }
 
-export function checkFiles(files: readonly YamlFile[]): CheckResult {
+export function checkFiles(files: readonly YamlFile[], scalers: readonly KnownScaler[]): CheckResult {
   const findings: Finding[] = [];
   for (const file of files) checkSyntax(file, findings);
   const objects = files.filter(({ text }) => templateLine(text) === undefined).flatMap((file) => file.objects);
@@ -34,7 +35,8 @@ export function checkFiles(files: readonly YamlFile[]): CheckResult {
     checkStructure(object, findings);
     if (!isKeda(object)) continue;
     if (object.kind.endsWith('TriggerAuthentication')) checkAuthentication(object, inventory, findings);
-    else if (object.kind === 'ScaledObject' || object.kind === 'ScaledJob') triggers += checkScaled(object, inventory, findings);
+    else if (object.kind === 'ScaledObject' || object.kind === 'ScaledJob')
+      triggers += checkScaled(object, inventory, scalers, findings);
   }
   checkDuplicates(objects, findings);
   checkSharedTargets(objects, findings);
@@ -75,9 +77,9 @@ function templateLine(text: string): number | undefined {
   return index < 0 ? undefined : index + 1;
 }
 
-function checkScaled(object: YamlObject, inventory: Inventory, findings: Finding[]): number {
+function checkScaled(object: YamlObject, inventory: Inventory, scalers: readonly KnownScaler[], findings: Finding[]): number {
   const report = reportOn(object, findings);
-  const locations = triggerLocations(object, inventory, report);
+  const locations = triggerLocations(object, inventory, scalers, report);
   for (const location of locations) checkTrigger(location);
   checkScaling(object, locations, inventory, report);
   checkSourceContainer(object, inventory, report);
@@ -85,7 +87,7 @@ function checkScaled(object: YamlObject, inventory: Inventory, findings: Finding
 }
 
 function checkTrigger(location: TriggerLocation): void {
-  const { type, path, metricType, object, report } = location;
+  const { type, path, metricType, object, report, scalers } = location;
   if (metricType === 'Utilization')
     report('metric-type', [...path, 'metricType'], 'Utilization is for cpu and memory triggers only', { fix: 'AverageValue' });
   else if (metricType !== '' && object.kind === 'ScaledJob')
@@ -96,18 +98,19 @@ function checkTrigger(location: TriggerLocation): void {
       report('foreign-scaler', [...path, 'type'], 'an external trigger of another scaler, as it has no key scaler');
       return;
     }
-    const known = checkExternalTrigger(location);
-    if (known !== undefined) checkRisks(location, known);
+    const trigger = checkExternalTrigger(location);
+    if (trigger !== undefined) checkRisks(location, trigger);
     return;
   }
-  if (BUILT_IN[type] !== undefined) {
-    checkBuiltIn(location);
+  const known = scalers.find(({ scaler }) => scaler.type === type);
+  if (known !== undefined) {
+    checkBuiltIn(location, known);
     if (location.metadata[SCALER_KEY] !== undefined || location.metadata['scalerAddress'] !== undefined)
       report('bad-value', [...path, 'type'], 'for this scaler the type must be external-push', { fix: 'external-push' });
     return;
   }
-  if (type === '' || TRIGGER_TYPES.includes(type)) return;
-  const nearest = nearestName(type.replaceAll('_', '-'), TRIGGER_TYPES);
+  if (type === '' || OTHER_TRIGGER_TYPES.includes(type)) return;
+  const nearest = nearestName(type.replaceAll('_', '-'), [...scalers.map(({ scaler }) => scaler.type), ...OTHER_TRIGGER_TYPES]);
   report('unknown-trigger-type', [...path, 'type'], `KEDA has no trigger of type ${JSON.stringify(type)}${didYouMean(nearest)}`, {
     fix: nearest,
     severity: nearest === undefined ? 'warning' : 'error',

@@ -4,8 +4,8 @@
 import type { Fault } from '../../errors.ts';
 import { FROM_ENV, KEDA_KEYS, KEDA_PARAMETERS } from '../../keda.ts';
 import { metadataNames, nearestName, SCALER_KEY, type Key } from '../../scalers/metadata.ts';
-import { SCALERS } from '../../scalers/registry.ts';
 import type { Scaler } from '../../scalers/contract.ts';
+import type { KnownScaler } from '../knownScalers.ts';
 import { authenticationOf, sourceContainerOf, variableOf, type Given } from './authentication.ts';
 import { pathText } from './finding.ts';
 import { otherNameOfKey } from './otherNames.ts';
@@ -13,8 +13,7 @@ import { keyPath, type TriggerLocation } from './triggerLocation.ts';
 import { didYouMean } from './structure.ts';
 
 /** What is known of a trigger before it runs. */
-export interface Known {
-  readonly scaler: Scaler;
+export interface KnownTrigger extends KnownScaler {
   /** Metadata with variables' values where they are known. */
   readonly metadata: Readonly<Record<string, string>>;
   /** The value of a key, wherever it stands; undefined also where it is not known yet. */
@@ -22,17 +21,18 @@ export interface Known {
 }
 
 /** Whether an external trigger is, or was meant to be, for this program. */
-export function isForThisProgram({ metadata }: TriggerLocation): boolean {
+export function isForThisProgram({ metadata, scalers }: TriggerLocation): boolean {
   if (metadata[SCALER_KEY] !== undefined) return true;
   if (metadata['scalerAddress']?.includes('queue-scaler') === true) return true;
-  const keys = new Set(SCALERS.flatMap((scaler) => metadataNames(scaler.keys)));
+  const keys = new Set(scalers.flatMap(({ scaler }) => metadataNames(scaler.keys)));
   return Object.keys(metadata).some((key) => keys.has(key) && !KEDA_KEYS.includes(key));
 }
 
 /** Tells all faults of the trigger; undefined where not even the scaler is known. */
-export function checkExternalTrigger(location: TriggerLocation): Known | undefined {
-  const scaler = scalerOf(location);
-  if (scaler === undefined) return undefined;
+export function checkExternalTrigger(location: TriggerLocation): KnownTrigger | undefined {
+  const known = scalerOf(location);
+  if (known === undefined) return undefined;
+  const { scaler } = known;
 
   const pending = new Set<string>();
   const metadata: Record<string, string> = {};
@@ -65,12 +65,12 @@ export function checkExternalTrigger(location: TriggerLocation): Known | undefin
       if (lookup.state === 'known') parameters[name] = lookup.value;
       else if (canonical !== undefined && !Object.hasOwn(metadata, name)) pending.add(canonical);
     }
-    checkParameters(location, scaler, given);
+    checkParameters(location, known, given);
   }
   const authentication = given === 'elsewhere' || (typeof given === 'object' && given.open) ? undefined : parameters;
-  for (const fault of scaler.faults(metadata, authentication, pending)) tell(fault, location, scaler, given);
+  for (const fault of scaler.faults(metadata, authentication, pending)) reportFault(fault, location, known, given);
   return {
-    scaler,
+    ...known,
     metadata,
     value: (key) => {
       if (pending.has(key)) return undefined;
@@ -80,17 +80,17 @@ export function checkExternalTrigger(location: TriggerLocation): Known | undefin
   };
 }
 
-function scalerOf({ metadata, report, path }: TriggerLocation): Scaler | undefined {
+function scalerOf({ metadata, report, path, scalers }: TriggerLocation): KnownScaler | undefined {
   const type = metadata[SCALER_KEY]?.trim() ?? '';
-  const scaler = SCALERS.find((candidate) => candidate.type === type);
-  if (scaler !== undefined) return scaler;
-  const types = SCALERS.map((candidate) => candidate.type);
+  const known = scalers.find(({ scaler }) => scaler.type === type);
+  if (known !== undefined) return known;
+  const types = scalers.map(({ scaler }) => scaler.type);
   if (type === '') {
     report('unknown-scaler', [...path, 'metadata'], `metadata must name the scaler: scaler: one of ${types.join(', ')}`, {
       part: 'key',
     });
   } else {
-    const nearest = nearestName(type, types) ?? (/rabbit|amqp/i.test(type) ? 'rabbitmq' : undefined);
+    const nearest = nearestName(type, types) ?? scalers.find(({ advice }) => advice.alsoCalled?.test(type))?.scaler.type;
     report(
       'unknown-scaler',
       [...path, 'metadata', SCALER_KEY],
@@ -108,13 +108,13 @@ function canonicalKey(scaler: Scaler, spelling: string): string | undefined {
   return Object.entries(scaler.keys).find(([, key]) => key.aliases.includes(spelling))?.[0];
 }
 
-function checkParameters(location: TriggerLocation, scaler: Scaler, { object, parameters }: Given): void {
+function checkParameters(location: TriggerLocation, { scaler, advice }: KnownScaler, { object, parameters }: Given): void {
   const readable = Object.entries(scaler.keys).flatMap(([name, key]) =>
     key.places.includes('authentication') ? [name, ...key.aliases] : [],
   );
   for (const [name, { path }] of parameters) {
     if (readable.includes(name) || KEDA_PARAMETERS.includes(name)) continue;
-    const nearest = nearestName(name, [...readable, ...KEDA_PARAMETERS]) ?? otherNameOfKey(scaler.type, name)?.name;
+    const nearest = nearestName(name, [...readable, ...KEDA_PARAMETERS]) ?? otherNameOfKey(advice, name)?.name;
     const place = object.positionOf(path);
     const where = `${object.kind} ${object.name} (${place.file}:${place.line})`;
     location.report(
@@ -126,8 +126,12 @@ function checkParameters(location: TriggerLocation, scaler: Scaler, { object, pa
   }
 }
 
-function tell(fault: Fault, location: TriggerLocation, scaler: Scaler, given: Given | 'none' | 'elsewhere'): void {
-  const { key, message } = fault;
+function reportFault(
+  { key, message }: Fault,
+  location: TriggerLocation,
+  { scaler, advice }: KnownScaler,
+  given: Given | 'none' | 'elsewhere',
+): void {
   const entry = entryOf(key, scaler.keys[key], location);
   if (entry === undefined) {
     const source = typeof given === 'object' ? given.parameters.get(key) : undefined;
@@ -143,7 +147,7 @@ function tell(fault: Fault, location: TriggerLocation, scaler: Scaler, given: Gi
     location.report('bad-value', keyPath(location, entry), `${key} ${message}`);
     return;
   }
-  const other = otherNameOfKey(scaler.type, key);
+  const other = otherNameOfKey(advice, key);
   const nearest = other?.name ?? nearestName(key, [...metadataNames(scaler.keys), SCALER_KEY]);
   const text = other === undefined ? message : `is not a key of scaler ${scaler.type}; ${other.advice}`;
   location.report('unknown-key', keyPath(location, entry), `${key} ${text}`, { part: 'key', fix: known ? undefined : nearest });

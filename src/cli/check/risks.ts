@@ -3,23 +3,28 @@
  */
 import { DEFAULT_COOLDOWN_SECONDS, isTrue } from '../../keda.ts';
 import { isRecord } from '../yaml/objects.ts';
-import type { Known } from './externalTrigger.ts';
+import type { KnownTrigger } from './externalTrigger.ts';
 import { minReplicas, numberIn } from './scaling.ts';
-import { keyPath, type TriggerLocation } from './triggerLocation.ts';
+import { keyPath, reportKeysOf, type TriggerLocation } from './triggerLocation.ts';
 
-/** RabbitMQ's management statistics are up to 10 s old, 5 s by default and once more by cache. */
-const STATISTICS_SECONDS = 10;
+/** Workers are stopped and started with every message below it. */
+const SHORT_COOLDOWN_SECONDS = 10;
 
-export function checkRisks(location: TriggerLocation, known: Known): void {
-  const { scaler } = known;
-  const toZero = minReplicas(location.object) === 0;
-  checkAnyScaler(location, known, toZero);
-  if (scaler.type === 'rabbitmq') checkRabbit(location, known, toZero);
-  else if (scaler.type.endsWith('streams')) checkStreams(location, known);
-  else checkLists(location, known);
+export function checkRisks(location: TriggerLocation, known: KnownTrigger): void {
+  const { metadata, value, advice } = known;
+  const { metricType, object } = location;
+  const scalesToZero = minReplicas(object) === 0;
+  checkAnyScaler(location, known, scalesToZero);
+  const spec = object.data['spec'];
+  const triggers = isRecord(spec) && Array.isArray(spec['triggers']) ? spec['triggers'].length : 1;
+  advice.checkRisks?.({ metadata, value, metricType, scalesToZero, triggers }, reportKeysOf(location));
 }
 
-function checkAnyScaler(location: TriggerLocation, { scaler, metadata, value }: Known, toZero: boolean): void {
+function checkAnyScaler(
+  location: TriggerLocation,
+  { scaler, advice, metadata, value }: KnownTrigger,
+  scalesToZero: boolean,
+): void {
   const { report, object, type, path } = location;
   const spec = object.data['spec'];
   for (const [name, key] of Object.entries(scaler.keys)) {
@@ -29,7 +34,7 @@ function checkAnyScaler(location: TriggerLocation, { scaler, metadata, value }: 
       report('deprecated', keyPath(location, spelling), `${spelling} is deprecated`, { part: 'key', fix: key.deprecated });
     const text = location.metadata[spelling] ?? '';
     const holdsPassword = key.secret && (/password|secret/i.test(name) || /:\/\/[^/\s]*:[^/\s]+@/.test(text));
-    if (holdsPassword && !/:\/\/(?:guest:guest)@/.test(text))
+    if (holdsPassword && advice.publicLogin?.test(text) !== true)
       report(
         'secret-in-manifest',
         keyPath(location, spelling),
@@ -44,21 +49,22 @@ function checkAnyScaler(location: TriggerLocation, { scaler, metadata, value }: 
     report('push-in-job', [...path, 'type'], 'KEDA does not push for a ScaledJob: it polls each pollingInterval', {
       fix: 'external',
     });
-  else if (object.kind === 'ScaledObject' && type === 'external' && toZero)
+  else if (object.kind === 'ScaledObject' && type === 'external' && scalesToZero)
     report('push-preferred', [...path, 'type'], 'with type external the first worker waits for the next poll', {
       fix: 'external-push',
     });
-  if (object.kind === 'ScaledObject' && toZero && isRecord(spec)) {
+  if (object.kind === 'ScaledObject' && scalesToZero && isRecord(spec)) {
     const cooldown = numberIn(spec, 'cooldownPeriod') ?? DEFAULT_COOLDOWN_SECONDS;
-    const sure = Math.max(STATISTICS_SECONDS, seconds(value('confirmZero')) ?? 0);
-    if (cooldown < sure && scaler.type === 'rabbitmq')
+    const { sureZero } = advice;
+    const sure = sureZero?.seconds(value) ?? 0;
+    if (sureZero !== undefined && cooldown < sure)
       report(
         'cooldown-short',
         ['spec', 'cooldownPeriod'],
-        `${cooldown} s is less than the ${sure} s after which RabbitMQ’s zero is sure`,
+        `${cooldown} s is less than the ${sure} s after which ${sureZero.broker}’s zero is sure`,
         { fix: `${Math.ceil(sure / 30) * 30} or more` },
       );
-    else if (cooldown < STATISTICS_SECONDS)
+    else if (cooldown < SHORT_COOLDOWN_SECONDS)
       report(
         'cooldown-short',
         ['spec', 'cooldownPeriod'],
@@ -66,141 +72,12 @@ function checkAnyScaler(location: TriggerLocation, { scaler, metadata, value }: 
         { fix: '30 or more' },
       );
   }
-  if (isTrue(metadata['unsafeSsl']) && scaler.type === 'rabbitmq')
+  const { uncheckedCertificate: unchecked } = advice;
+  if (unchecked !== undefined && isTrue(metadata[unchecked]))
     report(
       'certificate-unchecked',
-      keyPath(location, 'unsafeSsl'),
+      keyPath(location, unchecked),
       'any certificate is taken: whoever stands between sees the password',
       { fix: 'ca in a TriggerAuthentication' },
     );
-  if (isTrue(metadata['insecureSkipVerify']))
-    report(
-      'certificate-unchecked',
-      keyPath(location, 'insecureSkipVerify'),
-      'any certificate is taken: whoever stands between sees the password',
-      { fix: 'ca in a TriggerAuthentication' },
-    );
-}
-
-function checkRabbit(location: TriggerLocation, { value, metadata }: Known, toZero: boolean): void {
-  const { report, metricType } = location;
-  const mode = value('mode') ?? 'QueueLength';
-  const amqp = /^amqps?:/i.test(value('host') ?? '');
-  const excluded = isTrue(value('excludeUnacknowledged'));
-  if (toZero && excluded)
-    report(
-      'busy-excluded',
-      keyPath(location, 'excludeUnacknowledged'),
-      'with minReplicaCount 0 the worker of the last message may be stopped while it works',
-      {
-        fix: 'leave it out, or set minReplicaCount to 1',
-      },
-    );
-  if (toZero && amqp && value('management') === 'off' && !excluded)
-    report(
-      'busy-unseen',
-      keyPath(location, 'management'),
-      'without the management API nobody sees unacknowledged messages: a job longer than busyFor may lose its worker',
-      {
-        fix: 'management: auto, or a busyFor longer than the longest job',
-      },
-    );
-  const queue = metadata['queueName'] ?? '';
-  if (!/^(?:0|f)/i.test(value('useRegex') ?? 'false')) {
-    if (/^\*|^[\w.-]*\*$/.test(queue) && !/[.)\]]\*$/.test(queue))
-      report(
-        'pattern-suspicious',
-        keyPath(location, 'queueName'),
-        'this looks like a glob; as a regular expression * repeats what stands before it',
-        { fix: queue.replaceAll('*', '.*') },
-      );
-  } else if (/[*^$|()[\]\\]|\.\+/.test(queue)) {
-    report(
-      'pattern-suspicious',
-      keyPath(location, 'queueName'),
-      'this looks like a regular expression, but is taken as the name of one queue',
-      { fix: 'useRegex: "true"' },
-    );
-  }
-  if (value('onMissingQueue') === 'zero')
-    report('missing-is-zero', keyPath(location, 'onMissingQueue'), 'a misspelt queue name passes for an empty queue', {
-      fix: 'error, unless the queue comes and goes',
-    });
-  const target = Number(value('value') ?? value('queueLength') ?? 20);
-  const activation = Number(value('activationValue') ?? 0);
-  if (toZero && mode === 'QueueLength' && activation > 0)
-    report(
-      'activation-high',
-      keyPath(location, 'activationValue'),
-      `up to ${activation} messages wait for ever while there is no worker${activation >= target ? `, and the target is ${target}` : ''}`,
-      { fix: '"0"' },
-    );
-  const spec = location.object.data['spec'];
-  const triggers = isRecord(spec) && Array.isArray(spec['triggers']) ? spec['triggers'].length : 1;
-  if ((mode === 'MessageRate' || mode === 'DeliverGetRate') && triggers === 1)
-    report(
-      'rate-only',
-      keyPath(location, 'mode'),
-      'a rate says nothing of the backlog: after a burst it is worked off by the least number of workers',
-      { fix: 'a second trigger with mode QueueLength' },
-    );
-  if (
-    (mode === 'PublishedToDeliveredRatio' || mode === 'ExpectedQueueConsumptionTime' || mode === 'DeliverGetRate') &&
-    metricType !== 'Value'
-  )
-    report(
-      'average-of-ratio',
-      keyPath(location, 'mode'),
-      `${mode} does not grow with the number of workers, but is divided by it`,
-      {
-        fix: 'metricType: Value',
-      },
-    );
-}
-
-function checkLists(location: TriggerLocation, { value, metadata }: Known): void {
-  const { report } = location;
-  const names = metadata['listName'] ?? '';
-  if (/(?:^|:)(?:bull|bullmq):/.test(names) && !/:(?:wait|prioritized|paused|active|delayed)/.test(names))
-    report('pattern-suspicious', keyPath(location, 'listName'), 'BullMQ keeps waiting jobs under PREFIX:QUEUE:wait', {
-      fix: `${names}:wait`,
-    });
-  if (/[*?]/.test(names) && !isTrue(value('requireMatch')))
-    report('missing-is-zero', keyPath(location, 'listName'), 'a pattern that matches no key passes for an empty queue', {
-      fix: 'requireMatch: "true"',
-    });
-  const activation = Number(value('activationListLength') ?? 0);
-  if (minReplicas(location.object) === 0 && activation > 0)
-    report(
-      'activation-high',
-      keyPath(location, 'activationListLength'),
-      `up to ${activation} messages wait for ever while there is no worker`,
-      { fix: '"0"' },
-    );
-}
-
-function checkStreams(location: TriggerLocation, { value }: Known): void {
-  const { report } = location;
-  if (value('consumerGroup') === undefined && location.metadata['consumerGroup'] === undefined)
-    report(
-      'stream-never-empty',
-      keyPath(location, 'stream'),
-      'without consumerGroup the length counts, which acknowledging does not lower',
-      { part: 'key', fix: 'consumerGroup' },
-    );
-  const activation = Number(value('activationLagCount') ?? 0);
-  if (minReplicas(location.object) === 0 && activation > 0)
-    report(
-      'activation-high',
-      keyPath(location, 'activationLagCount'),
-      `up to ${activation} entries wait for ever while there is no worker`,
-      { fix: '"0"' },
-    );
-}
-
-/** A duration as the keys take it, in seconds. */
-function seconds(text: string | undefined): number | undefined {
-  const [, amount, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text ?? '') ?? [];
-  if (amount === undefined) return undefined;
-  return (Number(amount) * ({ ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[unit ?? 'ms'] ?? 1)) / 1000;
 }

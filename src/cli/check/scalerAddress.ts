@@ -2,6 +2,7 @@
  * KEDA's own connection to an external scaler: address and TLS, as KEDA dials them.
  */
 import { BOOLEAN, isTrue, KEDA_PARAMETERS } from '../../keda.ts';
+import { SCALER_KEY } from '../../scalers/metadata.ts';
 import { keyPath, type TriggerLocation } from './triggerLocation.ts';
 
 /** The port on which this program serves HTTP by default. */
@@ -10,7 +11,7 @@ const GRPC_PORT = '6000';
 
 export function checkScalerAddress(location: TriggerLocation): void {
   checkAddress(location);
-  const { metadata, report } = location;
+  const { metadata, report, scalers } = location;
   for (const key of ['enableTLS', 'unsafeSsl']) {
     const value = metadata[key]?.trim();
     if (value !== undefined && value !== '' && !BOOLEAN.test(value))
@@ -25,28 +26,13 @@ export function checkScalerAddress(location: TriggerLocation): void {
       { part: 'key' },
     );
   }
-  const enabled = isTrue(metadata['enableTLS']);
-  if (enabled && metadata['scaler']?.startsWith('redis') === true) {
-    report(
-      'scaler-link',
-      keyPath(location, 'enableTLS'),
-      'enableTLS is for KEDA’s connection to this scaler; TLS to Redis is tls: enable',
-      {
-        part: 'key',
-      },
-    );
-  }
-  const unsafe = isTrue(metadata['unsafeSsl']);
-  if (unsafe && metadata['scaler']?.startsWith('redis') === true) {
-    report(
-      'scaler-link',
-      keyPath(location, 'unsafeSsl'),
-      'unsafeSsl is for KEDA’s connection to this scaler; for Redis write insecureSkipVerify',
-      {
-        part: 'key',
-        fix: 'insecureSkipVerify',
-      },
-    );
+  const advice = scalers.find(({ scaler }) => scaler.type === metadata[SCALER_KEY]?.trim())?.advice;
+  for (const [key, { name, advice: instead }] of Object.entries(advice?.connectionKeys ?? {})) {
+    if (!isTrue(metadata[key])) continue;
+    report('scaler-link', keyPath(location, key), `${key} is for KEDA’s connection to this scaler; ${instead}`, {
+      part: 'key',
+      fix: name,
+    });
   }
 }
 

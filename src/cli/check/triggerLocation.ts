@@ -2,6 +2,8 @@
  * One trigger in its file: its metadata as text, and where it stands. Values that are not text are told, and read as if they were.
  */
 import { isScalar } from 'yaml';
+import type { ReportKey } from '../../scalers/advice.ts';
+import type { KnownScaler } from '../knownScalers.ts';
 import { isRecord, textOf, type Path, type YamlObject } from '../yaml/objects.ts';
 import type { Report } from './finding.ts';
 import type { Inventory } from './inventory.ts';
@@ -16,6 +18,7 @@ export interface TriggerLocation {
   readonly metricType: string;
   readonly authentication: { readonly name: string; readonly kind: string } | undefined;
   readonly inventory: Inventory;
+  readonly scalers: readonly KnownScaler[];
   readonly report: Report;
 }
 
@@ -24,7 +27,12 @@ const OLD_BOOLEAN = /^(?:y|yes|n|no|on|off)$/i;
 /** Typographic quotes, no-break spaces, zero-width characters, byte-order marks. */
 const SUSPICIOUS = /[‘’“”„«»\u00a0\u200b-\u200f\u2028-\u202f\u2060\ufeff]/u;
 
-export function triggerLocations(object: YamlObject, inventory: Inventory, report: Report): TriggerLocation[] {
+export function triggerLocations(
+  object: YamlObject,
+  inventory: Inventory,
+  scalers: readonly KnownScaler[],
+  report: Report,
+): TriggerLocation[] {
   const spec = object.data['spec'];
   const triggers = isRecord(spec) ? spec['triggers'] : undefined;
   if (!Array.isArray(triggers)) return [];
@@ -44,6 +52,7 @@ export function triggerLocations(object: YamlObject, inventory: Inventory, repor
           ? { name: String(reference['name']), kind: textOf(reference['kind']) || 'TriggerAuthentication' }
           : undefined,
         inventory,
+        scalers,
         report,
       },
     ];
@@ -89,4 +98,11 @@ function readMetadata(object: YamlObject, path: Path, metadata: unknown, report:
 /** Path of a metadata key. */
 export function keyPath({ path }: TriggerLocation, key: string): Path {
   return [...path, 'metadata', key];
+}
+
+/** Reports of the trigger by the names of its keys. */
+export function reportKeysOf(location: TriggerLocation): ReportKey {
+  return (rule, key, message, options) => {
+    location.report(rule, keyPath(location, key), message, options);
+  };
 }

@@ -7,14 +7,7 @@ import { metricName } from '../metricName.ts';
 import type { Known } from '../reading.ts';
 import { defineScaler, type Decision, type Scaler } from '../contract.ts';
 import { flag, oneOf, text, whole } from '../values.ts';
-import {
-  CONNECTION_KEYS,
-  connectionRules,
-  deploymentOf,
-  NAT_KEYS,
-  SENTINEL_KEYS,
-  type DeploymentKind,
-} from './keys.ts';
+import { CONNECTION_KEYS, connectionRules, deploymentOf, NAT_KEYS, SENTINEL_KEYS, type DeploymentKind } from './keys.ts';
 import { bindTo } from './deployment.ts';
 import { parseNames } from './names.ts';
 import { keysQuestion } from './question.ts';
@@ -50,6 +43,7 @@ function defineLists(type: string, kind: DeploymentKind, doc: string, connection
     type,
     doc,
     keys,
+    advice: async () => (await import('./advice.ts')).listAdvice(kind),
     rules: connectionRules,
     spec: (values) => ({
       name: metricName('redis', values.listName.map((name) => name.text).join(',')),
