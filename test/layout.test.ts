@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { FROM_ENV, KEDA_KEYS } from '../src/keda.ts';
 import { SCALERS } from '../src/scalers/registry.ts';
 
 const root = resolve(import.meta.dirname, '..');
@@ -69,5 +70,96 @@ describe('the layout of the sources', () => {
     const families = new Set(SCALERS.map(({ type }) => type.split('-')[0]));
     const pages = new Set(filesBelow('docs', '.md').map((name) => name.replace(/^docs\/scalers\/(.*)\.md$/, '$1')));
     expect([...families].filter((family) => family !== undefined && !pages.has(family))).toEqual([]);
+  });
+});
+
+/** Parameters that KEDA's own TriggerAuthentication gives by its `oauth2`, whatever the scaler. */
+const OAUTH2_PARAMETERS = ['oauthTokenURI', 'clientID', 'clientSecret', 'endpointParams'];
+
+interface Family {
+  readonly name: string;
+  readonly folder: string;
+  /** Its name, what it is called otherwise, and its client library. */
+  readonly names: readonly RegExp[];
+  /** As whole words: names of keys that no other family has and that are no plain words. */
+  readonly keys: readonly string[];
+  /** Readers and commands, as quoted texts. */
+  readonly texts: readonly string[];
+}
+
+const familyOf = (type: string): string => type.split('-')[0] ?? '';
+const families: readonly Family[] = await Promise.all(
+  [...new Set(SCALERS.map(({ type }) => familyOf(type)))].map(async (name) => {
+    const own = SCALERS.filter(({ type }) => familyOf(type) === name);
+    const spellings = (scalers: typeof SCALERS): string[] =>
+      scalers.flatMap(({ keys }) => Object.entries(keys).flatMap(([key, { aliases }]) => [key, ...aliases]));
+    const others = new Set([
+      ...spellings(SCALERS.filter(({ type }) => familyOf(type) !== name)),
+      ...KEDA_KEYS,
+      ...OAUTH2_PARAMETERS,
+    ]);
+    const advice = await Promise.all(own.flatMap(({ advice: load }) => (load === undefined ? [] : [load()])));
+    const folder = `src/scalers/${name}/`;
+    const inside = sources.filter((file) => file.startsWith(folder)).map(read);
+    return {
+      name,
+      folder,
+      names: [new RegExp(name, 'i'), ...advice.flatMap(({ alsoCalled }) => alsoCalled ?? [])],
+      keys: [...new Set(spellings(own))].filter((key) => /^[a-z]+[A-Z]/.test(key) && !others.has(key)),
+      texts: inside.flatMap((text) => [
+        ...[...text.matchAll(/\breader: '([^']+)'/g)].map(([, reader]) => reader ?? ''),
+        ...[...text.matchAll(/\[\s*'([A-Z]{4,})'/g)].map(([, command]) => command ?? ''),
+      ]),
+    };
+  }),
+);
+
+/** What a text says of a family. The client libraries' own names are no word of it. */
+function wordsOf({ names, keys, texts }: Family, text: string): string[] {
+  const plain = text.replaceAll(/\b(?:amqplib|ioredis)\b/g, '');
+  return [
+    ...names.map((name) => name.exec(plain)?.[0] ?? ''),
+    ...keys.filter((key) => new RegExp(`\\b${key}(?:${FROM_ENV})?\\b`).test(plain)),
+    ...texts.filter((word) => plain.includes(`'${word}'`)),
+  ].filter((word) => word !== '');
+}
+
+describe('a broker is known to its own folder and the registry alone', () => {
+  test.each(families)('nobody else names $name, its keys, readers or commands', (family) => {
+    // The guard lists endpoint keys by name until the key tables mark them.
+    const pending = ['src/auth/crossNamespaceGuard.ts: natMap'];
+    const elsewhere = filesBelow('src', '')
+      .filter((file) => !file.startsWith(family.folder) && !file.startsWith('src/server/grpc/gen/'))
+      .filter((file) => file !== 'src/scalers/registry.ts');
+    const found = elsewhere.flatMap((file) => wordsOf(family, read(file)).map((word) => `${file}: ${word}`));
+    expect(found.filter((each) => !pending.includes(each))).toEqual([]);
+  });
+
+  test('and its advice is loaded by the commands that ask for it, never with the scaler', () => {
+    const loads = /^import (?!type\b)[^;]*from '[./a-z]*\/advice\.ts';/m;
+    expect(sources.filter((file) => !file.endsWith('/advice.ts') && loads.test(read(file)))).toEqual([]);
+  });
+
+  test.each(['amqplib', 'ioredis'])('%s is imported by one broker’s folder', (library) => {
+    const users = sources.filter((file) => new RegExp(`from '${library}\\b`).test(read(file)));
+    expect(users.filter((file) => !families.some(({ folder }) => file.startsWith(folder)))).toEqual([]);
+    expect(new Set(users.map((file) => file.split('/')[2])).size).toBeLessThanOrEqual(1);
+  });
+
+  test.each([
+    ['a name', 'the queues of RabbitMQ', 'Rabbit'],
+    ['a name within a word', 'function checkRedis() {}', 'Redis'],
+    ['a scheme', 'host: amqps://broker', 'amqp'],
+    ['a key', "metadata['listName']", 'listName'],
+    ['a key that names a variable', 'sentinelMasterFromEnv', 'sentinelMaster'],
+    ['a reader', "reader === 'passive declare'", 'passive declare'],
+    ['a command', "send('XINFO')", 'XINFO'],
+  ])('which fails for %s', (_, text, word) => {
+    expect(families.flatMap((family) => wordsOf(family, text))).toContain(word);
+  });
+
+  test('and takes no plain word, key of KEDA’s or library for a broker’s', () => {
+    const text = "host port username password tls value mode stream unsafeSsl clientID listNames from 'ioredis' 'ACTIVE'";
+    expect(families.flatMap((family) => wordsOf(family, text))).toEqual([]);
   });
 });

@@ -1,6 +1,6 @@
 /**
- * What a broker's folder tells `check` and `convert` of KEDA's own scaler of that name: its keys, what people write instead of them,
- * which settings mislead, and what changes when this program's scaler takes the trigger over. Loaded by these commands only.
+ * What `check` and `convert` may learn from a broker's folder about KEDA's own scaler of that name: its keys, what people write
+ * instead of them, which settings mislead, and what changes when this program takes the trigger over. Only these commands load it.
  */
 import { BOOLEAN } from '../keda.ts';
 

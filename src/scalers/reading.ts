@@ -13,7 +13,7 @@ export type MeasureName =
   | 'publishRate'
   | 'deliverRate'
   | 'acknowledgeRate'
-  | 'length' // members of a Redis list, set, sorted set, hash or stream
+  | 'length' // members of a list, set, sorted set, hash or stream
   | 'processing' // held by a worker of a reliable queue
   | 'pending' // delivered to a stream's group, not acknowledged
   | 'lag' // not yet delivered to a stream's group
