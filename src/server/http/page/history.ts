@@ -79,7 +79,13 @@ interface Entry {
 
 export function createHistory(now: () => number = Date.now): History {
   const entries = new WeakMap<Trigger, Entry>();
-  const ordinals = new Map<string, number>();
+  /** The ordinals in use of triggers that would have one id; given back when the trigger is no more. */
+  const ordinals = new Map<string, Set<number>>();
+  const givenBack = new FinalizationRegistry(({ base, ordinal }: { readonly base: string; readonly ordinal: number }) => {
+    const used = ordinals.get(base);
+    used?.delete(ordinal);
+    if (used?.size === 0) ordinals.delete(base);
+  });
   const listeners = new Set<(trigger: Trigger) => void>();
 
   function entryOf(trigger: Trigger): Entry {
@@ -87,8 +93,11 @@ export function createHistory(now: () => number = Date.now): History {
     if (entry === undefined) {
       const { namespace, name } = trigger.reference;
       const base = `${namespace}/${name}/${trigger.spec.name}`;
-      const ordinal = (ordinals.get(base) ?? 0) + 1;
-      ordinals.set(base, ordinal);
+      const used = ordinals.get(base) ?? new Set();
+      let ordinal = 1;
+      while (used.has(ordinal)) ordinal++;
+      ordinals.set(base, used.add(ordinal));
+      givenBack.register(trigger, { base, ordinal });
       entry = {
         id: ordinal === 1 ? base : `${base}~${ordinal}`,
         sample: undefined,
