@@ -126,13 +126,11 @@ function wordsOf({ names, keys, texts }: Family, text: string): string[] {
 
 describe('a broker is known to its own folder and the registry alone', () => {
   test.each(families)('nobody else names $name, its keys, readers or commands', (family) => {
-    // The guard lists endpoint keys by name until the key tables mark them.
-    const pending = ['src/auth/crossNamespaceGuard.ts: natMap'];
     const elsewhere = filesBelow('src', '')
       .filter((file) => !file.startsWith(family.folder) && !file.startsWith('src/server/grpc/gen/'))
       .filter((file) => file !== 'src/scalers/registry.ts');
     const found = elsewhere.flatMap((file) => wordsOf(family, read(file)).map((word) => `${file}: ${word}`));
-    expect(found.filter((each) => !pending.includes(each))).toEqual([]);
+    expect(found).toEqual([]);
   });
 
   test('and its advice is loaded by the commands that ask for it, never with the scaler', () => {

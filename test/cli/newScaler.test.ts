@@ -7,7 +7,7 @@ import { convertText } from '../../src/cli/convert/convert.ts';
 import { loadKnownScalers } from '../../src/cli/knownScalers.ts';
 import { parseObjects } from '../../src/cli/yaml/objects.ts';
 import { defineScaler } from '../../src/scalers/contract.ts';
-import { key } from '../../src/scalers/metadata.ts';
+import { endpoint, key } from '../../src/scalers/metadata.ts';
 import { SCALERS } from '../../src/scalers/registry.ts';
 import { flag, text, whole } from '../../src/scalers/values.ts';
 
@@ -15,16 +15,24 @@ const beanstalkd = defineScaler({
   type: 'beanstalkd',
   doc: 'Jobs in a tube.',
   keys: {
-    server: key('host:port.', text(), { required: true, places: ['metadata', 'environment', 'authentication'] }),
+    server: key('host:port.', endpoint(text()), { required: true, places: ['metadata', 'environment', 'authentication'] }),
     tube: key('The tube.', text(), { required: true }),
     value: key('Target.', whole({ min: 1 }), { default: '5' }),
     includeDelayed: key('Counts delayed jobs too.', flag(), { default: 'false' }),
   },
   rules: () => undefined,
   spec: ({ tube, value }) => ({ name: tube, target: value }),
-  bind: () => {
-    throw new Error('nobody asks the broker here');
+  broker: {
+    name: 'beanstalkd',
+    label: (server: string) => server,
+    open: () => {
+      throw new Error('nobody asks the broker here');
+    },
   },
+  connection: ({ server }) => server,
+  question: ({ tube }) => ({ key: tube, subject: tube, staleAfterMs: 0 }),
+  decide: () => () => ({ value: 0, active: false, because: [] }),
+  backlog: () => ({ waiting: undefined, held: undefined }),
 });
 const scalers = await loadKnownScalers([...SCALERS, beanstalkd]);
 
