@@ -1,6 +1,6 @@
 /**
- * TriggerAuthentications: their own faults, and what one of them gives a trigger. A parameter's value is used to look for faults and
- * is never told.
+ * TriggerAuthentications: their own faults, and what one of them gives a trigger. A parameter's value is examined for faults and
+ * never printed.
  */
 import { nearestName } from '../../scalers/metadata.ts';
 import { isRecord, textOf, type Path, type YamlObject } from '../yaml/objects.ts';
@@ -13,7 +13,7 @@ import { didYouMean } from './structure.ts';
 export interface Given {
   readonly object: YamlObject;
   readonly parameters: ReadonlyMap<string, { readonly path: Path; readonly lookup: Lookup }>;
-  /** It has sources whose parameters cannot be told from the file. */
+  /** It has sources whose parameters the file does not show. */
   readonly open: boolean;
 }
 
@@ -197,7 +197,7 @@ function lookUp(
   const container = typeof source['containerName'] === 'string' ? source['containerName'] : undefined;
   const found = variableOf(location, container, name);
   if (found.state === 'absent') {
-    // Told where the trigger stands, as the authentication may serve others too.
+    // Reported at the trigger, as the authentication may serve others too.
     location.report(
       'variable-missing',
       [...location.path, 'authenticationRef', 'name'],

@@ -1,6 +1,6 @@
 /**
  * Triggers of KEDA's own scalers that this program can stand in for, checked as KEDA 2.20 reads them: it ignores what it does not
- * know, so here a misspelt key is all the more a fault. https://keda.sh/docs/latest/scalers/
+ * know, so that nothing else would report a misspelt key. https://keda.sh/docs/latest/scalers/
  */
 import { FROM_ENV } from '../../keda.ts';
 import { nearestName } from '../../scalers/metadata.ts';

@@ -41,13 +41,13 @@ export function checkFiles(files: readonly YamlFile[], scalers: readonly KnownSc
   checkDuplicates(objects, findings);
   checkSharedTargets(objects, findings);
   const order = new Map(files.map(({ file }, index) => [file, index]));
-  const told = withoutAllowed(files, withoutEchoes(findings)).sort(
+  const reported = withoutAllowed(files, withoutEchoes(findings)).sort(
     (left, right) =>
       (order.get(left.position.file) ?? 0) - (order.get(right.position.file) ?? 0) ||
       left.position.line - right.position.line ||
       left.position.column - right.position.column,
   );
-  return { findings: told, objects: objects.filter(isKeda).length, triggers };
+  return { findings: reported, objects: objects.filter(isKeda).length, triggers };
 }
 
 /** What only a Helm chart's templates hold. */
@@ -121,7 +121,7 @@ function checkTrigger(location: TriggerLocation): void {
   }
 }
 
-/** One thing told twice of one place is told once: a schema and a rule may see the same. */
+/** Reports a finding once where a schema and a rule both made it. */
 function withoutEchoes(findings: readonly Finding[]): Finding[] {
   const seen = new Set<string>();
   return findings.filter(({ rule, position, message }) => {

@@ -28,7 +28,7 @@ export function isForThisProgram({ metadata, scalers }: TriggerLocation): boolea
   return Object.keys(metadata).some((key) => keys.has(key) && !KEDA_KEYS.includes(key));
 }
 
-/** Tells all faults of the trigger; undefined where not even the scaler is known. */
+/** Reports all faults of the trigger; undefined where not even the scaler is known. */
 export function checkExternalTrigger(location: TriggerLocation): KnownTrigger | undefined {
   const known = scalerOf(location);
   if (known === undefined) return undefined;

@@ -1,5 +1,5 @@
 /**
- * Valid settings of this program's triggers that lose work, time or sleep: each is told with what happens, not with a rule of taste.
+ * Valid settings of this program's triggers that lose work, time or sleep. Each finding says what will happen, not what would be better style.
  */
 import { DEFAULT_COOLDOWN_SECONDS, isTrue } from '../../keda.ts';
 import { isRecord } from '../yaml/objects.ts';

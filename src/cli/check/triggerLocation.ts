@@ -1,5 +1,5 @@
 /**
- * One trigger in its file: its metadata as text, and where it stands. Values that are not text are told, and read as if they were.
+ * One trigger in its file: its metadata as text, and where it stands. Values that are not text are reported, then read as text.
  */
 import { isScalar } from 'yaml';
 import type { ReportKey } from '../../scalers/advice.ts';

@@ -1,5 +1,5 @@
 /**
- * What will behave differently for one trigger once this scaler reads it; only what can happen with its settings is told.
+ * What will behave differently for one trigger once this scaler reads it, as far as that can happen with its settings.
  */
 import type { Advice } from '../../scalers/advice.ts';
 

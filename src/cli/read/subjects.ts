@@ -1,5 +1,5 @@
 /**
- * The triggers of the files as KEDA would forward them, with what the HPA would be told. What a file does not hold is looked up in a
+ * The triggers of the files as KEDA would forward them, with what the HPA would get to know. What a file does not hold is looked up in a
  * cluster if there is one, and variables in this process's environment.
  */
 import { containerOf, environmentOf, type ReadValues } from '../../auth/environment.ts';
