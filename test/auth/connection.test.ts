@@ -10,7 +10,6 @@ import { kubeconfigOf } from './kubeconfig.ts';
 import { secret } from './objects.ts';
 import { BASE_RBAC, rulesIn } from './rbac.ts';
 
-const SECRET = '/api/v1/namespaces/shop/secrets/login';
 let folder: string;
 let certificates: Certificates;
 let api: ApiServer;
@@ -43,7 +42,7 @@ async function clientOf(user: object, cluster: object = { 'certificate-authority
   return client;
 }
 
-const get = (client: ApiClient): Promise<unknown> => client.get(SECRET, AbortSignal.timeout(5_000));
+const get = (client: ApiClient): Promise<unknown> => client.get('Secret', 'shop', 'login', AbortSignal.timeout(5_000));
 const base64 = (file: string): string => readFileSync(file).toString('base64');
 
 describe('a kubeconfig', () => {

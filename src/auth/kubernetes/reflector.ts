@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { WatchState } from '../credentials.ts';
-import { ApiFailure, type ApiClient } from './apiClient.ts';
+import { ApiFailure, type ApiClient, type WatchedKind } from './apiClient.ts';
 
 const FIRST_BACKOFF_MS = 500;
 const MAX_BACKOFF_MS = 30_000;
@@ -27,8 +27,7 @@ export interface Reflector<T> {
 }
 
 export interface ReflectorOptions<T> {
-  readonly kind: string;
-  readonly path: string;
+  readonly kind: WatchedKind;
   readonly client: ApiClient;
   /** What is kept of an object, and under which key. */
   parse(object: unknown): { readonly key: string; readonly value: T } | undefined;
@@ -39,7 +38,7 @@ export interface ReflectorOptions<T> {
 }
 
 export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
-  const { kind, path, client } = options;
+  const { kind, client } = options;
   const firstBackoffMs = options.firstBackoffMs ?? FIRST_BACKOFF_MS;
   const closing = new AbortController();
   let objects = new Map<string, T>();
@@ -66,7 +65,7 @@ export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
     const listed = new Map<string, T>();
     const startedAt = performance.now();
     resourceVersion = await client.list(
-      path,
+      kind,
       (object) => {
         const parsed = options.parse(object);
         if (parsed !== undefined) listed.set(parsed.key, parsed.value);
@@ -87,7 +86,7 @@ export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
     const openedAt = performance.now();
     try {
       await client.watch(
-        path,
+        kind,
         from,
         {
           opened: heard,
