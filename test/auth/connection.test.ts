@@ -67,6 +67,18 @@ describe('a kubeconfig', () => {
     expect(api.requests.map(({ status }) => status)).toEqual([200, 200]);
   });
 
+  it('whose exec plugin hangs holds nobody up', async () => {
+    const exec = {
+      apiVersion: 'client.authentication.k8s.io/v1',
+      command: process.execPath,
+      args: ['-e', 'setTimeout(() => undefined, 6000)'],
+    };
+    const startedAt = performance.now();
+    await expect(get(await clientOf({ exec }))).rejects.toThrow('the API server did not answer in time');
+    expect(performance.now() - startedAt).toBeLessThan(4_000);
+    expect(api.requests).toEqual([]);
+  });
+
   it('is told as such where its login is refused, without the login', async () => {
     const asked = get(await clientOf({ token: 'somebody-else' }));
     await expect(asked).rejects.toMatchObject({ status: 401 });
@@ -101,4 +113,34 @@ it('many requests share few connections', async () => {
   for (let round = 0; round < 20; round++) await Promise.all(Array.from({ length: IN_FLIGHT }, () => get(client)));
   expect(api.requests).toHaveLength(20 * IN_FLIGHT);
   expect(api.connections() - before).toBeLessThanOrEqual(4 * IN_FLIGHT);
+});
+
+it('watches one after the other share few connections', async () => {
+  const client = await clientOf({ token: SCALER_TOKEN });
+  const before = api.connections();
+  for (let round = 0; round < 20; round++) {
+    const listener = {
+      opened: () => {
+        api.endWatches();
+      },
+      event: () => undefined,
+    };
+    await client.watch('ScaledObject', '0', listener, AbortSignal.timeout(5_000));
+  }
+  expect(api.requests.map(({ verb }) => verb)).toEqual(Array.from({ length: 20 }, () => 'watch'));
+  expect(api.connections() - before).toBeLessThanOrEqual(4);
+});
+
+it('a watch without an answer ends with its signal', async () => {
+  const client = await clientOf({ token: SCALER_TOKEN });
+  const listener = { opened: () => undefined, event: () => undefined };
+  api.delay(8_000);
+  try {
+    const startedAt = performance.now();
+    await expect(client.watch('ScaledObject', '0', listener, AbortSignal.timeout(200))).rejects.toThrow('timeout');
+    await client.close();
+    expect(performance.now() - startedAt).toBeLessThan(2_000);
+  } finally {
+    api.delay(0);
+  }
 });

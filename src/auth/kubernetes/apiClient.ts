@@ -1,32 +1,25 @@
 /**
- * The API server by the client library's typed APIs and its watch, with what they lack: a deadline for each request, a 429 waited out
- * where the time allows, and one kind of failure that tells "not there" and "not allowed" from "no answer".
+ * The API server by the client library's typed APIs and its watch, with what they lack: a deadline for each request, and a 429
+ * waited out where the time allows.
  *
  * The size of an answer is bounded by the API server: it stores no object of more than some 1.5 MB, and a list comes in pages.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ObservableMiddleware } from '@kubernetes/client-node';
 import { z } from 'zod';
-import { onAbort, untilAborted } from '../../abort.ts';
-import { TriggerError } from '../../errors.ts';
+import { untilAborted } from '../../abort.ts';
 import type { Kind } from '../objects.ts';
+import { ApiFailure, refusal, unreachable } from './apiFailure.ts';
 import { connectTo } from './connection.ts';
+import { watchFrom, type WatchListener } from './watch.ts';
 
 /** One object by name; a trigger's caller waits for it. */
 const GET_TIMEOUT_MS = 1_500;
 /** One page of a list. */
 const LIST_TIMEOUT_MS = 30_000;
 const LIST_PAGE_SIZE = 500;
-/** The server sends a bookmark about once a minute; a watch that says nothing for longer than that is taken for dead. */
-export const WATCH_SILENCE_MS = 90_000;
-/** The server is asked to end a watch after between this and twice this time, as client-go does. */
-const WATCH_LIFETIME_S = 300;
 /** A service account token is asked for with this lifetime, which outlasts the cache's last good answer. */
 const TOKEN_LIFETIME_S = 7200;
-
-const MAX_RETRY_AFTER_MS = 30_000;
-/** The library's watch reports the status of a refusal only; an overloaded API server says 1 s in `Retry-After`. */
-const WATCH_RETRY_AFTER_MS = 1_000;
 
 const KEDA = { group: 'keda.sh', version: 'v1alpha1' };
 /** KEDA's kinds, which may be listed and watched, with the names of their collections. */
@@ -39,56 +32,7 @@ const COLLECTIONS = {
 export type WatchedKind = keyof typeof COLLECTIONS;
 export const WATCHED_KINDS = Object.keys(COLLECTIONS) as WatchedKind[];
 
-/** What one watch event is about. */
-export interface WatchEvent {
-  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK';
-  readonly object: unknown;
-  readonly resourceVersion: string;
-}
-
-/** The API server did not give what was asked for. */
-export class ApiFailure extends Error {
-  /** HTTP status; 0 where there was no answer. */
-  readonly status: number;
-  /** How long the server wants to be left alone, in ms. */
-  readonly retryAfterMs: number | undefined;
-
-  constructor(
-    status: number,
-    message: string,
-    options?: { readonly cause?: unknown; readonly retryAfterMs?: number | undefined },
-  ) {
-    super(message, options);
-    this.status = status;
-    this.retryAfterMs = options?.retryAfterMs;
-  }
-
-  /** As a trigger's caller must hear it; `what` is what could not be had. */
-  toTriggerError(what: string): TriggerError {
-    return new TriggerError('AUTHENTICATION_UNRESOLVED', `${what} could not be read: ${this.message}`, { cause: this });
-  }
-}
-
-export interface ApiClient {
-  /** The server's address, for logs. */
-  readonly server: string;
-  /** The namespace that this process runs in, if it does. */
-  readonly namespace: string | undefined;
-  /** Undefined where there is none; `namespace` is ignored for kinds that have none. Rejects with an {@link ApiFailure}. */
-  get(kind: Kind, namespace: string, name: string, signal: AbortSignal): Promise<unknown>;
-  /** All objects of the kind, page after page; resolves with the version to watch from. */
-  list(kind: WatchedKind, each: (object: unknown) => void, signal: AbortSignal): Promise<string>;
-  /** Reports events until the server ends the watch; rejects with an {@link ApiFailure}, of status 410 where the version is too old. */
-  watch(kind: WatchedKind, resourceVersion: string, on: WatchListener, signal: AbortSignal): Promise<void>;
-  createToken(namespace: string, serviceAccount: string, signal: AbortSignal): Promise<string>;
-  close(): Promise<void>;
-}
-
-export interface WatchListener {
-  /** The server has begun to answer. */
-  opened(): void;
-  event(event: WatchEvent): void;
-}
+export type ApiClient = Awaited<ReturnType<typeof createApiClient>>;
 
 export interface ApiClientOptions {
   /** A kubeconfig's path; without it, `KUBECONFIG`, `~/.kube/config` or the pod's service account. */
@@ -105,18 +49,9 @@ const listPage = z.object({
   metadata: z.object({ resourceVersion: z.string(), continue: z.string().optional() }),
   items: z.array(z.unknown()),
 });
-const watchEvent = z.object({
-  type: z.enum(['ADDED', 'MODIFIED', 'DELETED', 'BOOKMARK', 'ERROR']),
-  object: z.looseObject({
-    metadata: z.looseObject({ resourceVersion: z.string().optional() }).optional(),
-    code: z.number().optional(),
-    message: z.string().optional(),
-  }),
-});
-const status = z.object({ message: z.string() });
 
-/** Rejects where no cluster is configured. */
-export async function createApiClient(options: ApiClientOptions = {}): Promise<ApiClient> {
+/** Rejects where no cluster is configured; all that is asked of it rejects with an {@link ApiFailure}. */
+export async function createApiClient(options: ApiClientOptions = {}) {
   const connection = await connectTo(options.kubeconfig).catch((thrown: unknown) => {
     throw new ApiFailure(0, `no cluster is configured: ${thrown instanceof Error ? thrown.message : 'unknown reason'}`, {
       cause: thrown,
@@ -127,8 +62,6 @@ export async function createApiClient(options: ApiClientOptions = {}): Promise<A
   const apps = config.makeApiClient(library.AppsV1Api);
   const custom = config.makeApiClient(library.CustomObjectsApi);
   const watcher = new library.Watch(config);
-  // Its own bound on silence is 30 s, which would end every quiet watch between two bookmarks.
-  watcher['requestTimeoutMs'] = options.watchSilenceMs ?? WATCH_SILENCE_MS;
 
   /** The library's request, bounded, with its failure as an {@link ApiFailure}. */
   async function call<T>(timeoutMs: number, signal: AbortSignal, ask: (options: CallOptions) => Promise<T>): Promise<T> {
@@ -162,11 +95,9 @@ export async function createApiClient(options: ApiClientOptions = {}): Promise<A
 
   function failureOf(thrown: unknown, isAnswered: boolean): ApiFailure {
     if (!(thrown instanceof library.ApiException))
-      return new ApiFailure(0, isAnswered ? 'the API server’s answer cannot be read' : UNREACHABLE, { cause: thrown });
-    const seconds = Number(thrown.headers['retry-after']);
-    const retryAfterMs = seconds > 0 ? Math.min(seconds * 1000, MAX_RETRY_AFTER_MS) : undefined;
+      return isAnswered ? new ApiFailure(0, 'the API server’s answer cannot be read', { cause: thrown }) : unreachable(thrown);
     // Without the exception as its cause, whose message repeats the whole answer.
-    return new ApiFailure(thrown.code, `the API server answered ${thrown.code}${reasonIn(thrown.body)}`, { retryAfterMs });
+    return refusal(thrown.code, thrown.body, thrown.headers['retry-after']);
   }
 
   function read(kind: Kind, at: { readonly namespace: string; readonly name: string }, bounded: CallOptions): Promise<unknown> {
@@ -189,10 +120,13 @@ export async function createApiClient(options: ApiClientOptions = {}): Promise<A
   }
 
   return {
+    /** The server's address, for logs. */
     server,
+    /** The namespace that this process runs in, if it does. */
     namespace,
 
-    async get(kind, namespace, name, signal) {
+    /** Undefined where there is none; `namespace` is ignored for kinds that have none. */
+    async get(kind: Kind, namespace: string, name: string, signal: AbortSignal): Promise<unknown> {
       try {
         return await call(GET_TIMEOUT_MS, signal, (bounded) => read(kind, { namespace, name }, bounded));
       } catch (thrown) {
@@ -201,7 +135,8 @@ export async function createApiClient(options: ApiClientOptions = {}): Promise<A
       }
     },
 
-    async list(kind, each, signal) {
+    /** All objects of the kind, page after page; resolves with the version to watch from. */
+    async list(kind: WatchedKind, each: (object: unknown) => void, signal: AbortSignal): Promise<string> {
       const collection = { ...KEDA, resourcePlural: COLLECTIONS[kind], limit: LIST_PAGE_SIZE };
       let next: { readonly _continue?: string } = {};
       for (;;) {
@@ -217,48 +152,13 @@ export async function createApiClient(options: ApiClientOptions = {}): Promise<A
       }
     },
 
-    async watch(kind, resourceVersion, on, signal) {
-      const over = new AbortController();
-      let isOpen = false;
-      const events = new Promise<void>((resolve, reject) => {
-        const query = {
-          allowWatchBookmarks: true,
-          resourceVersion,
-          timeoutSeconds: Math.round(WATCH_LIFETIME_S * (1 + Math.random())),
-        };
-        const report = (type: string, object: unknown): void => {
-          if (over.signal.aborted) return;
-          try {
-            on.event(eventOf(type, object));
-          } catch (thrown) {
-            reject(thrown instanceof Error ? thrown : new Error('a watch event cannot be used', { cause: thrown }));
-          }
-        };
-        const done = (thrown: unknown): void => {
-          if (thrown === null) resolve();
-          else reject(watchFailure(thrown, isOpen));
-          over.abort();
-        };
-        watcher
-          .watch(`/apis/${KEDA.group}/${KEDA.version}/${COLLECTIONS[kind]}`, query, report, done)
-          .then((request) => {
-            onAbort(over.signal, () => {
-              request.abort();
-            });
-            if (over.signal.aborted) return;
-            isOpen = true;
-            on.opened();
-          })
-          .catch(done);
-      });
-      try {
-        await untilAborted(events, signal);
-      } finally {
-        over.abort();
-      }
+    /** Reports events until the server ends the watch; rejects with status 410 where the version is too old. */
+    watch(kind: WatchedKind, resourceVersion: string, listener: WatchListener, signal: AbortSignal): Promise<void> {
+      const path = `/apis/${KEDA.group}/${KEDA.version}/${COLLECTIONS[kind]}`;
+      return watchFrom({ watcher, path, resourceVersion }, listener, signal, options.watchSilenceMs);
     },
 
-    async createToken(namespace, name, signal) {
+    async createToken(namespace: string, name: string, signal: AbortSignal): Promise<string> {
       const body = new library.AuthenticationV1TokenRequest();
       body.spec = Object.assign(new library.V1TokenRequestSpec(), { expirationSeconds: TOKEN_LIFETIME_S });
       const { status: created } = await call(GET_TIMEOUT_MS, signal, (bounded) =>
@@ -270,37 +170,4 @@ export async function createApiClient(options: ApiClientOptions = {}): Promise<A
 
     close: () => connection.close(),
   };
-}
-
-const UNREACHABLE = 'the API server cannot be reached';
-
-/** In parentheses, what the server says of its refusal; the typed APIs give the body as a text or an object. */
-function reasonIn(body: unknown): string {
-  let parsed = body;
-  try {
-    if (typeof body === 'string') parsed = JSON.parse(body);
-  } catch {
-    return '';
-  }
-  const said = status.safeParse(parsed);
-  return said.success ? ` (${said.data.message})` : '';
-}
-
-/** `thrown` is what the library's watch ended with. */
-function watchFailure(thrown: unknown, isOpen: boolean): ApiFailure {
-  const { name, statusCode } = thrown as { readonly name?: unknown; readonly statusCode?: unknown };
-  if (typeof statusCode === 'number') {
-    const retryAfterMs = statusCode === 429 ? WATCH_RETRY_AFTER_MS : undefined;
-    return new ApiFailure(statusCode, `the API server answered ${statusCode}`, { retryAfterMs });
-  }
-  if (!isOpen) return new ApiFailure(0, UNREACHABLE, { cause: thrown });
-  return new ApiFailure(0, name === 'TimeoutError' ? 'the watch fell silent' : 'the watch broke', { cause: thrown });
-}
-
-function eventOf(type: string, object: unknown): WatchEvent {
-  const event = watchEvent.safeParse({ type, object });
-  if (!event.success) throw new ApiFailure(0, 'the watch sent something that is no event');
-  const { metadata, code = 0, message = 'no reason given' } = event.data.object;
-  if (event.data.type === 'ERROR') throw new ApiFailure(code, `the watch ended: ${message}`);
-  return { type: event.data.type, object, resourceVersion: metadata?.resourceVersion ?? '' };
 }

@@ -7,14 +7,8 @@ import { TriggerError } from '../../errors.ts';
 import type { ObjectReader } from '../objectReader.ts';
 import { apiVersionOf, SERVED, type Kind, type ObjectOf } from '../objects.ts';
 import { Secret } from '../secret.ts';
-import {
-  ApiFailure,
-  createApiClient,
-  WATCHED_KINDS,
-  type ApiClient,
-  type ApiClientOptions,
-  type WatchedKind,
-} from './apiClient.ts';
+import { createApiClient, WATCHED_KINDS, type ApiClientOptions, type WatchedKind } from './apiClient.ts';
+import { ApiFailure } from './apiFailure.ts';
 import { createObjectCache } from './objectCache.ts';
 import { startReflector, type Reflector, type ReflectorState } from './reflector.ts';
 
@@ -42,10 +36,6 @@ export interface KubernetesOptions extends ApiClientOptions {
 /** Connects and begins to watch; rejects only where no cluster is configured, not where it is away. */
 export async function openKubernetes(options: KubernetesOptions = {}): Promise<KubernetesReader> {
   const client = await createApiClient(options);
-  return createKubernetesReader(client, options);
-}
-
-export function createKubernetesReader(client: ApiClient, options: KubernetesOptions = {}): KubernetesReader {
   const cache = createObjectCache<unknown>();
   const tokens = createObjectCache<Secret>();
   const reflectors = Object.fromEntries(WATCHED_KINDS.map((kind) => [kind, reflect(kind)])) as Record<

@@ -4,7 +4,8 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { WatchState } from '../credentials.ts';
-import { ApiFailure, type ApiClient, type WatchedKind } from './apiClient.ts';
+import type { ApiClient, WatchedKind } from './apiClient.ts';
+import { ApiFailure } from './apiFailure.ts';
 
 const FIRST_BACKOFF_MS = 500;
 const MAX_BACKOFF_MS = 30_000;
@@ -90,7 +91,7 @@ export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
         from,
         {
           opened: heard,
-          event({ type, object, resourceVersion: version }) {
+          event(type, object, version = '') {
             heard();
             events++;
             if (version !== '') resourceVersion = version;
