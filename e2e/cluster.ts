@@ -1,7 +1,7 @@
 /**
  * The few requests that the end-to-end test makes of a real cluster, with whatever credentials its kubeconfig holds.
  */
-import type { HttpMethod } from '@kubernetes/client-node';
+import { HttpMethod, IsomorphicFetchHttpLibrary, RequestContext } from '@kubernetes/client-node';
 import { connectTo } from '../src/auth/kubernetes/connection.ts';
 
 const TIMEOUT_MS = 20_000;
@@ -24,8 +24,8 @@ export interface Cluster {
 
 export async function connectCluster(): Promise<Cluster> {
   const connection = await connectTo();
-  const { library, config, server } = connection;
-  const http = new library.IsomorphicFetchHttpLibrary();
+  const { config, server } = connection;
+  const http = new IsomorphicFetchHttpLibrary();
 
   // By the library's requests, but none of its typed APIs: they know no tables.
   async function send(
@@ -33,7 +33,7 @@ export async function connectCluster(): Promise<Cluster> {
     path: string,
     { body, type = 'application/json', accept = 'application/json' }: Sending = {},
   ): Promise<unknown> {
-    const context = new library.RequestContext(server + path, library.HttpMethod[method]);
+    const context = new RequestContext(server + path, HttpMethod[method]);
     context.setHeaderParam('Accept', accept);
     if (body !== undefined) {
       context.setHeaderParam('Content-Type', type);

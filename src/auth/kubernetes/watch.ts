@@ -2,8 +2,8 @@
  * One watch by the client library's own, as a promise: it asks for bookmarks, is taken for dead once it falls silent, and ends with
  * its signal.
  *
- * The library's informer is not used: it asks for no bookmarks and so lists everything anew after a quiet hour, stops for good at the
- * first failure, and keeps objects whole (10 000 ScaledObjects with their managed fields: 64 MB instead of 11).
+ * The library's informer is not used: it asks for no bookmarks and so lists everything anew after a quiet spell, stops for good at the
+ * first failure, and keeps objects whole (10 000 ScaledObjects with their managed fields: 45 MB instead of 11).
  */
 import type { Watch } from '@kubernetes/client-node';
 import { z } from 'zod';
