@@ -5,7 +5,7 @@
  * The size of an answer is bounded by the API server: it stores no object of more than some 1.5 MB, and a list comes in pages.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ObservableMiddleware } from '@kubernetes/client-node';
+import type { Configuration, ObservableMiddleware } from '@kubernetes/client-node';
 import { z } from 'zod';
 import { untilAborted } from '../../abort.ts';
 import type { Kind } from '../objects.ts';
@@ -41,9 +41,7 @@ export interface ApiClientOptions {
 }
 
 /** What the library's APIs take for a single request. */
-interface CallOptions {
-  middleware: ObservableMiddleware[];
-}
+type CallOptions = Pick<Configuration, 'middleware'>;
 
 const listPage = z.object({
   metadata: z.object({ resourceVersion: z.string(), continue: z.string().optional() }),

@@ -10,7 +10,7 @@ import { Secret } from '../secret.ts';
 import { createApiClient, WATCHED_KINDS, type ApiClientOptions, type WatchedKind } from './apiClient.ts';
 import { ApiFailure } from './apiFailure.ts';
 import { createObjectCache } from './objectCache.ts';
-import { startReflector, type Reflector, type ReflectorState } from './reflector.ts';
+import { startReflector, type Reflector, type ReflectorState, type ReflectorTiming } from './reflector.ts';
 
 /** What the reader tells whoever watches it from outside. */
 export interface KubernetesEvents {
@@ -27,10 +27,8 @@ export interface KubernetesReader extends ObjectReader {
   watches(): readonly ReflectorState[];
 }
 
-export interface KubernetesOptions extends ApiClientOptions {
+export interface KubernetesOptions extends ApiClientOptions, ReflectorTiming {
   readonly events?: KubernetesEvents;
-  readonly relistMs?: number;
-  readonly firstBackoffMs?: number;
 }
 
 /** Connects and begins to watch; rejects only where no cluster is configured, not where it is away. */
@@ -45,12 +43,11 @@ export async function openKubernetes(options: KubernetesOptions = {}): Promise<K
 
   function reflect(kind: WatchedKind): Reflector<Parsed> {
     return startReflector<Parsed>({
+      ...options,
       kind,
       client,
       parse: (object) => parseWatched(kind, object),
       trouble: (failure) => options.events?.trouble(kind, failure.message),
-      ...(options.relistMs === undefined ? {} : { relistMs: options.relistMs }),
-      ...(options.firstBackoffMs === undefined ? {} : { firstBackoffMs: options.firstBackoffMs }),
     });
   }
 

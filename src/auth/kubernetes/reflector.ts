@@ -1,6 +1,9 @@
 /**
  * Keeps all objects of one kind in memory: lists, watches, and begins anew whenever either fails, for as long as it lives. It must
  * never give up, and never drop what it knows because the API server is away.
+ *
+ * The client library's informer does not do: it asks for no bookmarks and so lists everything anew after a quiet spell, stops for good
+ * at its first failure, and keeps objects whole (10 000 ScaledObjects with their managed fields: 45 MB instead of 11).
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { WatchState } from '../credentials.ts';
@@ -27,15 +30,19 @@ export interface Reflector<T> {
   close(): Promise<void>;
 }
 
-export interface ReflectorOptions<T> {
+/** In ms; for tests. */
+export interface ReflectorTiming {
+  readonly relistMs?: number;
+  readonly firstBackoffMs?: number;
+}
+
+export interface ReflectorOptions<T> extends ReflectorTiming {
   readonly kind: WatchedKind;
   readonly client: ApiClient;
   /** What is kept of an object, and under which key. */
   parse(object: unknown): { readonly key: string; readonly value: T } | undefined;
-  /** Told once for each failure; the reflector goes on by itself. */
+  /** Called once for each failure; the reflector goes on by itself. */
   trouble(failure: ApiFailure): void;
-  readonly relistMs?: number;
-  readonly firstBackoffMs?: number;
 }
 
 export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
