@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { FROM_ENV, KEDA_KEYS } from '../src/keda.ts';
@@ -45,6 +45,52 @@ describe('the layout of the sources', () => {
         .map((imported) => `${name} imports ${imported}`);
     });
     expect(wrong).toEqual([]);
+  });
+
+  test('no file imports itself by way of others', () => {
+    const circles: string[] = [];
+    const done = new Set<string>();
+    const walk = (name: string, path: readonly string[]): void => {
+      if (path.includes(name)) circles.push([...path.slice(path.indexOf(name)), name].join(' > '));
+      if (path.includes(name) || done.has(name)) return;
+      for (const imported of importsOf(name)) walk(imported, [...path, name]);
+      done.add(name);
+    };
+    for (const name of sources) walk(name, []);
+    expect(circles).toEqual([]);
+  });
+
+  test('a reader of a broker’s folder follows six files at most', () => {
+    const chains = new Map<string, readonly string[]>();
+    const chainOf = (name: string, folder: string): readonly string[] => {
+      const known = chains.get(name);
+      if (known !== undefined) return known;
+      const rest = importsOf(name)
+        .filter((imported) => imported.startsWith(folder))
+        .map((imported) => chainOf(imported, folder));
+      const chain = [name, ...rest.reduce((longest, each) => (each.length > longest.length ? each : longest), [])];
+      chains.set(name, chain);
+      return chain;
+    };
+    const folder = 'src/scalers/rabbitmq/';
+    const long = sources.filter((name) => name.startsWith(folder)).map((name) => chainOf(name, folder));
+    expect(long.filter((chain) => chain.length > 6)).toEqual([]);
+  });
+
+  test('the architecture page names files and folders that there are', () => {
+    const page = read('docs/architecture.md');
+    const inText = [...page.matchAll(/`((?:src|test|docs|proto|manifests)\/[\w./-]*)`/g)].map(([, path]) => path ?? '');
+    const [, plan = ''] = /```text\n([^`]*)```/.exec(page) ?? [];
+    const inPlan = plan.split('\n').flatMap((line) => {
+      const folder = /^\s+([a-z]+\/)/.exec(line)?.[1] ?? '';
+      const below = folder === 'rabbitmq/' || folder === 'redis/' ? folder : '';
+      return [...line.matchAll(/(?<=^|\s)(?:src\/)?[\w/]+(?:\.ts|\/)(?=\s|$)/g)].map(([path]) =>
+        path.startsWith('src/') ? path : `src/scalers/${path === below ? '' : below}${path}`,
+      );
+    });
+    expect(inPlan.length).toBeGreaterThan(20);
+    const paths = [...inText, ...inPlan];
+    expect(paths.filter((path) => !existsSync(join(root, path)))).toEqual([]);
   });
 
   test('gRPC handlers know no broker’s client, and scalers know no gRPC', () => {
