@@ -2,9 +2,9 @@ import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Secret } from '../../../src/auth/secret.ts';
 import type { QueueScalerError } from '../../../src/errors.ts';
-import type { Declared } from '../../../src/scalers/rabbitmq/amqp/channels.ts';
+import type { Answer } from '../../../src/scalers/rabbitmq/amqp/channels.ts';
 import { openAmqp, type AmqpConnection } from '../../../src/scalers/rabbitmq/amqp/connection.ts';
-import { createFrameReader, MAX_FRAME_BYTES, ProtocolError } from '../../../src/scalers/rabbitmq/amqp/frames.ts';
+import { createFrameGate, MAX_FRAME_BYTES, ProtocolError } from '../../../src/scalers/rabbitmq/amqp/frameGate.ts';
 import { until } from '../../bed/until.ts';
 import { frame, short, start, startFakeAmqp, u32, type FakeAmqp, type FakeAmqpOptions, type FakeClient } from './fakeAmqp.ts';
 
@@ -39,8 +39,9 @@ async function open({
   return connection;
 }
 
-function ask(queue: string): Promise<Declared | QueueScalerError> {
-  return new Promise((resolve) => connection?.declare(queue, resolve));
+function ask(queue: string): Promise<Answer> {
+  if (connection === undefined) throw new Error('no connection');
+  return connection.declare(queue);
 }
 
 async function codes(queues: readonly string[]): Promise<Record<string, string | number>> {
@@ -53,14 +54,14 @@ function names(count: number, prefix = 'q'): string[] {
 }
 
 describe('passive declares', () => {
-  it('are pipelined: a broker that answers nothing until it has many gets many', async () => {
+  it('are asked side by side: a broker that answers nothing until it has many gets many', async () => {
     const waiting: (() => void)[] = [];
     await open({
       onDeclare: (client, channel, queue) => {
         waiting.push(() => {
           client.declareOk(channel, queue, Number(queue.slice(1)));
         });
-        if (waiting.length >= 50) for (const reply of waiting.splice(0)) reply();
+        if (waiting.length >= 10) for (const reply of waiting.splice(0)) reply();
       },
     });
     expect(await codes(names(50))).toEqual(Object.fromEntries(names(50).map((queue, index) => [queue, index])));
@@ -275,19 +276,23 @@ describe('an opening that fails', () => {
 });
 
 describe('bytes that are no AMQP', () => {
-  const whole = Buffer.concat([
+  const frames = [
     start,
     frame(1, 50, 11, short('queue'), u32(7), u32(0)),
     frame(2, 20, 40, Buffer.from([1, 148]), short('NOT_FOUND'), Buffer.alloc(4)),
-  ]);
+  ];
+  const whole = Buffer.concat(frames);
 
   it('are the same frames however they are cut', () => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 1, max: whole.length - 1 })), (cuts) => {
-        const read = createFrameReader();
+        const gate = createFrameGate();
         const edges = [0, ...[...new Set(cuts)].sort((left, right) => left - right), whole.length];
-        const frames = edges.slice(1).flatMap((end, index) => read(whole.subarray(edges[index], end)));
-        expect(frames.map(({ method }) => method?.name)).toEqual(['connection.start', 'queue.declare-ok', 'channel.close']);
+        const passed = edges.slice(1).map((end, index) => gate.admit(whole.subarray(edges[index], end)));
+        expect(Buffer.concat(passed)).toEqual(whole);
+        const ends = frames.map((_, index) => Buffer.concat(frames.slice(0, index + 1)).length);
+        let length = 0;
+        for (const bytes of passed) expect([0, ...ends]).toContain((length += bytes.length));
       }),
     );
   });
@@ -298,9 +303,9 @@ describe('bytes that are no AMQP', () => {
       fc.property(mutation, fc.uint8Array({ maxLength: 200 }), (changes, tail) => {
         const bytes = Buffer.concat([whole, tail]);
         for (const [at, value] of changes) bytes[at] = value;
-        const read = createFrameReader();
+        const gate = createFrameGate();
         try {
-          for (let at = 0; at < bytes.length; at += 7) read(bytes.subarray(at, at + 7));
+          for (let at = 0; at < bytes.length; at += 7) gate.admit(bytes.subarray(at, at + 7));
         } catch (thrown) {
           expect(thrown).toBeInstanceOf(ProtocolError);
         }
@@ -312,7 +317,7 @@ describe('bytes that are no AMQP', () => {
     const head = Buffer.alloc(7);
     head.writeUInt8(1, 0);
     head.writeUInt32BE(MAX_FRAME_BYTES + 1, 3);
-    expect(() => createFrameReader()(head)).toThrow(ProtocolError);
+    expect(() => createFrameGate().admit(head)).toThrow(ProtocolError);
   });
 
   it.each<[string, Buffer]>([

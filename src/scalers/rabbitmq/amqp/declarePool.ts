@@ -3,7 +3,7 @@
  * costs a question one more try, on the next endpoint; never its answer's truth.
  */
 import { toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
-import type { Declared } from './channels.ts';
+import type { Answer } from './channels.ts';
 import { openAmqp, type AmqpAddress, type AmqpConnection, type AmqpLogin } from './connection.ts';
 import type { Endpoints } from '../../net/failover.ts';
 import { describeNetworkError } from '../../net/networkErrors.ts';
@@ -13,7 +13,7 @@ const IDLE_CLOSE_MS = 120_000;
 
 export interface Declarer {
   /** Resolves in any case, with the counts or why there are none. */
-  declare(vhost: string, queue: string): Promise<Declared | QueueScalerError>;
+  declare(vhost: string, queue: string): Promise<Answer>;
   close(): Promise<void>;
 }
 
@@ -75,11 +75,8 @@ export function createDeclarer(options: DeclarerOptions): Declarer {
     return opening;
   }
 
-  async function ask(lane: Lane, vhost: string, queue: string): Promise<Declared | QueueScalerError> {
-    const connection = await connect(lane, vhost);
-    return new Promise((resolve) => {
-      connection.declare(queue, resolve);
-    });
+  async function ask(lane: Lane, vhost: string, queue: string): Promise<Answer> {
+    return (await connect(lane, vhost)).declare(queue);
   }
 
   function closeIdle(): void {
