@@ -37,7 +37,7 @@ export type Answer = Declared | QueueScalerError;
 
 export interface Channels {
   /** Resolves in any case, within twice `timeoutMs`. Who asks for a queue that is being asked for shares its answer. */
-  declare(queue: string): Promise<Answer>;
+  readonly declare: (queue: string) => Promise<Answer>;
   /** Answers all that waits, and whatever is asked from now on. */
   end(error: QueueScalerError): void;
 }

@@ -6,7 +6,7 @@ import { connect as connectAmqp, credentials, type ChannelModel } from 'amqplib'
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { Secret } from '../../../auth/secret.ts';
-import { BrokerError, QueueScalerError } from '../../../errors.ts';
+import { BrokerError, isQueueScalerError, type QueueScalerError } from '../../../errors.ts';
 import { contained } from '../../net/containment.ts';
 import { describeNetworkError } from '../../net/networkErrors.ts';
 import { tlsOptions, type TlsSettings } from '../../net/tls.ts';
@@ -80,7 +80,7 @@ export function openAmqp(options: AmqpOptions): Promise<AmqpConnection> {
     /** What ended the connection: the broker's own words where there are any. */
     function explain(thrown: unknown): QueueScalerError {
       if (gate.closed !== undefined) return connectionClosed(label, gate.phase, gate.closed.code, gate.closed.text);
-      if (thrown instanceof QueueScalerError) return thrown;
+      if (isQueueScalerError(thrown)) return thrown;
       const message = thrown instanceof Error ? thrown.message : '';
       if (message === 'Heartbeat timeout') {
         return new BrokerError('BROKER_TIMEOUT', `${label}: nothing heard for two heartbeats`, { cause: thrown });

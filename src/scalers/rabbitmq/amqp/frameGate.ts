@@ -26,9 +26,9 @@ export class ProtocolError extends Error {}
 
 export interface FrameGate {
   /** The frames that are whole by now; throws a {@link ProtocolError} on anything else. Holds at most one frame. */
-  admit(chunk: Buffer): Buffer;
+  readonly admit: (chunk: Buffer) => Buffer;
   /** What came behind connection.open-ok, which {@link admit} keeps back until the connection's listeners stand. */
-  release(): Buffer;
+  readonly release: () => Buffer;
   /** What the broker was doing for us when it sent its last frame. */
   readonly phase: 'start' | 'login' | 'open' | 'ready';
   /** Why the broker has closed the connection. */

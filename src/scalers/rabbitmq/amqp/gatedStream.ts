@@ -10,7 +10,7 @@ import type { FrameGate } from './frameGate.ts';
 export interface GatedStream {
   readonly stream: Duplex;
   /** Passes on what the gate has kept back; see {@link FrameGate.release}. */
-  release(): void;
+  readonly release: () => void;
 }
 
 /** Destroying the stream destroys the socket, which then ends whatever still waits on it. */
