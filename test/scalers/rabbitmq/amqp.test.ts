@@ -6,6 +6,8 @@ import type { QueueScalerError } from '../../../src/errors.ts';
 import type { Answer } from '../../../src/scalers/rabbitmq/amqp/channels.ts';
 import { openAmqp, type AmqpConnection, type AmqpOptions } from '../../../src/scalers/rabbitmq/amqp/connection.ts';
 import { createFrameGate, MAX_FRAME_BYTES, ProtocolError } from '../../../src/scalers/rabbitmq/amqp/frameGate.ts';
+import { createDeclarer } from '../../../src/scalers/rabbitmq/amqp/declarePool.ts';
+import { createEndpoints } from '../../../src/scalers/net/failover.ts';
 import { until } from '../../bed/until.ts';
 import {
   closing,
@@ -548,4 +550,25 @@ it('a connection leaves Node’s own way of connecting as it was', async () => {
   const before = net.connect;
   await open();
   expect(net.connect).toBe(before);
+});
+
+it('a user who may have few channels reads all queues over those', async () => {
+  fake = await startFakeAmqp({ userLimit: 5 });
+  const declarer = createDeclarer({
+    endpoints: createEndpoints([{ host: '127.0.0.1', port: fake.port, label: 'fake', tls: undefined }]),
+    login: { user: 'user', password: new Secret('p@ss') },
+    connectTimeoutMs: 500,
+    timeoutMs: 500,
+    onChange: () => undefined,
+  });
+  const readAll = async (): Promise<boolean> => {
+    const answers = await Promise.all(names(100).map((queue) => declarer.declare('/', queue)));
+    return answers.every((answer) => !(answer instanceof Error));
+  };
+  try {
+    await until('all are read', readAll);
+    expect(fake.taken).toBe(2);
+  } finally {
+    await declarer.close();
+  }
 });

@@ -29,6 +29,7 @@ beforeEach(() => {
     vhost: '/',
     label: 'fake',
     timeoutMs: TIMEOUT_MS,
+    maxChannels: 512,
     createChannel: () => (open.size < brokersLimit ? Promise.resolve(fakeChannel()) : Promise.reject(noChannelsLeft())),
     run: (start) => start(),
     fail: (thrown) => {

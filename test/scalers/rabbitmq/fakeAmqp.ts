@@ -37,6 +37,8 @@ export interface FakeAmqpOptions {
   readonly onDeclare?: (client: FakeClient, channel: number, queue: string) => void;
   /** What the broker asks for; 60 where not given. It never sends one itself. */
   readonly heartbeatS?: number;
+  /** Channels that a user may have. */
+  readonly userLimit?: number;
   /** False leaves the opening of channels without an answer. */
   readonly opensChannels?: () => boolean;
 }
@@ -173,7 +175,10 @@ function speak(socket: Socket, options: FakeAmqpOptions, declared: string[], cou
         return;
       case '20.10':
         counts.channels++;
-        if (options.opensChannels?.() ?? true) client.send(channel, 20, 11, u32(0));
+        if (channel > (options.userLimit ?? Infinity)) {
+          const reason = `NOT_ALLOWED - number of channels opened for user 'user' has reached the maximum allowed user limit of (${options.userLimit})`;
+          socket.write(closing(0, 530, reason));
+        } else if (options.opensChannels?.() ?? true) client.send(channel, 20, 11, u32(0));
         return;
       case '50.10': {
         const queue = payload.toString('utf8', 7, 7 + payload.readUInt8(6));

@@ -48,6 +48,8 @@ export interface ChannelsOptions {
   readonly label: string;
   /** Longest wait for one queue, in ms. */
   readonly timeoutMs: number;
+  /** Channels at most; the broker may allow fewer still. */
+  readonly maxChannels: number;
   readonly createChannel: () => Promise<Channel>;
   /** Runs what calls amqplib; see `contained`. */
   readonly run: <T>(start: () => T) => T;
@@ -76,22 +78,27 @@ interface Lane {
   silent: number;
 }
 
-export function createChannels({ vhost, label, timeoutMs, createChannel, run, fail }: ChannelsOptions): Channels {
+export function createChannels({ vhost, label, timeoutMs, maxChannels, createChannel, run, fail }: ChannelsOptions): Channels {
   const healthy: Lane = { limit: CHANNELS, waiting: [], idle: [], opening: 0, sent: 0, silent: 0 };
   const suspect: Lane = { limit: SUSPECT_CHANNELS, waiting: [], idle: [], opening: 0, sent: 0, silent: 0 };
   const asks = new Map<string, Ask>();
   const suspects = new Set<string>();
   const openings = new Set<{ readonly since: number }>();
   let channels = 0;
-  let limit = MAX_CHANNELS;
+  let limit = maxChannels;
   let heardAt = performance.now();
   let tickedAt = heardAt;
   let stoodStill = false;
   let ended: QueueScalerError | undefined;
   const ticker = setInterval(tick, TICK_MS);
 
+  /** Suspects find channels even where the healthy ones have taken all that they may. */
+  function hasRoom(lane: Lane): boolean {
+    return channels < (lane === healthy && limit > SUSPECT_CHANNELS ? limit - SUSPECT_CHANNELS : limit);
+  }
+
   function open(lane: Lane): void {
-    if (channels >= limit) return;
+    if (!hasRoom(lane)) return;
     const opening = { since: performance.now() };
     openings.add(opening);
     channels++;
@@ -136,7 +143,7 @@ export function createChannels({ vhost, label, timeoutMs, createChannel, run, fa
     if (lane.waiting.length === 0) return;
     // While one is silent others may be about to be: then nobody waits behind another.
     const declares = (lane.waiting.length + lane.sent) / (lane.silent > 0 ? 1 : DECLARES_PER_CHANNEL);
-    while (lane.opening + lane.sent < Math.min(lane.limit, declares) && channels < limit) open(lane);
+    while (lane.opening + lane.sent < Math.min(lane.limit, declares) && hasRoom(lane)) open(lane);
   }
 
   function send(ask: Ask, channel: Channel): void {

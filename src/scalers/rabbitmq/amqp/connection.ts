@@ -45,6 +45,8 @@ export interface AmqpOptions {
   readonly connectTimeoutMs: number;
   /** Longest wait for one queue, in ms. */
   readonly timeoutMs: number;
+  /** Channels at most; {@link MAX_CHANNELS} where not given. */
+  readonly maxChannels?: number;
   /** Called once when the connection is over, with the reason unless {@link AmqpConnection.close} was called. */
   readonly onEnd: (error: QueueScalerError | undefined) => void;
 }
@@ -52,7 +54,7 @@ export interface AmqpOptions {
 /** Rejects with a {@link BrokerError} that says whether address, TLS, login or vhost is at fault. */
 export function openAmqp(options: AmqpOptions): Promise<AmqpConnection> {
   return new Promise((resolve, reject) => {
-    const { address, vhost, timeoutMs, connectTimeoutMs } = options;
+    const { address, vhost, timeoutMs, connectTimeoutMs, maxChannels = MAX_CHANNELS } = options;
     const label = `AMQP at ${address.label}`;
     const gate = createFrameGate();
     let phase: 'opening' | 'open' | 'closing' | 'over' = 'opening';
@@ -117,7 +119,7 @@ export function openAmqp(options: AmqpOptions): Promise<AmqpConnection> {
       clearTimeout(connectTimer);
       model.on('error', fail);
       model.on('close', fail);
-      channels = createChannels({ vhost, label, timeoutMs, createChannel: () => model.createChannel(), run, fail });
+      channels = createChannels({ vhost, label, timeoutMs, maxChannels, createChannel: () => model.createChannel(), run, fail });
       resolve({ declare: channels.declare, close: () => close(model) });
       release();
     }
