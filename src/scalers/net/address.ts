@@ -1,5 +1,5 @@
 /**
- * Host and port of a Redis server, as text and parsed.
+ * Host and port of a server, as text and parsed.
  */
 
 export interface Address {
@@ -7,7 +7,6 @@ export interface Address {
   readonly port: number;
 }
 
-export const DEFAULT_PORT = 6379;
 const MAX_PORT = 65_535;
 
 /** `host:port`, with an IPv6 host in brackets. */
