@@ -15,6 +15,7 @@ export type MeasureName =
   | 'acknowledgeRate'
   | 'length' // members of a Redis list, set, sorted set, hash or stream
   | 'processing' // held by a worker of a reliable queue
+  | 'delayed' // not due yet
   | 'pending' // delivered to a stream's group, not acknowledged
   | 'lag' // not yet delivered to a stream's group
   | 'shardsWithWork';
