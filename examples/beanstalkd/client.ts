@@ -7,7 +7,7 @@ import type { BrokerClient, BrokerIdentity, Question } from '../../src/scalers/c
 import type { Address } from '../../src/scalers/net/address.ts';
 import { createPipeline } from '../../src/scalers/net/pipeline.ts';
 import type { TlsSettings } from '../../src/scalers/net/tls.ts';
-import { pollingWatch } from '../../src/scalers/polling.ts';
+import { pollingClient } from '../../src/scalers/polling.ts';
 import { unknown, type Reading } from '../../src/scalers/reading.ts';
 
 const MISSING = 'NOT_FOUND';
@@ -25,20 +25,16 @@ export interface TubeQuestion extends Question {
 
 export function openClient(connection: Connection, broker: BrokerIdentity, events: BrokerEvents): BrokerClient<TubeQuestion> {
   const pipeline = createPipeline({ ...connection, broker, events, parse });
-  const readBatch: BrokerClient<TubeQuestion>['readBatch'] = async (questions, report) => {
-    const replies = await pipeline.request(questions.map(({ tube }) => `stats-tube ${tube}\r\n`));
-    for (const [index, { key, tube }] of questions.entries()) report(key, readingOf(tube, replies[index]));
-  };
-  const polling = pollingWatch({ readBatch, budget: connection.wakeBudget });
-  return {
-    readBatch,
-    watch: polling.watch,
-    close() {
-      polling.close();
-      pipeline.close();
-      return Promise.resolve();
+  return pollingClient({
+    budget: connection.wakeBudget,
+    async readBatch(questions, report) {
+      const replies = await pipeline.request(questions.map(({ tube }) => `stats-tube ${tube}\r\n`));
+      for (const [index, { key, tube }] of questions.entries()) report(key, readingOf(tube, replies[index]));
     },
-  };
+    close: () => {
+      pipeline.close();
+    },
+  });
 }
 
 /** The statistics of a tube, as YAML, or `NOT_FOUND`. */

@@ -132,10 +132,12 @@ const AWAKE_MS = 5_000;
 const BATCH_DEADLINE_MS = 10_000;
 
 export interface PollingOptions<Q extends Question> {
-  /** The broker client's own; cheap enough to be called many times a second. */
+  /** The client's own; cheap enough to be called many times a second. */
   readonly readBatch: BrokerClient<Q>['readBatch'];
   /** Questions a second, for all sleeping ones together. */
   readonly budget: number;
+  /** Ends the client's connections. */
+  close(): void;
 }
 
 interface Watch<Q> extends Polled {
@@ -144,13 +146,11 @@ interface Watch<Q> extends Polled {
 }
 
 /**
- * `watch` of a broker client whose readings are cheap: everything that is watched is read by `readBatch`, in turn. A question is
- * watched by one at a time, which the reading cache sees to.
+ * A broker client whose readings are cheap: everything that is watched is read by `readBatch`, in turn. A question is watched by one
+ * at a time, which the reading cache sees to.
  */
-export function pollingWatch<Q extends Question>({
-  readBatch,
-  budget,
-}: PollingOptions<Q>): Pick<BrokerClient<Q>, 'watch'> & { close(): void } {
+export function pollingClient<Q extends Question>(options: PollingOptions<Q>): BrokerClient<Q> {
+  const { readBatch, budget } = options;
   const closing = new AbortController();
   const watches = new Set<Watch<Q>>();
   const rotation = createRotation<Watch<Q>>((batch, settle) => void read(batch, settle));
@@ -179,6 +179,7 @@ export function pollingWatch<Q extends Question>({
   }
 
   return {
+    readBatch,
     watch(question, watcher) {
       const watch = { budget, question, watcher };
       watches.add(watch);
@@ -192,6 +193,8 @@ export function pollingWatch<Q extends Question>({
       watches.clear();
       closing.abort();
       rotation.close();
+      options.close();
+      return Promise.resolve();
     },
   };
 }

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { BrokerError } from '../../src/errors.ts';
 import type { Question, Report } from '../../src/scalers/contract.ts';
-import { createRotation, pollingWatch, type Rest } from '../../src/scalers/polling.ts';
+import { createRotation, pollingClient, type Rest } from '../../src/scalers/polling.ts';
 import type { Known, Reading } from '../../src/scalers/reading.ts';
 
 beforeEach(() => {
@@ -100,7 +100,8 @@ function watching(budget: number, answer: (key: string) => Reading | undefined, 
   const batches: string[][] = [];
   const readings = new Map<string, Reading[]>();
   const asleep = new Set<string>();
-  const polling = pollingWatch({
+  const polling = pollingClient({
+    close: () => undefined,
     budget,
     readBatch: (questions: readonly Question[], report: Report) => {
       batches.push(questions.map(({ key }) => key));
@@ -141,7 +142,7 @@ it('reads sleeping questions in few batches within the budget, and awake ones ev
   await vi.advanceTimersByTimeAsync(20_000);
   expect(asks('q7') - before).toBeGreaterThanOrEqual(3);
   expect(asks('q7') - before).toBeLessThanOrEqual(9);
-  polling.close();
+  await polling.close();
 });
 
 it('reports a batch that fails, or leaves a question out, as unknown, and asks less often', async () => {
@@ -160,15 +161,16 @@ it('reports a batch that fails, or leaves a question out, as unknown, and asks l
   expect(failing.asks('q0')).toBeLessThan(8);
   expect(silent.asks('q1')).toBeLessThan(8);
   expect(silent.asks('q0')).toBeGreaterThan(200);
-  failing.polling.close();
-  silent.polling.close();
+  await failing.polling.close();
+  await silent.polling.close();
 });
 
 it('gives up a batch after ten seconds, while other questions are read', async () => {
   const deadline = new AbortController();
   vi.spyOn(AbortSignal, 'timeout').mockReturnValue(deadline.signal);
   const readings = new Map<string, Reading[]>();
-  const polling = pollingWatch({
+  const polling = pollingClient({
+    close: () => undefined,
     budget: 1000,
     readBatch: (questions: readonly Question[], report) => {
       const others = questions.filter(({ key }) => key !== 'hangs');
@@ -187,7 +189,7 @@ it('gives up a batch after ten seconds, while other questions are read', async (
   deadline.abort(new DOMException('late', 'TimeoutError'));
   await vi.advanceTimersByTimeAsync(1);
   expect(readings.get('hangs')).toMatchObject([{ known: false, error: { code: 'BROKER_TIMEOUT' } }]);
-  polling.close();
+  await polling.close();
   vi.restoreAllMocks();
 });
 
@@ -200,7 +202,7 @@ it('reports nothing after a watch has ended or all is closed', async () => {
   const asked = batches.length;
   expect(heard).toBeGreaterThan(0);
   watch('q1');
-  polling.close();
+  await polling.close();
   await vi.advanceTimersByTimeAsync(1_000);
   expect(readings.get('q0')).toHaveLength(heard);
   expect(batches).toHaveLength(asked);
