@@ -19,6 +19,8 @@ export interface Key<Value = unknown> {
   /** One or two sentences for the user. */
   readonly doc: string;
   readonly secret: boolean;
+  /** The key names hosts that are spoken to, but for these words: credentials of another namespace never go to a host named here. */
+  readonly endpoint: { readonly noHost: readonly string[] } | undefined;
   readonly deprecated?: string;
   /** Other spellings, tried after the key's own name at each place. */
   readonly aliases: readonly string[];
@@ -33,7 +35,16 @@ export type Values<Table extends KeyTable> = {
     : z.output<Table[Name]['schema']> | undefined;
 };
 
-type KeyOptions = Partial<Omit<Key, 'schema' | 'doc'>>;
+type KeyOptions = Partial<Omit<Key, 'schema' | 'doc' | 'endpoint'>>;
+
+/** Of schemas whose values name hosts. */
+const endpointSchemas = new WeakMap<z.ZodType, NonNullable<Key['endpoint']>>();
+
+/** Marks a schema as one whose values name hosts, but for the words in `noHost`; so are then the keys that are declared with it. */
+export function endpoint<Schema extends z.ZodType>(schema: Schema, noHost: readonly string[] = []): Schema {
+  endpointSchemas.set(schema, { noHost });
+  return schema;
+}
 
 /** Declares a key; without options it is optional, not secret, and stands in metadata only. */
 export function key<Value, const Options extends KeyOptions = object>(
@@ -41,12 +52,10 @@ export function key<Value, const Options extends KeyOptions = object>(
   schema: z.ZodType<Value, string>,
   options?: Options,
 ) {
-  return { schema, doc, places: ['metadata'], required: false, secret: false, aliases: [], ...options } as unknown as Omit<
-    Key<Value>,
-    'required' | 'default'
-  > & { readonly required: Options extends { required: true } ? true : false } & (Options extends { default: string }
-      ? { readonly default: string }
-      : object);
+  const defaults = { places: ['metadata'], required: false, secret: false, aliases: [], endpoint: endpointSchemas.get(schema) };
+  return { schema, doc, ...defaults, ...options } as unknown as Omit<Key<Value>, 'required' | 'default'> & {
+    readonly required: Options extends { required: true } ? true : false;
+  } & (Options extends { default: string } ? { readonly default: string } : object);
 }
 
 /** Keys that KEDA itself reads from an external trigger's metadata and forwards along with ours. */

@@ -5,6 +5,7 @@
 import { untilAborted } from '../abort.ts';
 import { BrokerError, toQueueScalerError, type QueueScalerError } from '../errors.ts';
 import type { BrokerClient, Question, Watcher } from './contract.ts';
+import { createBackOff, type BackOff } from './net/backOff.ts';
 import { unknown, type Reading } from './reading.ts';
 
 /** Shortest time between two asks about one item. */
@@ -38,8 +39,8 @@ export type Rest = number | 'failed';
 
 interface Place<Item> {
   readonly item: Item;
+  readonly backOff: BackOff;
   asking: boolean;
-  failures: number;
   /** Not asked about before this time, in ms of `performance.now()`. */
   restUntil: number;
 }
@@ -93,16 +94,19 @@ export function createRotation<Item extends Polled>(
 
   function settle(place: Place<Item>, rest: Rest): void {
     place.asking = false;
-    const failed = rest === 'failed';
-    const restMs = failed ? Math.min(MAX_REST_MS, FIRST_REST_MS * 2 ** place.failures) : rest;
-    place.failures = failed ? place.failures + 1 : 0;
+    if (rest === 'failed') {
+      place.backOff.failed();
+      place.restUntil = place.backOff.retryAt;
+      return;
+    }
+    place.backOff.succeeded();
     // Between half and all of it, so that items that fell out of turn together do not come back together.
-    place.restUntil = performance.now() + restMs * (0.5 + random() / 2);
+    place.restUntil = performance.now() + rest * (0.5 + random() / 2);
   }
 
   return {
     add(item) {
-      const place = { item, asking: false, failures: 0, restUntil: 0 };
+      const place = { item, backOff: createBackOff(FIRST_REST_MS, MAX_REST_MS, random), asking: false, restUntil: 0 };
       places.splice(position + 1, 0, place);
       if (timer === undefined) {
         ranAt = performance.now();

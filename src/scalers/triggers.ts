@@ -1,6 +1,6 @@
 /**
- * The triggers that KEDA has asked about: each parsed once, bound to its credentials, read through its broker's reading cache and
- * decided. It must answer `spec` without any I/O and must never let one trigger's fault reach another.
+ * The triggers that KEDA has asked about: each checked when first seen, bound to its credentials, read through its broker's reading
+ * cache and decided. `spec` needs no I/O, and one trigger's fault reaches no other.
  */
 import { LRUCache } from 'lru-cache';
 import type { CredentialSource, TriggerReference } from '../auth/credentials.ts';
@@ -266,5 +266,5 @@ function createTrigger(
 
 function isRefusal(reading: Reading): boolean {
   const error = reading.known ? reading.since : reading.error;
-  return error?.code === 'BROKER_REFUSED';
+  return error?.spec.retry === 'credentials';
 }

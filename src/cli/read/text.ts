@@ -44,7 +44,7 @@ function composition(operation: string | undefined, queueCount: number): string 
 }
 
 function figures(measures: Measures): string {
-  const words = Object.entries(measures).map(([name, figure]) => `${name} ${Math.round(figure * 1000) / 1000}`);
+  const words = Object.entries(measures).map(([name, figure = NaN]) => `${name} ${Math.round(figure * 1000) / 1000}`);
   return words.length === 0 ? 'none' : words.join(', ');
 }
 

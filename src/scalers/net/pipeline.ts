@@ -5,8 +5,7 @@
  */
 import type { Socket } from 'node:net';
 import { BrokerError } from '../../errors.ts';
-import type { BrokerEvents } from '../brokerEvents.ts';
-import type { BrokerIdentity } from '../contract.ts';
+import type { BrokerEvents, BrokerIdentity } from '../brokerEvents.ts';
 import { addressText, type Address } from './address.ts';
 import { createEndpoints } from './failover.ts';
 import { describeNetworkError } from './networkErrors.ts';
@@ -29,8 +28,8 @@ export interface PipelineOptions<Reply> {
 
 export interface Pipeline<Reply> {
   /** Sends the requests together; resolves to their replies in order, or rejects with a {@link BrokerError}. */
-  request(requests: readonly string[]): Promise<readonly Reply[]>;
-  close(): void;
+  readonly request: (requests: readonly string[]) => Promise<readonly Reply[]>;
+  readonly close: () => void;
 }
 
 interface Exchange<Reply> {

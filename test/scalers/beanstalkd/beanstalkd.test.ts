@@ -76,7 +76,7 @@ describe('a tube', () => {
   it('that the server does not have is empty, and the reading says so', async () => {
     expect(await read({ tube: 'nowhere' })).toMatchObject({
       known: true,
-      measures: { ready: 0, processing: 0, delayed: 0 },
+      measures: { ready: 0, reserved: 0, delayed: 0 },
       notes: [expect.stringContaining('no such tube')],
     });
   });

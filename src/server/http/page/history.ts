@@ -4,7 +4,7 @@
  */
 import type { QueueScalerError } from '../../../errors.ts';
 import { explainSample, troubleOf, type Explanation, type Trouble } from '../../../scalers/explanation.ts';
-import type { Measures } from '../../../scalers/reading.ts';
+import type { Backlog } from '../../../scalers/contract.ts';
 import type { Sample, Trigger, TriggerObserver } from '../../../scalers/triggers.ts';
 import { figureAt, noted, STEP_MS, STEPS, type Course, type Figures, type Series } from './historyRing.ts';
 
@@ -12,6 +12,7 @@ import { figureAt, noted, STEP_MS, STEPS, type Course, type Figures, type Series
 const STEPS_A_POINT = 5;
 /** Heights of those curves' points, from nothing to the highest. */
 const LEVELS = 9;
+const NOTHING_KNOWN: Backlog = { waiting: undefined, held: undefined };
 
 /** `new`: nobody has asked for a reading yet. */
 export type State = 'active' | 'idle' | 'unknown' | 'new';
@@ -78,7 +79,13 @@ interface Entry {
 
 export function createHistory(now: () => number = Date.now): History {
   const entries = new WeakMap<Trigger, Entry>();
-  const ordinals = new Map<string, number>();
+  /** The ordinals in use of triggers that would have one id; given back when the trigger is no more. */
+  const ordinals = new Map<string, Set<number>>();
+  const givenBack = new FinalizationRegistry(({ base, ordinal }: { readonly base: string; readonly ordinal: number }) => {
+    const used = ordinals.get(base);
+    used?.delete(ordinal);
+    if (used?.size === 0) ordinals.delete(base);
+  });
   const listeners = new Set<(trigger: Trigger) => void>();
 
   function entryOf(trigger: Trigger): Entry {
@@ -86,8 +93,11 @@ export function createHistory(now: () => number = Date.now): History {
     if (entry === undefined) {
       const { namespace, name } = trigger.reference;
       const base = `${namespace}/${name}/${trigger.spec.name}`;
-      const ordinal = (ordinals.get(base) ?? 0) + 1;
-      ordinals.set(base, ordinal);
+      const used = ordinals.get(base) ?? new Set();
+      let ordinal = 1;
+      while (used.has(ordinal)) ordinal++;
+      ordinals.set(base, used.add(ordinal));
+      givenBack.register(trigger, { base, ordinal });
       entry = {
         id: ordinal === 1 ? base : `${base}~${ordinal}`,
         sample: undefined,
@@ -139,8 +149,7 @@ export function createHistory(now: () => number = Date.now): History {
       const { since } = sample.reading;
       if (since === undefined) entry.trouble = undefined;
       else remember(entry, since);
-      const { measures } = sample.reading;
-      const [waiting, held] = [depthIn(measures), heldIn(measures)];
+      const { waiting, held } = trigger.scaler.backlog(sample.reading.measures);
       note(entry, {
         value: sample.decision.value,
         ...(waiting === undefined ? {} : { waiting }),
@@ -164,8 +173,7 @@ export function createHistory(now: () => number = Date.now): History {
       const { id, sample, wakes, at, error, trouble } = entry;
       const { namespace, name } = trigger.reference;
       const { value, active } = sample?.decision ?? {};
-      const depth = sample === undefined ? undefined : depthIn(sample.reading.measures);
-      const held = sample === undefined ? undefined : heldIn(sample.reading.measures);
+      const { waiting: depth, held } = sample === undefined ? NOTHING_KNOWN : trigger.scaler.backlog(sample.reading.measures);
       const curve = curveOf(entry);
       return {
         id,
@@ -221,12 +229,4 @@ function pointsOf(hour: readonly (number | null)[]): (number | null)[] {
     const known = hour.slice(point * STEPS_A_POINT, (point + 1) * STEPS_A_POINT).filter((figure) => figure !== null);
     return known.length === 0 ? null : Math.max(...known);
   });
-}
-
-function depthIn({ ready, lag, length, messages }: Measures): number | undefined {
-  return ready ?? lag ?? length ?? messages;
-}
-
-function heldIn({ unacknowledged, pending, processing }: Measures): number | undefined {
-  return unacknowledged ?? pending ?? processing;
 }
