@@ -6,13 +6,11 @@ import { TLS_KEYS } from '../../src/scalers/net/tls.ts';
 import { key } from '../../src/scalers/metadata.ts';
 import { decimal, duration, flag, oneOf, text, whole } from '../../src/scalers/values.ts';
 
-const tubeName = () => text().regex(/^[\w+/;.$()][\w+/;.$()-]{0,199}$/, 'must be the name of a tube');
-
 export const keys = {
   server: key('`host:port` of the server; further addresses of it, after commas, are tried when one fails.', addresses(), {
     required: true,
   }),
-  tube: key('The tube.', tubeName(), { required: true }),
+  tube: key('The tube.', text().regex(/^[\w+/;.$()][\w+/;.$()-]{0,199}$/, 'must be the name of a tube'), { required: true }),
   value: key('Target of the metric.', decimal({ above: 0, max: 1e15 }), { required: true }),
   activationValue: key('The trigger is active above this value.', decimal({ min: 0, max: 1e15 }), { default: '0' }),
   includeDelayed: key('Counts jobs that are not due yet as well.', flag(), { default: 'false' }),
