@@ -4,7 +4,7 @@
 import { containerOf, environmentOf, type ReadValues } from '../auth/environment.ts';
 import type { Manifest } from '../auth/files.ts';
 import type { ScaledObject, Trigger } from '../auth/objects.ts';
-import type { MetricTargetType } from './hpa/metrics.ts';
+import type { MetricTargetType } from './hpa/hpaMetrics.ts';
 import type { Blame } from './loopSettings.ts';
 
 export interface PlannedTrigger {

@@ -1,7 +1,7 @@
 /**
  * One reading for a person: what was read where, how it became the metric, and what KEDA and the HPA make of it.
  */
-import { proposeReplicas } from '../../local/hpa/metrics.ts';
+import { proposeReplicas } from '../../local/hpa/hpaMetrics.ts';
 import { DEFAULT_TOLERANCE } from '../../local/hpa/behavior.ts';
 import type { Explanation } from '../../scalers/explanation.ts';
 import type { Measures } from '../../scalers/reading.ts';

@@ -6,7 +6,7 @@ import type { QueueScalerError } from '../../../errors.ts';
 import { explainSample, troubleOf, type Explanation, type Trouble } from '../../../scalers/explanation.ts';
 import type { Backlog } from '../../../scalers/contract.ts';
 import type { Sample, Trigger, TriggerObserver } from '../../../scalers/triggers.ts';
-import { figureAt, noted, STEP_MS, STEPS, type Course, type Figures, type Series } from './historyRing.ts';
+import { figureAt, recordFigures, STEP_MS, STEPS, type HistoryRing, type Figures, type Series } from './historyRing.ts';
 
 /** Steps of the course that make one point of the list's small curves. */
 const STEPS_A_POINT = 5;
@@ -18,7 +18,7 @@ const NOTHING_KNOWN: Backlog = { waiting: undefined, held: undefined };
 export type State = 'active' | 'idle' | 'unknown' | 'new';
 
 /** One trigger as the list shows it; times in ms since 1970. */
-export interface Row {
+export interface TriggerSummary {
   readonly id: string;
   readonly namespace: string;
   readonly name: string;
@@ -58,9 +58,9 @@ export interface Step {
 
 export interface History extends TriggerObserver {
   id(trigger: Trigger): string;
-  row(trigger: Trigger): Row;
+  summary(trigger: Trigger): TriggerSummary;
   explanation(trigger: Trigger): Explanation;
-  course(trigger: Trigger): readonly Step[];
+  lastHour(trigger: Trigger): readonly Step[];
   /** Is told each trigger whose row has changed. */
   listen(changed: (trigger: Trigger) => void): () => void;
 }
@@ -74,7 +74,7 @@ interface Entry {
   wakes: number;
   at: number;
   /** Made with the first figures. */
-  course: Course | undefined;
+  ring: HistoryRing | undefined;
 }
 
 export function createHistory(now: () => number = Date.now): History {
@@ -105,19 +105,19 @@ export function createHistory(now: () => number = Date.now): History {
         error: undefined,
         wakes: 0,
         at: now(),
-        course: undefined,
+        ring: undefined,
       };
       entries.set(trigger, entry);
     }
     return entry;
   }
 
-  function note(entry: Entry, figures: Figures): void {
-    entry.course = noted(entry.course, Math.floor(now() / STEP_MS), figures);
+  function record(entry: Entry, figures: Figures): void {
+    entry.ring = recordFigures(entry.ring, Math.floor(now() / STEP_MS), figures);
   }
 
   /** One series of the last hour, oldest first. */
-  function hourOf({ course }: Entry, series: Series): (number | null)[] {
+  function hourOf({ ring: course }: Entry, series: Series): (number | null)[] {
     const last = Math.floor(now() / STEP_MS);
     return Array.from({ length: STEPS }, (_, index) =>
       course === undefined ? null : (figureAt(course, series, last - STEPS + 1 + index) ?? null),
@@ -125,7 +125,7 @@ export function createHistory(now: () => number = Date.now): History {
   }
 
   function curveOf(entry: Entry): Curve | undefined {
-    if (entry.course === undefined) return undefined;
+    if (entry.ring === undefined) return undefined;
     const [waiting, held] = [pointsOf(hourOf(entry, 'waiting')), pointsOf(hourOf(entry, 'held'))];
     const highest = Math.max(0, ...[...waiting, ...held].map((figure) => figure ?? 0));
     const drawn = (points: readonly (number | null)[]): string =>
@@ -150,7 +150,7 @@ export function createHistory(now: () => number = Date.now): History {
       if (since === undefined) entry.trouble = undefined;
       else remember(entry, since);
       const { waiting, held } = trigger.scaler.backlog(sample.reading.measures);
-      note(entry, {
+      record(entry, {
         value: sample.decision.value,
         ...(waiting === undefined ? {} : { waiting }),
         ...(held === undefined ? {} : { held }),
@@ -168,7 +168,7 @@ export function createHistory(now: () => number = Date.now): History {
 
     id: (trigger) => entryOf(trigger).id,
 
-    row(trigger) {
+    summary(trigger) {
       const entry = entryOf(trigger);
       const { id, sample, wakes, at, error, trouble } = entry;
       const { namespace, name } = trigger.reference;
@@ -199,7 +199,7 @@ export function createHistory(now: () => number = Date.now): History {
       return { metric: trigger.spec, ...(trouble === undefined ? {} : { trouble }) };
     },
 
-    course(trigger) {
+    lastHour(trigger) {
       const entry = entryOf(trigger);
       const first = Math.floor(now() / STEP_MS) - STEPS + 1;
       const [value, waiting, held] = [hourOf(entry, 'value'), hourOf(entry, 'waiting'), hourOf(entry, 'held')];
