@@ -59,6 +59,7 @@ export function createRotation<Item extends Polled>(
   let credit = 0;
   let ranAt = 0;
   let timer: NodeJS.Timeout | undefined;
+  let allRest = false;
 
   function run(): void {
     const now = performance.now();
@@ -66,7 +67,8 @@ export function createRotation<Item extends Polled>(
     ranAt = now;
     const perSecond = WATCHING * places.reduce((most, { item }) => Math.max(most, item.budget), 1);
     const rested = places.filter(({ restUntil }) => restUntil <= now).length;
-    const tickMs = rested === 0 ? MAX_TICK_MS : ((rested / perSecond) * 1000) / BATCHES;
+    allRest = rested === 0;
+    const tickMs = allRest ? MAX_TICK_MS : ((rested / perSecond) * 1000) / BATCHES;
     timer = setTimeout(run, Math.min(MAX_TICK_MS, Math.max(MIN_INTERVAL_MS, tickMs)));
     // What the budget leaves over is not saved up.
     credit = Math.min(credit + (perSecond * elapsedMs) / 1000, places.length);
@@ -108,8 +110,10 @@ export function createRotation<Item extends Polled>(
     add(item) {
       const place = { item, backOff: createBackOff(FIRST_REST_MS, MAX_REST_MS, random), asking: false, restUntil: 0 };
       places.splice(position + 1, 0, place);
-      if (timer === undefined) {
-        ranAt = performance.now();
+      if (timer === undefined) ranAt = performance.now();
+      if (timer === undefined || allRest) {
+        allRest = false;
+        clearTimeout(timer);
         timer = setTimeout(run, MIN_INTERVAL_MS);
       }
       return () => {

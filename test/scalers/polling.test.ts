@@ -91,6 +91,16 @@ it('asks about a new item before the others have their next turn', async () => {
   rotation.close();
 });
 
+it('asks about a new item at once while all others rest', async () => {
+  const { asked, rotation } = rotate((name) => (name === 'new' ? 0 : 60_000));
+  rotation.add({ name: 'awake', budget: 1000 });
+  await vi.advanceTimersByTimeAsync(2_100);
+  rotation.add({ name: 'new', budget: 1000 });
+  await vi.advanceTimersByTimeAsync(50);
+  expect(asked.get('new')?.length).toBeGreaterThanOrEqual(1);
+  rotation.close();
+});
+
 function question(key: string): Question {
   return { key, subject: `queue ${key}`, staleAfterMs: 0 };
 }
