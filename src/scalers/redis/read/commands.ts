@@ -5,7 +5,7 @@
 import { BrokerError, QueueError, type QueueScalerError } from '../../../errors.ts';
 import { sameMeasures, type Measures } from '../../reading.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
-import { ErrorReply, type Command, type Reply } from '../wire/resp.ts';
+import { ErrorReply, type Command, type Reply } from '../wire/reply.ts';
 import { readGroup } from './streamLag.ts';
 import type { StreamMode } from '../question.ts';
 

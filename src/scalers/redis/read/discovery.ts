@@ -7,7 +7,7 @@ import type { NamePattern } from '../names.ts';
 import type { RedisNode } from '../topology/node.ts';
 import type { Topology } from '../topology/topology.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
-import { ErrorReply } from '../wire/resp.ts';
+import { ErrorReply } from '../wire/reply.ts';
 
 /** Keys looked at per page; a page costs the server well under a millisecond. */
 const PAGE_KEYS = 1_000;

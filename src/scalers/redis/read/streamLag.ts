@@ -5,7 +5,7 @@
  */
 import { QueueError, type QueueScalerError } from '../../../errors.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
-import { ErrorReply, fieldsOf, type Fields, type Reply } from '../wire/resp.ts';
+import { ErrorReply, fieldsOf, type Fields, type Reply } from '../wire/reply.ts';
 import { countOf, type PartResult, type Step } from './commands.ts';
 
 export function readGroup(stream: string, group: string): Step {

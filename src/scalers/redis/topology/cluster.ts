@@ -7,7 +7,7 @@ import type { Deployment } from '../keys.ts';
 import type { NodeListener, RedisNode } from './node.ts';
 import { addressText } from '../wire/address.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
-import { ErrorReply } from '../wire/resp.ts';
+import { ErrorReply } from '../wire/reply.ts';
 import { createFleet } from './nodePool.ts';
 import { createRefresher, firstResults } from './refresh.ts';
 import { parseClusterNodes, slotOf, slotOwners, type ClusterNode } from './slots.ts';

@@ -3,8 +3,9 @@
  * asked of that server. While it is down nothing queues: whoever asks hears the latest reason at once.
  */
 import type { BrokerError } from '../../../errors.ts';
+import { createBackOff } from '../../net/backOff.ts';
 import { addressText, type Address } from '../wire/address.ts';
-import type { Command, Reply } from '../wire/resp.ts';
+import type { Command, Reply } from '../wire/reply.ts';
 import { openSession, REQUEST_TIMEOUT_MS, track, type Access, type Session } from '../wire/session.ts';
 
 const FIRST_PAUSE_MS = 50;
@@ -46,15 +47,16 @@ export function createNode(address: Address, access: Access, listener: NodeListe
   let current: Session | undefined;
   let openedAt = -Infinity;
   let opening: Promise<Session> | undefined;
-  let failed: { readonly error: BrokerError; readonly until: number } | undefined;
-  let pauseMs = FIRST_PAUSE_MS;
+  /** Why the node is left alone until `backOff.retryAt`. */
+  let failure: BrokerError | undefined;
+  const backOff = createBackOff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS);
   let following = false;
   let closed = false;
   let reopening: NodeJS.Timeout | undefined;
 
   function open(): Promise<Session> {
     if (current?.isOpen() === true) return Promise.resolve(current);
-    if (failed !== undefined && performance.now() < failed.until) return Promise.reject(failed.error);
+    if (failure !== undefined && performance.now() < backOff.retryAt) return Promise.reject(failure);
     return connect();
   }
 
@@ -65,15 +67,15 @@ export function createNode(address: Address, access: Access, listener: NodeListe
     })
       .then(
         (session) => {
-          failed = undefined;
+          failure = undefined;
           if (closed) session.close();
           current = session;
           openedAt = performance.now();
           void session.ended.then((reason) => {
             if (current?.isOpen() !== true) current = undefined;
             if (closed) return;
-            if (performance.now() - openedAt >= SETTLED_MS) pauseMs = FIRST_PAUSE_MS;
-            else backOff(reason);
+            if (performance.now() - openedAt >= SETTLED_MS) backOff.succeeded();
+            else leaveAlone(reason);
             listener.ended(node, reason);
             reopen();
           });
@@ -82,7 +84,7 @@ export function createNode(address: Address, access: Access, listener: NodeListe
           return session;
         },
         (error: unknown) => {
-          backOff(error as BrokerError);
+          leaveAlone(error as BrokerError);
           if (!closed) {
             listener.ended(node, error as BrokerError);
             reopen();
@@ -96,16 +98,15 @@ export function createNode(address: Address, access: Access, listener: NodeListe
     return opening;
   }
 
-  function backOff(error: BrokerError): void {
-    // With jitter: many scalers that lost one server don't come back in step.
-    failed = { error, until: performance.now() + pauseMs * (0.5 + Math.random() / 2) };
-    pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2);
+  function leaveAlone(reason: BrokerError): void {
+    failure = reason;
+    backOff.failed();
   }
 
   /** A followed node is reopened without being asked. */
   function reopen(): void {
     if (!following || closed || reopening !== undefined) return;
-    const wait = failed === undefined ? 0 : Math.max(0, failed.until - performance.now());
+    const wait = failure === undefined ? 0 : Math.max(0, backOff.retryAt - performance.now());
     reopening = setTimeout(() => {
       reopening = undefined;
       if (following && !closed && current?.isOpen() !== true) connect().catch(() => undefined);

@@ -9,7 +9,7 @@ import type { Deployment } from '../keys.ts';
 import { createNode, type NodeListener, type RedisNode } from './node.ts';
 import { addressText } from '../wire/address.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
-import { ErrorReply, fieldsOf } from '../wire/resp.ts';
+import { ErrorReply, fieldsOf } from '../wire/reply.ts';
 import { createFleet } from './nodePool.ts';
 import { createRefresher, firstResults } from './refresh.ts';
 import type { Topology, View } from './topology.ts';

@@ -4,7 +4,8 @@
  */
 import { scrub, type Secret } from '../../../auth/secret.ts';
 import { BrokerError, QueueError, type QueueScalerError } from '../../../errors.ts';
-import { ProtocolError, type ErrorReply, type Reply } from './resp.ts';
+import { ProtocolError } from './framing.ts';
+import type { ErrorReply, Reply } from './reply.ts';
 
 const MAX_SHOWN = 200;
 
@@ -54,13 +55,19 @@ export function connectionError(
   const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined;
   const detail = shown(error.message === '' ? (code ?? 'no reason given') : error.message);
   const options = { cause: error };
-  if (error instanceof ProtocolError) {
-    return new BrokerError('BROKER_REPLY_INVALID', `${where} does not speak the Redis protocol: ${detail}`, options);
-  }
   if (tls && stage === 'handshake') {
     return new BrokerError('TLS_FAILED', `no TLS session with ${where}: ${detail}; is it a port without TLS?`, options);
   }
   return new BrokerError('BROKER_UNREACHABLE', `${where} cannot be reached: ${detail}`, options);
+}
+
+/** The error of a connection on which the client library, or the check before it, threw at what the server sent. */
+export function unexpectedBytes(thrown: unknown, where: string): BrokerError {
+  const what =
+    thrown instanceof ProtocolError
+      ? `does not speak the Redis protocol: ${shown(thrown.message)}`
+      : 'sent a reply that nobody asked for';
+  return new BrokerError('BROKER_REPLY_INVALID', `${where} ${what}`, { cause: thrown });
 }
 
 /** The error of a TCP connection that the other side closed before it said anything. */

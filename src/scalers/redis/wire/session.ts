@@ -8,7 +8,7 @@ import type { TlsSettings } from '../../net/tls.ts';
 import type { Address } from './address.ts';
 import { openConnection, type Connection } from './connection.ts';
 import { replyError, replyInvalid } from './failures.ts';
-import { ErrorReply, type Command, type Reply } from './resp.ts';
+import { ErrorReply, type Command, type Reply } from './reply.ts';
 
 /** Below the two seconds that an answer to KEDA may take, so that the reason is told rather than the lateness. */
 export const CONNECT_TIMEOUT_MS = 1_500;
@@ -43,10 +43,9 @@ export async function openSession(
   tracking: Tracking,
   onInvalidated: Invalidated,
 ): Promise<Session> {
-  const connection = await openConnection(address, access.tls, CONNECT_TIMEOUT_MS, (push) => {
-    if (push[0] !== 'invalidate') return;
-    const keys = push[1];
-    onInvalidated(Array.isArray(keys) && keys.every((key) => typeof key === 'string') ? keys : null);
+  const connection = await openConnection(address, access.tls, CONNECT_TIMEOUT_MS, (kind, [keys]) => {
+    if (kind !== 'invalidate') return;
+    onInvalidated(Array.isArray(keys) ? keys.map(String) : null);
   });
   try {
     const version3 = await login(connection, access);
