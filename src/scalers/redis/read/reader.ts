@@ -15,7 +15,7 @@ const MAX_TURNS = 12;
 /** A part whose server changes is tried again for so long, with growing pauses. */
 const RETRY_FOR_MS = 1_500;
 /** Reads of one batch: ioredis takes some 7 µs each, and the event loop has other work in between. */
-const BATCH_COMMANDS = 250;
+const BATCH_COMMANDS = 100;
 const FIRST_PAUSE_MS = 10;
 
 /** Takes a part's result; the session that read it, if one did. */

@@ -42,7 +42,7 @@ interface Request {
 /** Extra time for what is late but still arriving, granted again and again up to twice the timeout. */
 const LATE_MS = 100;
 /** Commands under way at once: their replies may all arrive in one turn of the event loop, at some 5 µs each. */
-const MOST_IN_FLIGHT = 1_000;
+const MOST_IN_FLIGHT = 400;
 
 /** Opens a connection. Rejects with a {@link BrokerError}. `onPush` gets what the server sends unasked. */
 export function openConnection(
