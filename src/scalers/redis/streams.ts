@@ -7,14 +7,7 @@ import { metricName } from '../metricName.ts';
 import type { Known } from '../reading.ts';
 import { defineScaler, type Decision, type Scaler } from '../contract.ts';
 import { flag, text, whole } from '../values.ts';
-import {
-  CONNECTION_KEYS,
-  connectionRules,
-  deploymentOf,
-  NAT_KEYS,
-  SENTINEL_KEYS,
-  type DeploymentKind,
-} from './keys.ts';
+import { CONNECTION_KEYS, connectionRules, deploymentOf, NAT_KEYS, SENTINEL_KEYS, type DeploymentKind } from './keys.ts';
 import { bindTo } from './deployment.ts';
 import { streamQuestion, type StreamMode } from './question.ts';
 

@@ -4,12 +4,12 @@
  */
 import { QueueError } from '../../../errors.ts';
 import { unknown, type Measures, type QueueReading, type Reading } from '../../reading.ts';
-import type { PartResult } from './commands.ts';
+import type { KeyReadResult } from './commands.ts';
 import type { RedisQuestion } from '../question.ts';
 
 /** A part of a question: what the key is to it. */
 export interface Role {
-  readonly partId: string;
+  readonly readId: string;
   readonly key: string;
   readonly as: 'waiting' | 'processing';
 }
@@ -24,7 +24,7 @@ const MAX_TOLD = 100;
 export function answer(
   question: RedisQuestion,
   roles: readonly Role[],
-  resultOf: (partId: string) => PartResult | undefined,
+  resultOf: (readId: string) => KeyReadResult | undefined,
   seen: (key: string) => boolean,
   notes: readonly string[],
 ): Reading | undefined {
@@ -33,8 +33,8 @@ export function answer(
   const waiting: Measures[] = [];
   let processing = 0;
   let exists = false;
-  for (const { partId, key, as } of roles) {
-    const result = resultOf(partId);
+  for (const { readId: readId, key, as } of roles) {
+    const result = resultOf(readId);
     if (result === undefined) return undefined;
     if ('error' in result) return unknown(result.error);
     const { value } = result;

@@ -10,24 +10,24 @@ import { readGroup } from './streamLag.ts';
 import type { StreamMode } from '../question.ts';
 
 /** One thing to read of one key. Parts with the same id are the same reading. */
-export interface Part {
+export interface KeyRead {
   readonly id: string;
   readonly key: string;
   /** Whether the server tells of all that changes the figures: not where a group's reads and acknowledgements do. */
-  readonly changesAreTold: boolean;
+  readonly changesAreTracked: boolean;
   readonly first: (memory: TypeMemory) => Step;
 }
 
-export interface PartValue {
+export interface KeyValue {
   readonly reader: string;
   readonly measures: Measures;
   /** Whether the key was seen to exist; an empty list doesn't. */
   readonly exists: boolean;
 }
 
-export type PartResult = { readonly value: PartValue } | { readonly error: QueueScalerError };
+export type KeyReadResult = { readonly value: KeyValue } | { readonly error: QueueScalerError };
 
-export function sameValue(left: PartResult | undefined, right: PartResult): boolean {
+export function sameValue(left: KeyReadResult | undefined, right: KeyReadResult): boolean {
   if (left === undefined || 'error' in left || 'error' in right) return false;
   const [before, now] = [left.value, right.value];
   return before.reader === now.reader && before.exists === now.exists && sameMeasures(before.measures, now.measures);
@@ -36,7 +36,7 @@ export function sameValue(left: PartResult | undefined, right: PartResult): bool
 /** Commands to one server, and what to make of their replies: a result, or the next step. */
 export interface Step {
   readonly commands: readonly Command[];
-  then(replies: readonly Reply[], where: string): Step | PartResult;
+  then(replies: readonly Reply[], where: string): Step | KeyReadResult;
 }
 
 /** The types of keys that are no lists, so that they need not be asked for each time. */
@@ -51,11 +51,11 @@ const LENGTH_COMMANDS: Readonly<Record<string, string>> = { list: 'LLEN', set: '
  * The number of members of a list, set, sorted set or hash. `LLEN` says 0 of a key that is absent and `WRONGTYPE` of one that is no
  * list: only then is the type asked for.
  */
-export function countPart(key: string): Part {
+export function lengthRead(key: string): KeyRead {
   return {
     id: `count ${key}`,
     key,
-    changesAreTold: true,
+    changesAreTracked: true,
     first: (memory) => count(key, LENGTH_COMMANDS[memory.get(key) ?? 'list'] ?? 'LLEN', memory, false),
   };
 }
@@ -95,12 +95,12 @@ function askType(key: string, memory: TypeMemory): Step {
 }
 
 /** A stream's length, or what its group has not yet read and not yet acknowledged. */
-export function streamPart(stream: string, group: string | undefined, mode: StreamMode): Part {
+export function streamRead(stream: string, group: string | undefined, mode: StreamMode): KeyRead {
   if (group === undefined || mode === 'length') {
     return {
       id: `length ${stream}`,
       key: stream,
-      changesAreTold: true,
+      changesAreTracked: true,
       first: () => ({
         commands: [['XLEN', stream]],
         then([reply = null], where) {
@@ -115,7 +115,7 @@ export function streamPart(stream: string, group: string | undefined, mode: Stre
   return {
     id: `group ${JSON.stringify([stream, group])}`,
     key: stream,
-    changesAreTold: false,
+    changesAreTracked: false,
     first: () => readGroup(stream, group),
   };
 }

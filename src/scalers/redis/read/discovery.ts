@@ -83,7 +83,7 @@ export function createDiscovery(topology: Topology): Discovery {
       const startedAt = performance.now();
       const before = known.complete ? known.keys.size : -1;
       try {
-        const { nodes } = await topology.view();
+        const { nodes } = await topology.snapshot();
         await Promise.all(nodes.map((node) => scan(node, known)));
         known.error = undefined;
         known.complete = true;

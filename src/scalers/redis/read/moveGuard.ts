@@ -6,14 +6,14 @@ import { LRUCache } from 'lru-cache';
 import { ProcessError, toQueueScalerError } from '../../../errors.ts';
 import { unknown, type Reading } from '../../reading.ts';
 import type { Discovery } from './discovery.ts';
-import type { Part, PartResult } from './commands.ts';
+import type { KeyRead, KeyReadResult } from './commands.ts';
 import { patternsOf, type Plan } from './plan.ts';
 import type { RedisQuestion } from '../question.ts';
 import type { Reader } from './reader.ts';
 
 const MAX_REMEMBERED_QUESTIONS = 100_000;
 
-export interface TakenGuard {
+export interface MoveGuard {
   /**
    * Whether fewer messages wait than before and nobody is seen to hold one: they may have been taken between two readings, or to a list
    * that no look has found yet.
@@ -23,23 +23,23 @@ export interface TakenGuard {
   read(question: RedisQuestion, signal: AbortSignal): Promise<Reading>;
 }
 
-export function createTakenGuard(
+export function createMoveGuard(
   reader: Reader,
   discovery: Pick<Discovery, 'lookNow'>,
   planOf: (question: RedisQuestion) => Plan,
-  remember: (part: Part, result: PartResult) => void,
-  answered: (question: RedisQuestion, plan: Plan, results: ReadonlyMap<string, PartResult>) => Reading | undefined,
-): TakenGuard {
+  remember: (read: KeyRead, result: KeyReadResult) => void,
+  answered: (question: RedisQuestion, plan: Plan, results: ReadonlyMap<string, KeyReadResult>) => Reading | undefined,
+): MoveGuard {
   /** Messages of a question, waiting and held, when last told. */
   const totals = new LRUCache<string, number>({ maxSize: MAX_REMEMBERED_QUESTIONS, sizeCalculation: () => 1 });
 
-  async function readParts(parts: Iterable<Part>, signal: AbortSignal): Promise<Map<string, PartResult>> {
-    const results = new Map<string, PartResult>();
-    const keep = (part: Part, result: PartResult): void => {
-      remember(part, result);
-      results.set(part.id, result);
+  async function readKeys(reads: Iterable<KeyRead>, signal: AbortSignal): Promise<Map<string, KeyReadResult>> {
+    const results = new Map<string, KeyReadResult>();
+    const keep = (read: KeyRead, result: KeyReadResult): void => {
+      remember(read, result);
+      results.set(read.id, result);
     };
-    await reader.read(parts, keep, signal);
+    await reader.read(reads, keep, signal);
     return results;
   }
 
@@ -54,15 +54,15 @@ export function createTakenGuard(
 
     async read(question, signal) {
       try {
-        const { parts, roles } = planOf(question);
-        const isWaiting = new Set(roles.filter((role) => role.as === 'waiting').map((role) => role.partId));
-        const earlier = await readParts(
-          parts.filter(({ id }) => isWaiting.has(id)),
+        const { reads, roles } = planOf(question);
+        const isWaiting = new Set(roles.filter((role) => role.as === 'waiting').map((role) => role.readId));
+        const earlier = await readKeys(
+          reads.filter(({ id }) => isWaiting.has(id)),
           signal,
         );
         await Promise.all(patternsOf(question).map((pattern) => discovery.lookNow(pattern)));
         const plan = planOf(question);
-        const now = await readParts(plan.parts, signal);
+        const now = await readKeys(plan.reads, signal);
         const reading = answered(question, plan, now);
         if (reading === undefined) return unknown(new ProcessError('INTERNAL', 'a question was left without an answer'));
         if (!reading.known) return reading;

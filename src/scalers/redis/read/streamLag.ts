@@ -6,7 +6,7 @@
 import { QueueError, type QueueScalerError } from '../../../errors.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
 import { ErrorReply, fieldsOf, type Fields, type Reply } from '../wire/reply.ts';
-import { countOf, type PartResult, type Step } from './commands.ts';
+import { countOf, type KeyReadResult, type Step } from './commands.ts';
 
 export function readGroup(stream: string, group: string): Step {
   const subject = `XINFO GROUPS ${stream}`;
@@ -99,7 +99,7 @@ export function computeLag(group: Fields, stream: Fields): number | string {
   return 'entries behind the last delivered one were deleted, or the group was set to an arbitrary id';
 }
 
-function absent(): PartResult {
+function absent(): KeyReadResult {
   return known({ pending: 0, lag: 0 }, false);
 }
 
@@ -107,7 +107,7 @@ function known(
   measures: { readonly pending: number; readonly lag: number },
   exists: boolean,
   reader = 'XINFO GROUPS',
-): PartResult {
+): KeyReadResult {
   return { value: { reader, measures, exists } };
 }
 

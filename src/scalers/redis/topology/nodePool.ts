@@ -5,7 +5,7 @@ import { createNode, type NodeListener, type RedisNode } from './node.ts';
 import { parseAddress, type Address } from '../wire/address.ts';
 import type { Access } from '../wire/session.ts';
 
-export interface Fleet {
+export interface NodePool {
   /** The node of an announced address; undefined where that is no address. */
   nodeAt(announced: string): RedisNode | undefined;
   /** Keeps sessions open on the nodes that serve, lets the others be, and closes those that are neither serving nor known. */
@@ -14,7 +14,7 @@ export interface Fleet {
   close(): void;
 }
 
-export function createFleet(natMap: ReadonlyMap<string, Address>, access: Access, listener: NodeListener): Fleet {
+export function createNodePool(natMap: ReadonlyMap<string, Address>, access: Access, listener: NodeListener): NodePool {
   const nodes = new Map<string, RedisNode>();
   let following = false;
   let current: readonly RedisNode[] = [];

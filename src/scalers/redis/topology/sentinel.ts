@@ -10,9 +10,9 @@ import { createNode, type NodeListener, type RedisNode } from './node.ts';
 import { addressText } from '../wire/address.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
 import { ErrorReply, fieldsOf } from '../wire/reply.ts';
-import { createFleet } from './nodePool.ts';
+import { createNodePool } from './nodePool.ts';
 import { createRefresher, firstResults } from './refresh.ts';
-import type { Topology, View } from './topology.ts';
+import type { Topology, TopologySnapshot } from './topology.ts';
 
 /** So long the others are waited for once a majority has spoken: the one that led a failover is the first to know its end. */
 const LATE_VOTE_MS = 50;
@@ -28,7 +28,7 @@ export function sentinel(
   { addresses, access, sentinelAccess, masterName, natMap }: Deployment,
   listener: NodeListener,
 ): Topology {
-  const fleet = createFleet(natMap, access, listener);
+  const pool = createNodePool(natMap, access, listener);
   const sentinels = addresses.map((address) => createNode(address, sentinelAccess, SENTINEL_LISTENER, false));
 
   async function named(by: RedisNode): Promise<Vote> {
@@ -48,28 +48,28 @@ export function sentinel(
     return { name: addressText({ host, port: Number(port) }), epoch: Number.isSafeInteger(epoch) ? epoch : -1 };
   }
 
-  async function ask(at: number): Promise<View> {
+  async function ask(at: number): Promise<TopologySnapshot> {
     const majority = Math.floor(sentinels.length / 2) + 1;
     const votes = await firstResults(sentinels.map(named), (heard) => heard.length >= majority, LATE_VOTE_MS);
     const { name } = mostRecent(votes);
-    const primary = fleet.nodeAt(name);
+    const primary = pool.nodeAt(name);
     if (primary === undefined) throw new BrokerError('BROKER_REPLY_INVALID', `the sentinels name ${name}, which is no address`);
-    fleet.serve([primary], new Set());
+    pool.serve([primary], new Set());
     return { at, nodeOf: () => primary, nodes: [primary], moving: () => false };
   }
 
   const refresher = createRefresher(ask);
   return {
-    view: () => refresher.view(),
-    viewSince: (since) => refresher.viewSince(since),
+    snapshot: () => refresher.snapshot(),
+    snapshotSince: (since) => refresher.snapshotSince(since),
     nodeAt: () => undefined,
     primary: 'always',
     follow: (on) => {
-      fleet.follow(on);
+      pool.follow(on);
     },
     unserved: () => new BrokerError('BROKER_BUSY', `the sentinels name no primary ${masterName}`),
     close() {
-      fleet.close();
+      pool.close();
       for (const each of sentinels) each.close();
     },
   };

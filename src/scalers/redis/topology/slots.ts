@@ -62,9 +62,9 @@ function announcedIn(place: string, byName: boolean): string | undefined {
 }
 
 /** The owner of each slot, by the most recent claim. */
-export function slotOwners(views: readonly (readonly ClusterNode[])[]): readonly (ClusterNode | undefined)[] {
+export function slotOwners(claims: readonly (readonly ClusterNode[])[]): readonly (ClusterNode | undefined)[] {
   const owners = new Array<ClusterNode | undefined>(SLOTS).fill(undefined);
-  for (const nodes of views) {
+  for (const nodes of claims) {
     for (const node of nodes) {
       if (!node.isPrimary) continue;
       for (const [from, to] of node.slots) {

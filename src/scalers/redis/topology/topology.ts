@@ -11,10 +11,10 @@ import type { RedisNode } from './node.ts';
  */
 export const CONFIRM_WINDOW_MS = 250;
 /** How often a watched deployment is asked who serves what. */
-export const VIEW_PERIOD_MS = 500;
+export const SNAPSHOT_PERIOD_MS = 500;
 
 /** Who serves what, as of one moment. */
-export interface View {
+export interface TopologySnapshot {
   /** When whoever decides was asked, in ms of `performance.now()`. */
   readonly at: number;
   /** Undefined where nobody serves the key now. */
@@ -27,9 +27,9 @@ export interface View {
 
 export interface Topology {
   /** The latest view; asks if there is none. Rejects with a {@link BrokerError}. */
-  view(): Promise<View>;
+  snapshot(): Promise<TopologySnapshot>;
   /** A view that was asked for no earlier than `since`. Rejects with a {@link BrokerError}. */
-  viewSince(since: number): Promise<View>;
+  snapshotSince(since: number): Promise<TopologySnapshot>;
   /** The server that a redirection names. */
   nodeAt(address: string): RedisNode | undefined;
   /** Whether answers only count from a server that says that it is a primary: always, never, or if it said so at first. */
