@@ -11,7 +11,7 @@ import { answer } from './read/answer.ts';
 import { createDiscovery } from './read/discovery.ts';
 import type { NamePattern } from './names.ts';
 import type { NodeListener } from './topology/node.ts';
-import type { KeyRead, KeyReadResult } from './read/commands.ts';
+import type { KeyRead, KeyReadResult } from './read/keyRead.ts';
 import { patternsOf, plan, type Plan } from './read/plan.ts';
 import type { RedisQuestion } from './question.ts';
 import { watchQuestion } from './watch/questionWatch.ts';

@@ -4,7 +4,7 @@
  */
 import { QueueError } from '../../../errors.ts';
 import { unknown, type Measures, type QueueReading, type Reading } from '../../reading.ts';
-import type { KeyReadResult } from './commands.ts';
+import type { KeyReadResult } from './keyRead.ts';
 import type { RedisQuestion } from '../question.ts';
 
 /** A part of a question: what the key is to it. */

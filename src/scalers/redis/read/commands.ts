@@ -1,49 +1,13 @@
 /**
- * The single readings that questions are made of, as steps: the commands to send, and what their replies mean or which step comes
- * next. Only commands that read; an absent key counts as empty, and whatever is not understood is an error.
+ * What is read of lists, sets, sorted sets, hashes and streams. Only commands that read; an absent key counts as empty, and a reply
+ * that is not understood is an error.
  */
-import { BrokerError, QueueError, type QueueScalerError } from '../../../errors.ts';
-import { sameMeasures, type Measures } from '../../reading.ts';
-import { replyError, replyInvalid } from '../wire/failures.ts';
-import { ErrorReply, type Command, type Reply } from '../wire/reply.ts';
-import { readGroup } from './streamLag.ts';
+import { QueueError } from '../../../errors.ts';
 import type { StreamMode } from '../question.ts';
-
-/** One thing to read of one key. Parts with the same id are the same reading. */
-export interface KeyRead {
-  readonly id: string;
-  readonly key: string;
-  /** Whether the server tells of all that changes the figures: not where a group's reads and acknowledgements do. */
-  readonly changesAreTracked: boolean;
-  readonly first: (memory: TypeMemory) => Step;
-}
-
-export interface KeyValue {
-  readonly reader: string;
-  readonly measures: Measures;
-  /** Whether the key was seen to exist; an empty list doesn't. */
-  readonly exists: boolean;
-}
-
-export type KeyReadResult = { readonly value: KeyValue } | { readonly error: QueueScalerError };
-
-export function sameValue(left: KeyReadResult | undefined, right: KeyReadResult): boolean {
-  if (left === undefined || 'error' in left || 'error' in right) return false;
-  const [before, now] = [left.value, right.value];
-  return before.reader === now.reader && before.exists === now.exists && sameMeasures(before.measures, now.measures);
-}
-
-/** Commands to one server, and what to make of their replies: a result, or the next step. */
-export interface Step {
-  readonly commands: readonly Command[];
-  then(replies: readonly Reply[], where: string): Step | KeyReadResult;
-}
-
-/** The types of keys that are no lists, so that they need not be asked for each time. */
-export interface TypeMemory {
-  get(key: string): string | undefined;
-  set(key: string, type: string): void;
-}
+import { replyError, replyInvalid } from '../wire/failures.ts';
+import { ErrorReply } from '../wire/reply.ts';
+import { countOf, type KeyRead, type Step, type TypeMemory } from './keyRead.ts';
+import { readGroup } from './streamLag.ts';
 
 const LENGTH_COMMANDS: Readonly<Record<string, string>> = { list: 'LLEN', set: 'SCARD', zset: 'ZCARD', hash: 'HLEN' };
 
@@ -118,17 +82,4 @@ export function streamRead(stream: string, group: string | undefined, mode: Stre
     changesAreTracked: false,
     first: () => readGroup(stream, group),
   };
-}
-
-/** A count that can be true, or the error that it is not. */
-export function countOf(reply: Reply, where: string, subject: string): number | QueueScalerError {
-  if (reply instanceof ErrorReply) return replyError(reply, where, subject);
-  if (typeof reply !== 'number') return replyInvalid(reply, where, subject);
-  if (Number.isSafeInteger(reply) && reply >= 0) return reply;
-  return new QueueError('VALUE_IMPLAUSIBLE', `${where} answers ${reply} for ${subject}`);
-}
-
-/** The error of a server that is not what it must be to be believed. */
-export function notPrimary(where: string): BrokerError {
-  return new BrokerError('BROKER_NOT_PRIMARY', `${where} is a replica, not the primary`);
 }

@@ -3,7 +3,8 @@
  */
 import type { Role } from './answer.ts';
 import type { NamePattern } from '../names.ts';
-import { lengthRead, streamRead, type KeyRead } from './commands.ts';
+import { lengthRead, streamRead } from './commands.ts';
+import type { KeyRead } from './keyRead.ts';
 import type { RedisQuestion } from '../question.ts';
 
 export interface Plan {

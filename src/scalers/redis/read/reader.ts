@@ -4,7 +4,7 @@
  */
 import { BrokerError, toQueueScalerError, type ErrorCode } from '../../../errors.ts';
 import type { RedisNode } from '../topology/node.ts';
-import { notPrimary, type KeyRead, type KeyReadResult, type Step, type TypeMemory } from './commands.ts';
+import type { KeyRead, KeyReadResult, Step, TypeMemory } from './keyRead.ts';
 import { CONFIRM_WINDOW_MS, type Topology } from '../topology/topology.ts';
 import { replyError } from '../wire/failures.ts';
 import { ErrorReply, type Command, type Reply } from '../wire/reply.ts';
@@ -215,4 +215,8 @@ const OUTAGES: ReadonlySet<string> = new Set<ErrorCode>([
 
 function tooManySteps(where: string, read: KeyRead): BrokerError {
   return new BrokerError('BROKER_BUSY', `${where} gave no answer for ${read.key} in ${MAX_TURNS} steps`);
+}
+
+function notPrimary(where: string): BrokerError {
+  return new BrokerError('BROKER_NOT_PRIMARY', `${where} is a replica, not the primary`);
 }

@@ -6,7 +6,7 @@
 import { QueueError, type QueueScalerError } from '../../../errors.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
 import { ErrorReply, fieldsOf, type Fields, type Reply } from '../wire/reply.ts';
-import { countOf, type KeyReadResult, type Step } from './commands.ts';
+import { countOf, type KeyReadResult, type Step } from './keyRead.ts';
 
 export function readGroup(stream: string, group: string): Step {
   const subject = `XINFO GROUPS ${stream}`;

@@ -6,7 +6,7 @@
  * Over 300 lines because when a key is read, with which others, and whether its result is current, is one state.
  */
 import { BrokerError } from '../../../errors.ts';
-import { sameValue, type KeyRead, type KeyReadResult } from '../read/commands.ts';
+import { sameValue, type KeyRead, type KeyReadResult } from '../read/keyRead.ts';
 import type { Reader } from '../read/reader.ts';
 import type { RedisNode } from '../topology/node.ts';
 import type { Session } from '../wire/session.ts';

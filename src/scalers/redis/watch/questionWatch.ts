@@ -7,7 +7,7 @@ import { unknown, type Reading } from '../../reading.ts';
 import type { Watcher } from '../../contract.ts';
 import type { Discovery } from '../read/discovery.ts';
 import { patternsOf, type Plan } from '../read/plan.ts';
-import type { KeyReadResult } from '../read/commands.ts';
+import type { KeyReadResult } from '../read/keyRead.ts';
 import type { RedisQuestion } from '../question.ts';
 import type { MoveGuard } from '../read/moveGuard.ts';
 import { createAtomicGroup, type KeyWatch } from './keyWatch.ts';
