@@ -1,5 +1,5 @@
 /**
- * The one conversation with one Redis deployment: sweeps, watches, and what both have learnt about its keys. One session per
+ * The client of one Redis deployment: reads in batches, watches, and remembers what both have learnt about its keys. One session per
  * server, whatever the number of triggers, and none before the first question.
  */
 import { LRUCache } from 'lru-cache';
@@ -28,7 +28,7 @@ export function createRedisClient(
   events: BrokerEvents,
   connect: (listener: NodeListener) => Topology,
 ): BrokerClient<RedisQuestion> {
-  // Counted by size: given a `max`, the cache takes the memory for all of it at once, for each broker.
+  // With `max` in place of `maxSize` the cache would allocate all of its memory at once, for each broker.
   const types = new LRUCache<string, string>({ maxSize: MAX_REMEMBERED_KEYS, sizeCalculation: () => 1 });
   const seenKeys = new LRUCache<string, true>({ maxSize: MAX_REMEMBERED_KEYS, sizeCalculation: () => 1 });
   const closing = new AbortController();
@@ -127,7 +127,7 @@ export function createRedisClient(
     await Promise.all(checks);
   }
 
-  /** Keys that another server serves now, or that are on their way to one, are read again: the old one tells nothing of them. */
+  /** Reads again the keys that another server serves now, or that are on their way to one: the old one announces nothing about them. */
   async function followTopology(): Promise<void> {
     try {
       const snapshot = await topology.snapshotSince(performance.now() - SNAPSHOT_PERIOD_MS / 2);
@@ -135,7 +135,7 @@ export function createRedisClient(
       lastSnapshot = snapshot;
       watch.reread((key) => snapshot.moving(key) || (before !== undefined && before.nodeOf(key) !== snapshot.nodeOf(key)));
     } catch {
-      // Whoever reads hears of it.
+      // The next read reports it.
     }
   }
 
@@ -184,7 +184,7 @@ export function createRedisClient(
       };
     },
 
-    // Which keys a pattern stands for, the server does not tell.
+    // The server does not announce new keys that match a pattern.
     isCurrent: (question) =>
       question.kind === 'keys'
         ? [question.names, question.processing].every((names) => names.every(({ glob, text }) => !glob && watch.isCurrent(text)))

@@ -1,6 +1,6 @@
 /**
- * Guards against a message that is on its way from where it waits to where a worker holds it: looked for in the one place too late
- * and in the other too early, it must neither vanish nor count twice.
+ * Guards against messages that move from where they wait to where a worker holds them while both are read: such a message neither
+ * vanishes nor counts twice.
  */
 import { LRUCache } from 'lru-cache';
 import { ProcessError, toQueueScalerError } from '../../../errors.ts';
@@ -30,7 +30,7 @@ export function createMoveGuard(
   remember: (read: KeyRead, result: KeyReadResult) => void,
   answered: (question: RedisQuestion, plan: Plan, results: ReadonlyMap<string, KeyReadResult>) => Reading | undefined,
 ): MoveGuard {
-  /** Messages of a question, waiting and held, when last told. */
+  /** Messages of a question, waiting and held, as last reported. */
   const totals = new LRUCache<string, number>({ maxSize: MAX_REMEMBERED_QUESTIONS, sizeCalculation: () => 1 });
 
   async function readKeys(reads: Iterable<KeyRead>, signal: AbortSignal): Promise<Map<string, KeyReadResult>> {
@@ -67,10 +67,10 @@ export function createMoveGuard(
         if (reading === undefined) return unknown(new ProcessError('INTERNAL', 'a question was left without an answer'));
         if (!reading.known) return reading;
         const { length = 0, processing = 0 } = reading.measures;
-        // What waited a moment ago and is nowhere now may lie in a list that was made since: what waited is told.
-        const told = length + processing > 0 ? reading : (answered(question, plan, new Map([...now, ...earlier])) ?? reading);
-        if (told.known) totals.set(question.key, (told.measures.length ?? 0) + (told.measures.processing ?? 0));
-        return told;
+        // Messages that waited a moment ago and are nowhere now may lie in a list made since: the earlier count is reported.
+        const reported = length + processing > 0 ? reading : (answered(question, plan, new Map([...now, ...earlier])) ?? reading);
+        if (reported.known) totals.set(question.key, (reported.measures.length ?? 0) + (reported.measures.processing ?? 0));
+        return reported;
       } catch (thrown) {
         return unknown(toQueueScalerError(thrown));
       }

@@ -1,5 +1,5 @@
 /**
- * What a question asks for, key by key, given the keys that its patterns stand for.
+ * Which keys a question reads, given the keys that match its patterns.
  */
 import type { Role } from './answer.ts';
 import type { NamePattern } from '../names.ts';
@@ -9,16 +9,16 @@ import type { RedisQuestion } from '../question.ts';
 
 export interface Plan {
   readonly reads: readonly KeyRead[];
-  /** What each part's key is to the question; what waits comes before what is in progress. */
+  /** What each key is to the question; what waits comes before what is in progress. */
   readonly roles: readonly Role[];
 }
 
-/** The patterns whose keys must be looked for. */
+/** The patterns whose keys must be scanned for. */
 export function patternsOf(question: RedisQuestion): readonly NamePattern[] {
   return question.kind === 'stream' ? [] : [...question.names, ...question.processing].filter((name) => name.glob);
 }
 
-/** The parts of a question, given the keys that its patterns stand for. A key that is named twice counts once. */
+/** The reads of a question, given the keys that match its patterns. A key that is named twice counts once. */
 export function plan(question: RedisQuestion, found: (pattern: NamePattern) => ReadonlySet<string>): Plan {
   if (question.kind === 'stream') {
     const read = streamRead(question.stream, question.group, question.mode);
@@ -38,6 +38,6 @@ export function plan(question: RedisQuestion, found: (pattern: NamePattern) => R
   };
   add(question.names, 'waiting');
   add(question.processing, 'processing');
-  // A copy has no room for more, as one that has grown does.
+  // slice() drops the array's spare capacity; thousands are retained.
   return { reads: [...reads.values()], roles: roles.slice() };
 }

@@ -1,6 +1,6 @@
 /**
- * Reads parts: each from the server that serves its key, all parts of one server in one batch, redirections followed, and each
- * answer believed only when its server still was the one to ask.
+ * Reads keys, each from the server that serves it: in batches per server, following redirections, and believing an answer only if its
+ * server was still the one to ask.
  */
 import { BrokerError, toQueueScalerError, type ErrorCode } from '../../../errors.ts';
 import type { RedisNode } from '../topology/node.ts';
@@ -10,15 +10,15 @@ import { replyError } from '../wire/failures.ts';
 import { ErrorReply, type Command, type Reply } from '../wire/reply.ts';
 import type { Session } from '../wire/session.ts';
 
-/** Redirections and further steps that one part may take at one server. */
+/** Redirections and further steps that one read may take. */
 const MAX_TURNS = 12;
-/** A part whose server changes is tried again for so long, with growing pauses. */
+/** How long a read whose server changes is tried again, with growing pauses, in ms. */
 const RETRY_FOR_MS = 1_500;
 /** Reads of one batch: ioredis takes some 7 µs each, and the event loop has other work in between. */
 const BATCH_COMMANDS = 100;
 const FIRST_PAUSE_MS = 10;
 
-/** Takes a part's result; the session that read it, if one did. */
+/** Takes the result of a read, and the session that it came from, if one did. */
 export type Deliver = (read: KeyRead, result: KeyReadResult, session: Session | undefined) => void;
 
 interface Task {
@@ -37,7 +37,7 @@ interface Done {
 }
 
 export interface Reader {
-  /** Delivers every part exactly once; never rejects. */
+  /** Delivers every result exactly once; never rejects. */
   read(reads: Iterable<KeyRead>, deliver: Deliver, signal: AbortSignal): Promise<void>;
 }
 
@@ -65,7 +65,7 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
       for (const { read } of tasks) deliver(read, { error }, undefined);
       return;
     }
-    /** Another turn on a newer view, or the error if this was the last. */
+    /** Another turn on a newer snapshot, or the error if there is no time left. */
     function again(failed: readonly Task[], error: BrokerError): void {
       for (const task of failed) {
         const { read, startedAt, pauseMs } = task;
@@ -84,7 +84,7 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
     const since = performance.now();
     const pauseMs = Math.max(...tasks.map((task) => task.pauseMs));
     await new Promise((resolve) => setTimeout(resolve, pauseMs));
-    // Whether the newer view can be had shows in the turn itself.
+    // If there is no newer snapshot, the turn itself fails.
     await topology.snapshotSince(since).catch(() => undefined);
     await turn(retries, deliver, signal);
   }
@@ -111,7 +111,7 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
       answer = await node.request(commands);
     } catch (thrown) {
       const error = toQueueScalerError(thrown);
-      // A deployment of several servers may have another to ask; a single one has nothing new to say.
+      // A deployment of several servers may have another to ask; asking a single one again gains nothing.
       if (topology.primary === 'once' || !(error instanceof BrokerError) || !OUTAGES.has(error.code)) {
         for (const { read } of tasks) deliver(read, { error }, undefined);
       } else again(tasks, error);
@@ -150,7 +150,7 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
     if (outdated.length > 0)
       again(outdated, new BrokerError('BROKER_BUSY', `${node.where} does not serve the key, and nobody says who does`));
 
-    // Only when the whole batch is understood: the check costs a round trip where others decide who serves a key.
+    // Once a batch: the check costs a round trip where others decide who serves a key.
     try {
       const snapshot = done.length === 0 ? undefined : await topology.snapshotSince(arrivedAt - CONFIRM_WINDOW_MS);
       for (const { task, result } of done) {
@@ -164,7 +164,7 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
     if (further.length > 0) await askFurther(further, node, deliver, again, signal);
   }
 
-  /** Further steps go to the same server, those of keys on their way to the other end. */
+  /** Further steps go to the same server, or for a key on its way to another to that one. */
   async function askFurther(
     tasks: readonly Task[],
     node: RedisNode,
@@ -189,7 +189,7 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
     const isPrimary = Array.isArray(reply) && reply[0] === 'master';
     if (topology.primary === 'always') return isPrimary;
     const before = wasPrimary.get(node);
-    // A name that meant a primary may now mean another server: asked once more, a replica is believed to be what is wanted.
+    // A name that led to a primary may now lead elsewhere. If it is a replica again after reconnecting, a replica is what is wanted.
     wasPrimary.set(node, isPrimary);
     return isPrimary || before !== true;
   }
@@ -203,7 +203,7 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
   };
 }
 
-/** What another server of the same deployment may answer better, now or in a moment. */
+/** Failures that another server of the deployment may not have, or the same one in a moment. */
 const OUTAGES: ReadonlySet<string> = new Set<ErrorCode>([
   'BROKER_UNREACHABLE',
   'BROKER_TIMEOUT',

@@ -31,9 +31,9 @@ export function readGroup(stream: string, group: string): Step {
       if (typeof pending !== 'number') return { error: pending };
       const lag = mine.get('lag') ?? null;
       if (lag === null) return readStream(stream, mine, pending, total);
-      const told = countOf(lag, where, subject);
-      if (typeof told !== 'number') return { error: told };
-      return known({ pending, lag: told }, true);
+      const reported = countOf(lag, where, subject);
+      if (typeof reported !== 'number') return { error: reported };
+      return known({ pending, lag: reported }, true);
     },
   };
 }
@@ -82,9 +82,9 @@ function unknownLag(stream: string, why: string): QueueScalerError {
 export function computeLag(group: Fields, stream: Fields): number | string {
   const length = stream.get('length');
   const delivered = parseId(group.get('last-delivered-id'));
-  if (typeof length !== 'number' || !Number.isSafeInteger(length) || length < 0) return 'XINFO STREAM tells no length';
+  if (typeof length !== 'number' || !Number.isSafeInteger(length) || length < 0) return 'XINFO STREAM reports no length';
   if (length === 0) return 0;
-  if (delivered === undefined) return 'XINFO GROUPS tells no last-delivered-id';
+  if (delivered === undefined) return 'XINFO GROUPS reports no last-delivered-id';
   const first = entryId(stream.get('first-entry'));
   const last = entryId(stream.get('last-entry'));
   if (first !== undefined && compareIds(delivered, first) < 0) return length;

@@ -1,6 +1,6 @@
 /**
- * A Redis Cluster: each key at the node that owns its slot, as at least two nodes know it. A node's own word that it still owns a
- * slot is never enough: one that slept through a failover says so too.
+ * A Redis Cluster: each key at the node that owns its slot, as at least two nodes know it. A node's own
+ * claim to a slot is not enough: one that slept through a failover claims it too.
  */
 import { BrokerError } from '../../../errors.ts';
 import type { Deployment } from '../keys.ts';
@@ -13,10 +13,10 @@ import { createRefresher, firstResults } from './refresh.ts';
 import { parseClusterNodes, slotOf, slotOwners, type ClusterNode } from './slots.ts';
 import type { Topology, TopologySnapshot } from './topology.ts';
 
-/** Nodes whose word is awaited; and at most so many are asked at a time. */
+/** How many nodes must answer, and how many are asked at a time. */
 const PEERS = 2;
 const MOST_ASKED = 16;
-/** A slot counts as moving for so long after it was last told to be. */
+/** How long a slot counts as moving after a node last said so, in ms. */
 const MOVING_MS = 2_000;
 
 interface ClusterView {
@@ -35,7 +35,7 @@ export function cluster({ addresses, access, natMap }: Deployment, listener: Nod
     if (reply instanceof ErrorReply) throw replyError(reply, peer.where, 'CLUSTER NODES');
     const nodes = typeof reply === 'string' ? parseClusterNodes(reply, access.tls !== undefined) : undefined;
     if (nodes === undefined) throw replyInvalid(reply, peer.where, 'CLUSTER NODES');
-    // Also of a witness who was too late to be heard: only a slot's two ends know that it moves.
+    // Also from a peer that answered too late to count: only a slot's two ends know that it moves.
     for (const slot of nodes.flatMap((node) => node.moving)) movingUntil.set(slot, performance.now() + MOVING_MS);
     return { peer, nodes };
   }
@@ -53,7 +53,7 @@ export function cluster({ addresses, access, natMap }: Deployment, listener: Nod
       try {
         const results = await firstResults(next.map(fetchClusterNodes), (had) => views.length + had.length >= PEERS, 0);
         views.push(...results);
-        // The first witness tells of the others.
+        // The first answer names the other nodes.
         for (const { announced } of results.flatMap(({ nodes }) => nodes)) {
           const found = announced === undefined ? undefined : pool.nodeAt(announced);
           if (found !== undefined) candidates.add(found);
@@ -76,7 +76,7 @@ export function cluster({ addresses, access, natMap }: Deployment, listener: Nod
         if (found !== undefined && !nodes.has(node.id)) nodes.set(node.id, found);
       }
     }
-    // In a cluster of several nodes one witness is none: it may be the very one that slept.
+    // In a cluster of several nodes one answer is not enough: it may come from a node that slept.
     if (views.length < PEERS && nodes.size > 1) {
       throw new BrokerError(
         'BROKER_CLUSTER_DOWN',
@@ -117,7 +117,7 @@ export function cluster({ addresses, access, natMap }: Deployment, listener: Nod
   };
 }
 
-/** In another order each time, so that the witnesses change. */
+/** In another order each time, so that the peers change. */
 function shuffled<T>(values: readonly T[]): T[] {
   return values
     .map((value) => ({ value, at: Math.random() }))

@@ -1,6 +1,6 @@
 /**
- * One Redis server as we keep it: a single session, opened when first needed, mended with growing pauses, shared by all that is
- * asked of that server. While it is down nothing queues: whoever asks hears the latest reason at once.
+ * One Redis server: a single session, opened when first needed, reopened with growing pauses, shared by all requests to that
+ * server. While it is down nothing queues: requests are rejected at once with the latest reason.
  */
 import type { BrokerError } from '../../../errors.ts';
 import { createBackOff } from '../../net/backOff.ts';
@@ -15,14 +15,14 @@ const SETTLED_MS = 1_000;
 
 export interface Answer {
   readonly replies: readonly Reply[];
-  /** The session that answered: what it read is tracked as long as it lives, if it tracks. */
+  /** The session that answered. If it tracks, what it read is tracked until it ends. */
   readonly session: Session;
 }
 
-/** What a node tells whoever watches. */
+/** What a node reports. */
 export interface NodeListener {
   opened(node: RedisNode, session: Session): void;
-  /** A session that the node is followed on is ready: what was read before is not tracked, and must be read again. */
+  /** A followed node has a session: what was read before it is not tracked, and must be read again. */
   followed(node: RedisNode, session: Session): void;
   ended(node: RedisNode, reason: BrokerError): void;
   invalidated(node: RedisNode, keys: readonly string[] | null): void;
@@ -35,9 +35,9 @@ export interface RedisNode {
   request(commands: readonly Command[]): Promise<Answer>;
   /** The session that is open now. */
   session(): Session | undefined;
-  /** From now on a session is kept open and tracks what it reads; or no longer kept. Requests under way are not disturbed. */
+  /** Whether a session is kept open and tracks what it reads. Requests under way are not disturbed. */
   follow(on: boolean): void;
-  /** Ends the session if it is not quite new, so that the next request opens another: to a new address if the name now means one. */
+  /** Closes the session unless it is younger than {@link SETTLED_MS}: the next request opens another, to where the name leads now. */
   drop(): void;
   close(): void;
 }
@@ -60,7 +60,7 @@ export function createNode(address: Address, access: Access, listener: NodeListe
     return connect();
   }
 
-  /** Whether a pause is over or not: a timer may be due a little before the clock says so. */
+  /** Regardless of a pause: a timer may be due a little before the clock says so. */
   function connect(): Promise<Session> {
     opening ??= openSession(address, access, !holdsKeys ? 'never' : following ? 'now' : 'later', (keys) => {
       listener.invalidated(node, keys);
@@ -113,7 +113,7 @@ export function createNode(address: Address, access: Access, listener: NodeListe
     }, wait);
   }
 
-  /** Sees to it that an open session tracks where the node is followed; a session that cannot is of use as it is. */
+  /** Turns tracking on for an open session of a followed node; a session that cannot track is used as it is. */
   async function followOn(session: Session): Promise<void> {
     if (!following || closed) return;
     if (session.tracking || session.trackingRefused !== undefined) {
@@ -126,7 +126,7 @@ export function createNode(address: Address, access: Access, listener: NodeListe
       current = tracking;
       listener.followed(node, tracking);
     } catch {
-      // The session has ended, which is told.
+      // The session has ended, which is reported there.
     }
   }
 

@@ -1,10 +1,10 @@
 /**
- * Keeps one view of a deployment that many ask for: whoever needs one that is new enough shares the asking that is under way.
+ * Keeps the latest snapshot of a topology for many who need one: requests for a newer one share the fetch that is under way.
  */
 import { toQueueScalerError, type BrokerError, type QueueScalerError } from '../../../errors.ts';
 import type { TopologySnapshot } from './topology.ts';
 
-/** After a failure nobody is asked again for so long. */
+/** How long after a failure the deployment is not asked again, in ms. */
 const FAILED_PAUSE_MS = 50;
 
 export interface Refresher {
@@ -53,7 +53,7 @@ export function createRefresher(ask: (at: number) => Promise<TopologySnapshot>):
 
 /**
  * The first results that are enough and those that come within the grace time after them, or all there are when every promise has
- * settled; rejects with the last reason only if none was had. The rest go on unheard.
+ * settled; rejects with the last reason only if none was had. The others are ignored.
  */
 export function firstResults<T>(
   promises: readonly Promise<T>[],

@@ -1,6 +1,6 @@
 /**
- * Watches one question: its keys, those that come to match its patterns, and what the readings of them mean together. It must tell
- * nothing that is put together from before and after a message moved.
+ * Watches one question: its keys, those that come to match its patterns, and what the readings of them mean together. No
+ * reading is put together from before and after a message moved.
  */
 import { toQueueScalerError } from '../../../errors.ts';
 import { unknown, type Reading } from '../../reading.ts';
@@ -17,13 +17,13 @@ export interface QuestionWatch {
   readonly discovery: Discovery;
   readonly moveGuard: MoveGuard;
   readonly planOf: (question: RedisQuestion) => Plan;
-  /** The reading that the parts' results make; undefined while one is missing. */
+  /** The reading that the results make; undefined while one is missing. */
   readonly answered: (
     question: RedisQuestion,
     plan: Plan,
     resultOf: (readId: string) => KeyReadResult | undefined,
   ) => Reading | undefined;
-  /** Aborts what is under way when all ends. */
+  /** Aborts what is under way when the client closes. */
   readonly signal: AbortSignal;
 }
 
@@ -80,7 +80,7 @@ export function watchQuestion(
   const unwatches = patterns.map((pattern) => discovery.watch(pattern, replan));
   if (patterns.length === 0) replan();
   else {
-    // A look that succeeds later tells so by itself.
+    // A later scan that succeeds calls replan itself.
     Promise.all(patterns.map((pattern) => discovery.found(pattern))).then(replan, (thrown: unknown) => {
       if (!ended) watcher.report(unknown(toQueueScalerError(thrown)));
     });

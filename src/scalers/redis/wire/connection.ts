@@ -196,7 +196,7 @@ export function openConnection(
     const open = (): void => {
       stage = 'open';
       clearTimeout(opening);
-      // Rejects only when the socket has closed, which is heard below.
+      // Rejects only when the socket has closed, which is handled below.
       contained(failThrown, () => client.connect()).then(
         () => {
           resolve(connection);

@@ -1,6 +1,6 @@
 /**
- * Names what went wrong between us and a Redis server in the words of the closed error table; the server's and the system's own
- * words go along, scrubbed, and no secret ever does.
+ * Names what went wrong with a Redis server by the closed error table; the server's and the system's own words are added, with
+ * secrets scrubbed.
  */
 import { scrub, type Secret } from '../../../auth/secret.ts';
 import { BrokerError, QueueError, type QueueScalerError } from '../../../errors.ts';
