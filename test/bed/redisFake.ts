@@ -8,6 +8,8 @@ export interface RedisFake {
   readonly address: string;
   /** Connections that were made so far. */
   connections(): number;
+  /** When each of them was made, in ms of `performance.now()`. */
+  readonly connectedAt: readonly number[];
   /** Commands that were heard so far, by name. */
   heard(name: string): number;
   close(): Promise<void>;
@@ -33,9 +35,9 @@ export const emptyPrimary: FakeAnswer = ([name = '']) => {
 export async function startRedisFake(answer: FakeAnswer, greet: (socket: Socket) => void = () => undefined): Promise<RedisFake> {
   const sockets = new Set<Socket>();
   const heard = new Map<string, number>();
-  let connections = 0;
+  const connectedAt: number[] = [];
   const listener = createServer((socket) => {
-    connections++;
+    connectedAt.push(performance.now());
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
     socket.on('error', () => undefined);
@@ -63,7 +65,8 @@ export async function startRedisFake(answer: FakeAnswer, greet: (socket: Socket)
   });
   return {
     address: `127.0.0.1:${(listener.address() as AddressInfo).port}`,
-    connections: () => connections,
+    connections: () => connectedAt.length,
+    connectedAt,
     heard: (name) => heard.get(name) ?? 0,
     async close() {
       for (const socket of sockets) socket.destroy();

@@ -34,7 +34,7 @@ export function watchQuestion(
   watcher: Watcher,
 ): () => void {
   const patterns = patternsOf(question);
-  // A message moves from one key to the other in one step, and is to be seen in one of them.
+  // A message moves from one key to the other in one step: both are read at one moment.
   const group = question.kind === 'keys' && question.processing.length > 0 ? createAtomicGroup() : undefined;
   const watched = new Map<string, () => void>();
   let planned: Plan = { reads: [], roles: [] };

@@ -11,6 +11,7 @@ import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { BrokerError } from '../../../errors.ts';
 import { contained, containListeners } from '../../net/containment.ts';
+import { codeOf } from '../../net/networkErrors.ts';
 import { tlsOptions, type TlsSettings } from '../../net/tls.ts';
 import { addressText, type Address } from './address.ts';
 import { closedUnheard, connectionError, unexpectedBytes } from './failures.ts';
@@ -211,7 +212,7 @@ export function openConnection(
     if (tls !== undefined) socket.once('secureConnect', open);
     socket.on('error', (error) => {
       failure ??=
-        stage === 'open' && receivedBytes === 0 && 'code' in error && error.code === 'ECONNRESET'
+        stage === 'open' && receivedBytes === 0 && codeOf(error) === 'ECONNRESET'
           ? closedUnheard(where, false)
           : connectionError(error, where, stage, tls !== undefined);
     });

@@ -4,6 +4,7 @@
  */
 import { scrub, type Secret } from '../../../auth/secret.ts';
 import { BrokerError, QueueError, type QueueScalerError } from '../../../errors.ts';
+import { codeOf } from '../../net/networkErrors.ts';
 import { ProtocolError } from './framing.ts';
 import type { ErrorReply, Reply } from './reply.ts';
 
@@ -43,22 +44,17 @@ export function replyInvalid(reply: Reply, where: string, subject: string): Brok
   return new BrokerError('BROKER_REPLY_INVALID', `${where} answers ${shape} for ${subject}, which is no reply to that command`);
 }
 
-/** The error of a connection that could not be made or that ended by itself. */
+/** The error of a connection that could not be made or that ended by an error of the socket. */
 export function connectionError(
-  thrown: unknown,
+  thrown: Error,
   where: string,
   stage: 'connecting' | 'handshake' | 'open',
   tls: boolean,
 ): BrokerError {
-  const error = thrown instanceof Error ? thrown : new Error(String(thrown));
-  if (error instanceof BrokerError) return error;
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined;
-  const detail = shown(error.message === '' ? (code ?? 'no reason given') : error.message);
-  const options = { cause: error };
-  if (tls && stage === 'handshake') {
-    return new BrokerError('TLS_FAILED', `no TLS session with ${where}: ${detail}; is it a port without TLS?`, options);
-  }
-  return new BrokerError('BROKER_UNREACHABLE', `${where} cannot be reached: ${detail}`, options);
+  const detail = shown(thrown.message || codeOf(thrown) || 'no reason given');
+  return tls && stage === 'handshake'
+    ? new BrokerError('TLS_FAILED', `no TLS session with ${where}: ${detail}; is it a port without TLS?`, { cause: thrown })
+    : new BrokerError('BROKER_UNREACHABLE', `${where} cannot be reached: ${detail}`, { cause: thrown });
 }
 
 /** The error of a connection on which the client library, or the check before it, threw at what the server sent. */
