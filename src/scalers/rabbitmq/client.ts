@@ -3,9 +3,9 @@
  * watches sleeping queues. A question that hangs must never hold up another.
  */
 import { BrokerError } from '../../errors.ts';
-import type { BrokerEvents } from '../brokerEvents.ts';
+import type { BrokerEvents, BrokerIdentity } from '../brokerEvents.ts';
 import type { Reading } from '../reading.ts';
-import type { BrokerIdentity, BrokerClient, Report, Watcher } from '../contract.ts';
+import type { BrokerClient, Report, Watcher } from '../contract.ts';
 import type { Declarer } from './amqp/declarePool.ts';
 import { createManagementLink } from './management/health.ts';
 import { createLists } from './management/queueListCache.ts';

@@ -3,7 +3,7 @@
  * what a formula needs and the reading lacks is an error.
  */
 import { QueueError } from '../../errors.ts';
-import type { Measures, MeasureName } from '../reading.ts';
+import type { Measures, MeasureName } from './measures.ts';
 import type { Decision } from '../contract.ts';
 import type { Mode, Operation } from './keys.ts';
 

@@ -2,7 +2,7 @@
  * By AMQP alone nobody tells how many messages consumers hold. A queue with consumers then counts as busy until a bounded time
  * after messages last waited in it; for ever would keep idle workers alive, and not at all would kill busy ones.
  */
-import type { Measures } from '../../reading.ts';
+import type { Measures } from '../measures.ts';
 import type { Declared } from '../amqp/channels.ts';
 
 export interface StandIn {

@@ -3,7 +3,8 @@
  * one of the queues is unknown for all.
  */
 import { QueueError, toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
-import { unknown, type Measures, type Reading } from '../../reading.ts';
+import { unknown, type Reading } from '../../reading.ts';
+import type { Measures } from '../measures.ts';
 import type { Declared } from '../amqp/channels.ts';
 import { combine } from '../decision.ts';
 import { createJudge, type Part } from './reconcile.ts';

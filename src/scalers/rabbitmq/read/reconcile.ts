@@ -2,7 +2,8 @@
  * One queue's figures from what its readers said. What cannot be known is an error; no figure here is a default.
  */
 import { QueueError, type QueueScalerError } from '../../../errors.ts';
-import type { Measures, QueueReading } from '../../reading.ts';
+import type { QueueReading } from '../../reading.ts';
+import type { Measures } from '../measures.ts';
 import type { Declared } from '../amqp/channels.ts';
 import { isCounted, type CountedRow, type ListKind } from '../management/queueListCache.ts';
 import type { RabbitQuestion } from '../question.ts';
@@ -13,7 +14,7 @@ import { figureOf, isListed, type Listed, type View } from './collect.ts';
 import { SLOW_DECLARE_MS, type Kind } from './zero.ts';
 
 /** A queue of a reading, with what its figures rest on. */
-export interface Part extends QueueReading {
+export interface Part extends QueueReading<Measures> {
   readonly at: number;
   readonly kinds: ReadonlySet<Kind>;
   readonly notes: readonly string[];

@@ -3,7 +3,8 @@
  * it is an error where the trigger requires a match.
  */
 import { QueueError } from '../../../errors.ts';
-import { unknown, type Measures, type QueueReading, type Reading } from '../../reading.ts';
+import { unknown, type QueueReading, type Reading } from '../../reading.ts';
+import type { Measures } from '../measures.ts';
 import type { KeyReadResult } from './keyRead.ts';
 import type { RedisQuestion } from '../question.ts';
 
@@ -27,8 +28,8 @@ export function answer(
   resultOf: (readId: string) => KeyReadResult | undefined,
   seen: (key: string) => boolean,
   notes: readonly string[],
-): Reading | undefined {
-  const queues: QueueReading[] = [];
+): Reading<Measures> | undefined {
+  const queues: QueueReading<Measures>[] = [];
   const readers = new Set<string>();
   const waiting: Measures[] = [];
   let processing = 0;

@@ -2,7 +2,8 @@
  * A single reading of one key, which questions are made of: as steps of commands to send, each followed by a result or the next step.
  */
 import { QueueError, type QueueScalerError } from '../../../errors.ts';
-import { sameMeasures, type Measures } from '../../reading.ts';
+import { sameMeasures } from '../../reading.ts';
+import type { Measures } from '../measures.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
 import { ErrorReply, type Command, type Reply } from '../wire/reply.ts';
 

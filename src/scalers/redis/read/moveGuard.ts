@@ -5,6 +5,7 @@
 import { LRUCache } from 'lru-cache';
 import { ProcessError, toQueueScalerError } from '../../../errors.ts';
 import { unknown, type Reading } from '../../reading.ts';
+import type { Measures } from '../measures.ts';
 import type { Discovery } from './discovery.ts';
 import type { KeyRead, KeyReadResult } from './keyRead.ts';
 import { patternsOf, type Plan } from './plan.ts';
@@ -28,7 +29,7 @@ export function createMoveGuard(
   discovery: Pick<Discovery, 'lookNow'>,
   planOf: (question: RedisQuestion) => Plan,
   remember: (read: KeyRead, result: KeyReadResult) => void,
-  answered: (question: RedisQuestion, plan: Plan, results: ReadonlyMap<string, KeyReadResult>) => Reading | undefined,
+  answered: (question: RedisQuestion, plan: Plan, results: ReadonlyMap<string, KeyReadResult>) => Reading<Measures> | undefined,
 ): MoveGuard {
   /** Messages of a question, waiting and held, as last reported. */
   const totals = new LRUCache<string, number>({ maxSize: MAX_REMEMBERED_QUESTIONS, sizeCalculation: () => 1 });
