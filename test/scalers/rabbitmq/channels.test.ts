@@ -126,6 +126,21 @@ describe('the pool of channels', () => {
     expect(opened).toHaveLength(3);
   });
 
+  it('gives nobody up in a long row that moves, and everybody once it has stopped', async () => {
+    const answers = Promise.all(names(3_000).map(channels.declare));
+    await turn();
+    for (let round = 0; round < 50; round++) {
+      await pass(2 * TICK_MS);
+      for (const channel of open) channel.answer();
+    }
+    expect(nowMs).toBeGreaterThan(4 * TIMEOUT_MS);
+    expect((await answers).filter((answer) => answer instanceof Error)).toEqual([]);
+
+    const stopped = Promise.all(names(3_000).map(channels.declare));
+    await pass(4 * TIMEOUT_MS);
+    expect(await stopped).toMatchObject(names(3_000).map(() => ({ code: 'QUEUE_DOWN' })));
+  });
+
   it('asks a queue that was missing on channels where no other is asked', async () => {
     for (let round = 0; round < 10; round++) {
       const answers = Promise.all([channels.declare('there'), channels.declare('missing')]);
