@@ -77,7 +77,7 @@ export const ERRORS = {
     retry: 'later',
     allowStale: false,
     meaning: 'The broker says for certain that the queue does not exist.',
-    remedy: 'Create the queue or mend its name; a queue that comes and goes wants `onMissingQueue: zero`.',
+    remedy: 'Create the queue or mend its name; for one that comes and goes see the scaler’s page.',
   },
   QUEUE_DOWN: {
     radius: 'queue',
@@ -93,7 +93,7 @@ export const ERRORS = {
     retry: 'later',
     allowStale: false,
     meaning: 'The queue is exclusive to another connection.',
-    remedy: 'Scale on a queue that is not exclusive, or read it through the management API.',
+    remedy: 'Scale on a queue that is not exclusive, or let another source read it: see the scaler’s page.',
   },
   QUEUE_WRONG_TYPE: {
     radius: 'queue',

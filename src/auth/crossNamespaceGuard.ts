@@ -6,6 +6,7 @@
  * restricted to one namespace. They then go only to a host that stands beside them, or that the ClusterTriggerAuthentication allows.
  */
 import { TriggerError } from '../errors.ts';
+import { FROM_ENV } from '../keda.ts';
 
 /** On a ClusterTriggerAuthentication: namespaces whose triggers may use it, separated by commas. Without it, all may, as in KEDA. */
 export const ALLOWED_NAMESPACES = 'keda-queue-scaler/allowed-namespaces';
@@ -54,7 +55,7 @@ export function requireHostsAllowed(
   const allowed = words(origin.annotations[ALLOWED_HOSTS] ?? '');
   for (const [key, noHost] of endpointKeys) {
     const parameter = parameters.get(key);
-    const named = [metadata[key], metadata[`${key}FromEnv`], parameter?.foreign === false ? parameter.value : undefined];
+    const named = [metadata[key], metadata[`${key}${FROM_ENV}`], parameter?.foreign === false ? parameter.value : undefined];
     for (const value of named) {
       const word = value?.trim() ?? '';
       if (word === '' || noHost.includes(word) || hostsOf(word).every((host) => isAllowed(host, allowed))) continue;

@@ -5,6 +5,7 @@
 import { fingerprint } from '../auth/secret.ts';
 import { TriggerError, type Fault } from '../errors.ts';
 import { readKeys, type KeyTable, type Values } from './metadata.ts';
+import type { Advice } from './advice.ts';
 import type { Known, Measures, Reading } from './reading.ts';
 import type { BrokerEvents, BrokerIdentity } from './brokerEvents.ts';
 
@@ -105,6 +106,8 @@ export interface ScalerDefinition<Table extends KeyTable, Connection, Q extends 
   question(values: Values<Table>): Q;
   decide(values: Values<Table>): (reading: Known<M>) => Decision;
   backlog(measures: M): Backlog;
+  /** Loads what `check` and `convert` know of KEDA's own scaler of that name. */
+  readonly advice?: () => Promise<Advice>;
 }
 
 /** A scaler with its types closed over, as the registry keeps it. */
@@ -112,6 +115,7 @@ export interface Scaler {
   readonly type: string;
   readonly doc: string;
   readonly keys: KeyTable;
+  readonly advice?: () => Promise<Advice>;
   /** Metric name and target from metadata alone. Throws a {@link TriggerError} that lists every fault. */
   spec(metadata: Readonly<Record<string, string>>, authentication: 'none' | 'later'): MetricSpec;
   /**
@@ -161,6 +165,7 @@ export function defineScaler<const Table extends KeyTable, Connection, Q extends
     type: definition.type,
     doc: definition.doc,
     keys: definition.keys,
+    ...(definition.advice && { advice: definition.advice }),
     spec: (metadata, authentication) => definition.spec(read(metadata, authentication === 'none' ? {} : undefined)),
     faults: (metadata, authentication, pending) => parse(metadata, authentication, pending).faults,
     bind(metadata, authentication) {

@@ -4,6 +4,7 @@
  */
 import type { z } from 'zod';
 import type { Fault } from '../errors.ts';
+import { FROM_ENV, KEDA_KEYS } from '../keda.ts';
 
 /** Where a key's value may stand: in the trigger's metadata, there as `<key>FromEnv` (value already resolved), or in its authentication. */
 export type Place = 'metadata' | 'environment' | 'authentication';
@@ -58,20 +59,9 @@ export function key<Value, const Options extends KeyOptions = object>(
   } & (Options extends { default: string } ? { readonly default: string } : object);
 }
 
-/** Keys that KEDA itself reads from an external trigger's metadata and forwards along with ours. */
-export const KEDA_KEYS: readonly string[] = [
-  'scalerAddress',
-  'enableTLS',
-  'unsafeSsl',
-  'caCert',
-  'tlsClientCert',
-  'tlsClientKey',
-];
-
 /** The key that names the scaler; read by the registry. */
 export const SCALER_KEY = 'scaler';
 
-const ENVIRONMENT_SUFFIX = 'FromEnv';
 const MAX_SHOWN = 60;
 
 export interface Parsed<Table extends KeyTable> {
@@ -135,7 +125,7 @@ function lookUp(
   for (const place of key.places) {
     for (const spelling of [name, ...key.aliases]) {
       const source = place === 'authentication' ? authentication : metadata;
-      const raw = own(source, place === 'environment' ? `${spelling}${ENVIRONMENT_SUFFIX}` : spelling)?.trim();
+      const raw = own(source, place === 'environment' ? `${spelling}${FROM_ENV}` : spelling)?.trim();
       if (raw !== undefined && raw !== '') return raw;
     }
   }
@@ -160,7 +150,7 @@ function listNames(table: KeyTable): string[] {
   return Object.entries(table).flatMap(([name, key]) =>
     [name, ...key.aliases].flatMap((spelling) => [
       ...(key.places.includes('metadata') ? [spelling] : []),
-      ...(key.places.includes('environment') ? [`${spelling}${ENVIRONMENT_SUFFIX}`] : []),
+      ...(key.places.includes('environment') ? [`${spelling}${FROM_ENV}`] : []),
     ]),
   );
 }
@@ -182,11 +172,7 @@ function unknownKeys(table: KeyTable, metadata: Readonly<Record<string, string>>
 
 function inPlaces(name: string, key: Key): string {
   const places = key.places.map((place) =>
-    place === 'metadata'
-      ? 'in metadata'
-      : place === 'environment'
-        ? `as ${name}${ENVIRONMENT_SUFFIX}`
-        : 'in a TriggerAuthentication',
+    place === 'metadata' ? 'in metadata' : place === 'environment' ? `as ${name}${FROM_ENV}` : 'in a TriggerAuthentication',
   );
   return places.join(' or ');
 }

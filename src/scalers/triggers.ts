@@ -15,7 +15,7 @@ import type { BrokerPool } from './brokerPool.ts';
 export const MAX_METADATA_BYTES = 262_144;
 /** All triggers remembered as parsed, together; one that was dropped is simply parsed again. Enough for all that may have two streams each. */
 const MAX_REMEMBERED_BYTES = 134_217_728;
-/** What a trigger that has been watched holds beside its metadata: measured with 20 000 of Redis, of which 1.8 KB before the first reading. */
+/** What a trigger that has been watched holds beside its metadata: measured with 20 000, of which 1.8 KB before the first reading. */
 const TRIGGER_BYTES = 4_500;
 
 /** A reading with what it means for one trigger. */

@@ -17,6 +17,7 @@ export const rabbitmq = defineScaler({
   type: 'rabbitmq',
   doc: 'RabbitMQ queues: classic, quorum and stream, one, a set by regular expression, or a sharded exchange.',
   keys,
+  advice: async () => (await import('./advice.ts')).advice,
   rules: checkRules,
   spec: (values) => ({
     name: metricName('rabbitmq', values.shardedExchange ?? values.queueName ?? ''),

@@ -44,6 +44,7 @@ function defineLists(type: string, kind: DeploymentKind, doc: string, connection
     type,
     doc,
     keys,
+    advice: async () => (await import('./advice.ts')).listAdvice(kind),
     rules: connectionRules,
     spec: (values) => ({
       name: metricName('redis', values.listName.map((name) => name.text).join(',')),

@@ -41,6 +41,7 @@ function defineStreams(type: string, kind: DeploymentKind, doc: string, connecti
     type,
     doc,
     keys,
+    advice: async () => (await import('./advice.ts')).streamAdvice(kind),
     rules: connectionRules,
     spec: (values) => ({
       name: metricName('redis-streams', values.stream),

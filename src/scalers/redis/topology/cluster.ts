@@ -5,7 +5,7 @@
 import { BrokerError } from '../../../errors.ts';
 import type { Deployment } from '../keys.ts';
 import type { NodeListener, RedisNode } from './node.ts';
-import { addressText } from '../wire/address.ts';
+import { addressText } from '../../net/address.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
 import { ErrorReply } from '../wire/resp.ts';
 import { createFleet } from './nodePool.ts';

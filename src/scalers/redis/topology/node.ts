@@ -3,7 +3,7 @@
  * asked of that server. While it is down nothing queues: whoever asks hears the latest reason at once.
  */
 import type { BrokerError } from '../../../errors.ts';
-import { addressText, type Address } from '../wire/address.ts';
+import { addressText, type Address } from '../../net/address.ts';
 import type { Command, Reply } from '../wire/resp.ts';
 import { openSession, REQUEST_TIMEOUT_MS, track, type Access, type Session } from '../wire/session.ts';
 

@@ -2,7 +2,7 @@
  * The servers of a deployment, by the address that they announce: each is one node, reached where the NAT map says.
  */
 import { createNode, type NodeListener, type RedisNode } from './node.ts';
-import { parseAddress, type Address } from '../wire/address.ts';
+import { parseAddress, type Address } from '../../net/address.ts';
 import type { Access } from '../wire/session.ts';
 
 export interface Fleet {

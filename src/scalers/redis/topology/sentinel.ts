@@ -7,7 +7,7 @@
 import { BrokerError } from '../../../errors.ts';
 import type { Deployment } from '../keys.ts';
 import { createNode, type NodeListener, type RedisNode } from './node.ts';
-import { addressText } from '../wire/address.ts';
+import { addressText } from '../../net/address.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
 import { ErrorReply, fieldsOf } from '../wire/resp.ts';
 import { createFleet } from './nodePool.ts';

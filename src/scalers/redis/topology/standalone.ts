@@ -3,7 +3,7 @@
  */
 import { BrokerError } from '../../../errors.ts';
 import { createNode, type NodeListener } from './node.ts';
-import type { Address } from '../wire/address.ts';
+import type { Address } from '../../net/address.ts';
 import type { Access } from '../wire/session.ts';
 import type { Topology, View } from './topology.ts';
 

@@ -9,7 +9,7 @@ import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { BrokerError } from '../../../errors.ts';
 import { tlsOptions, type TlsSettings } from '../../net/tls.ts';
-import { addressText, type Address } from './address.ts';
+import { addressText, type Address } from '../../net/address.ts';
 import { closedUnheard, connectionError } from './failures.ts';
 import { createDecoder, encode, type Command, type Reply } from './resp.ts';
 

@@ -5,7 +5,7 @@
 import type { Secret } from '../../../auth/secret.ts';
 import { BrokerError } from '../../../errors.ts';
 import type { TlsSettings } from '../../net/tls.ts';
-import type { Address } from './address.ts';
+import type { Address } from '../../net/address.ts';
 import { openConnection, type Connection } from './connection.ts';
 import { replyError, replyInvalid } from './failures.ts';
 import { ErrorReply, type Command, type Reply } from './resp.ts';
