@@ -106,6 +106,15 @@ async function answerAll(queues: readonly string[]): Promise<Answer[]> {
 const names = (count: number): string[] => Array.from({ length: count }, (_, index) => `q${index}`);
 
 describe('the pool of channels', () => {
+  it('has a channel for each four declares, and no more than 64', async () => {
+    await answerAll(names(10));
+    expect(opened).toHaveLength(3);
+    for (let round = 0; round < 2; round++) {
+      await answerAll(names(1_000));
+      expect(opened).toHaveLength(64);
+    }
+  });
+
   it('closes those that have been idle for two minutes, and no others', async () => {
     await answerAll(names(100));
     expect(open.size).toBe(25);
