@@ -7,21 +7,21 @@ import type { BrokerEvents } from '../brokerEvents.ts';
 import type { Reading } from '../reading.ts';
 import type { BrokerIdentity, BrokerClient, Report, Watcher } from '../contract.ts';
 import type { Declarer } from './amqp/declarePool.ts';
-import { createManagementLink } from './management/health.ts';
-import { createLists } from './management/queueListCache.ts';
+import { createManagementHealth } from './management/health.ts';
+import { createQueueListCache } from './management/queueListCache.ts';
 import type { Management } from './management/api.ts';
-import { createMetrics, type MetricsParts } from './prometheus/scraper.ts';
+import { createPrometheusScraper, type ScraperOptions } from './prometheus/scraper.ts';
 import type { RabbitQuestion } from './question.ts';
 import { createRateTracker } from './read/rates.ts';
-import type { Row, Rows } from './management/queueStats.ts';
+import type { QueueStats, QueueList } from './management/queueStats.ts';
 import { createQuestionReader, type QuestionReader } from './read/questionReader.ts';
 import { createWatches } from './wake/watches.ts';
 import { createZeros } from './read/zero.ts';
 
 /** A zero in doubt is looked at so often until it is confirmed or gone, in ms. */
-const DOUBT_MS = 2_500;
+const RECHECK_MS = 2_500;
 /** Doubts that nobody asks about any more are dropped after this many looks. */
-const MAX_LOOKS = 12;
+const MAX_RECHECKS = 12;
 /** A list takes about so long for each queue, in ms: measured on RabbitMQ 3.10 with 5000 that slept. */
 const LISTED_QUEUE_MS = 0.1;
 const NO_COUNTERS = { published: 0, delivered: 0, acknowledged: 0, rates: { published: 0, delivered: 0, acknowledged: 0 } };
@@ -34,13 +34,13 @@ export interface RabbitClientParts {
   readonly management: Management | undefined;
   /** The management API was only guessed. */
   readonly managementIsOptional: boolean;
-  readonly metrics: Pick<MetricsParts, 'setting' | 'http' | 'host'>;
+  readonly metrics: Pick<ScraperOptions, 'setting' | 'http' | 'host'>;
 }
 
-interface Doubt {
+interface PendingZero {
   readonly question: RabbitQuestion;
   readonly report: Report;
-  looks: number;
+  rechecks: number;
 }
 
 export function createRabbitClient(parts: RabbitClientParts): BrokerClient<RabbitQuestion> {
@@ -50,7 +50,7 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
   const declarer = parts.declarer?.(() => {
     zeros.nodeEvent();
   });
-  const link = createManagementLink({
+  const link = createManagementHealth({
     management,
     optional: parts.managementIsOptional,
     signal: closing.signal,
@@ -58,8 +58,8 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
       zeros.nodeEvent();
     },
   });
-  const isCalm = (): boolean => link.allRunning() && !zeros.eventful();
-  const metrics = createMetrics({
+  const isCalm = (): boolean => link.allRunning() && !zeros.recentNodeChange();
+  const metrics = createPrometheusScraper({
     ...parts.metrics,
     link,
     isCalm,
@@ -70,11 +70,11 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
   });
   const readers = new Map<string, QuestionReader>();
   const asked = createRecentCount();
-  const doubts = new Map<string, Doubt>();
-  const doubtTimer = setInterval(() => {
-    for (const doubt of [...doubts.values()]) void lookAgain(doubt);
-  }, DOUBT_MS);
-  doubtTimer.unref();
+  const pendingZeros = new Map<string, PendingZero>();
+  const recheckTimer = setInterval(() => {
+    for (const pending of [...pendingZeros.values()]) void recheck(pending);
+  }, RECHECK_MS);
+  recheckTimer.unref();
   const watches = createWatches({
     readerOf,
     read: (question) => read(question),
@@ -89,7 +89,7 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
 
   function createVhostReader(vhost: string): QuestionReader {
     const prefix = `${vhost}\0`;
-    const lists = createLists(async (kind) => {
+    const lists = createQueueListCache(async (kind) => {
       if (kind === 'statistics') return seenWhole(link.use((each) => each.statistics(vhost, closing.signal)));
       // Where a node's metrics cannot be had, the totals list tells of all nodes.
       const scraped = kind === 'prometheus' ? await metrics.scrape(vhost) : undefined;
@@ -104,15 +104,16 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
         await link.refresh();
         return { queues: link.overview()?.queues, prometheus: metrics.isAvailable() };
       },
-      noCounters: () => ((link.overview()?.ratesMode ?? 'none') === 'none' || zeros.eventful() ? undefined : NO_COUNTERS),
-      isCalm,
-      expectedListMs: () => (isCalm() && link.allTell() ? (lists.tookMs ?? (link.overview()?.queues ?? 0) * LISTED_QUEUE_MS) : 0),
+      noCounters: () => ((link.overview()?.ratesMode ?? 'none') === 'none' || zeros.recentNodeChange() ? undefined : NO_COUNTERS),
+      clusterStable: isCalm,
+      expectedListMs: () =>
+        isCalm() && link.allReport() ? (lists.tookMs ?? (link.overview()?.queues ?? 0) * LISTED_QUEUE_MS) : 0,
       nodeNames: () => link.nodeNames(),
-      parted: () => link.parted(),
+      partitionedNodes: () => link.partitionedNodes(),
       zeros: {
         ...zeros,
-        broken: (queue) => {
-          zeros.broken(prefix + queue);
+        resetZero: (queue) => {
+          zeros.resetZero(prefix + queue);
         },
         isConfirmed: (queue) => zeros.isConfirmed(prefix + queue),
         zero: (queue, evidence, confirmMs) => zeros.zero(prefix + queue, evidence, confirmMs),
@@ -122,10 +123,12 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
   }
 
   /** The statistics' answer once the nodes were seen after it, where only they tell whether its figures are those of one side. */
-  async function seenWhole<T extends Rows | (Row & { readonly at: number }) | undefined>(answering: Promise<T>): Promise<T> {
+  async function seenWhole<T extends QueueList | (QueueStats & { readonly at: number }) | undefined>(
+    answering: Promise<T>,
+  ): Promise<T> {
     const answer = await answering;
     if (answer === undefined) return answer;
-    const rows: readonly Row[] = 'rows' in answer ? [...answer.rows.values()] : [answer];
+    const rows: readonly QueueStats[] = 'queues' in answer ? [...answer.queues.values()] : [answer];
     if (rows.some(({ replicated, messages }) => replicated && messages !== 0)) await link.seeNodes(answer.at);
     return answer;
   }
@@ -139,16 +142,16 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
     const reading = await read(question);
     if (closing.signal.aborted) return;
     if (!reading.known && reading.error.code === 'ZERO_UNCONFIRMED') {
-      const looks = doubts.get(question.key)?.looks ?? 0;
-      doubts.set(question.key, { question, report, looks });
+      const looks = pendingZeros.get(question.key)?.rechecks ?? 0;
+      pendingZeros.set(question.key, { question, report, rechecks: looks });
     } else {
-      doubts.delete(question.key);
+      pendingZeros.delete(question.key);
     }
     report(question.key, reading);
   }
 
-  async function lookAgain(doubt: Doubt): Promise<void> {
-    if (++doubt.looks > MAX_LOOKS) doubts.delete(doubt.question.key);
+  async function recheck(doubt: PendingZero): Promise<void> {
+    if (++doubt.rechecks > MAX_RECHECKS) pendingZeros.delete(doubt.question.key);
     else await readAndReport(doubt.question, doubt.report);
   }
 
@@ -162,7 +165,7 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
 
     async close() {
       closing.abort(new BrokerError('BROKER_UNREACHABLE', `${broker.label}: the conversation is closed`));
-      clearInterval(doubtTimer);
+      clearInterval(recheckTimer);
       watches.close();
       await Promise.allSettled([declarer?.close(), management?.close(), metrics.close()]);
       events.connections({ broker, endpoint: broker.label, open: 0 });

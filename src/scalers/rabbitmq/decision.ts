@@ -44,7 +44,7 @@ export function combine(operation: Operation, queues: readonly Measures[]): Meas
 
 /** Throws a {@link QueueError} where the reading lacks what the formula needs. */
 export function decide(policy: Policy, measures: Measures, subject: string): Decision {
-  const { value, active, because } = judge(policy, measures, subject);
+  const { value, active, because } = evaluateMode(policy, measures, subject);
   const shards = measures.shardsWithWork;
   if (!policy.oneConsumerPerShard || shards === undefined || value >= shards * policy.target) return { value, active, because };
   return {
@@ -54,7 +54,7 @@ export function decide(policy: Policy, measures: Measures, subject: string): Dec
   };
 }
 
-function judge(policy: Policy, measures: Measures, subject: string): Decision {
+function evaluateMode(policy: Policy, measures: Measures, subject: string): Decision {
   const { mode, activation, excludeUnacknowledged } = policy;
   const countName = excludeUnacknowledged ? 'ready' : 'messages';
   switch (mode) {

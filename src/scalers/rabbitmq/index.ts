@@ -12,7 +12,7 @@ import { createEndpoints } from '../net/failover.ts';
 import { createHttpClient, fixedHeader, type Authorization, type HttpClient } from './management/http.ts';
 import { DEFAULT_TARGET, keys, type Mode, type RabbitValues } from './keys.ts';
 import { authorizationOf, loginOf } from './login.ts';
-import { createManagement, MANAGEMENT_ACCEPT, type ManagementRoad } from './management/api.ts';
+import { createManagement, MANAGEMENT_ACCEPT, type HttpPool } from './management/api.ts';
 import { createQuestion, type RabbitQuestion, type Selection } from './question.ts';
 import { checkRules } from './rules.ts';
 import { tlsSettings } from '../net/tls.ts';
@@ -77,7 +77,7 @@ export const rabbitmq = defineScaler({
         const managementAuthorization = authorizationOf(values, login);
         const httpClient = (authorization: Authorization, accept: string, connections: number): HttpClient =>
           createHttpClient({ authorization, accept, tls, timeoutMs: values.timeout, connections, secrets });
-        const road = (to: readonly [Endpoint, ...Endpoint[]], connections: number): ManagementRoad => ({
+        const road = (to: readonly [Endpoint, ...Endpoint[]], connections: number): HttpPool => ({
           http: httpClient(managementAuthorization, MANAGEMENT_ACCEPT, connections),
           endpoints: createEndpoints(to),
         });

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { BrokerError, QueueError, type QueueScalerError } from '../../../src/errors.ts';
 import type { Reading } from '../../../src/scalers/reading.ts';
 import type { Declared } from '../../../src/scalers/rabbitmq/amqp/channels.ts';
-import type { Row } from '../../../src/scalers/rabbitmq/management/queueStats.ts';
+import type { QueueStats } from '../../../src/scalers/rabbitmq/management/queueStats.ts';
 import type { RabbitQuestion } from '../../../src/scalers/rabbitmq/question.ts';
 import { createRateTracker } from '../../../src/scalers/rabbitmq/read/rates.ts';
 import { createQuestionReader } from '../../../src/scalers/rabbitmq/read/questionReader.ts';
@@ -11,7 +11,7 @@ import { createZeros, type Zeros } from '../../../src/scalers/rabbitmq/read/zero
 import { ask } from './questionFixture.ts';
 
 /** What the broker says of its queues by each road; a test changes them. */
-let listed: Map<string, Row | undefined>;
+let listed: Map<string, QueueStats | undefined>;
 let declared: Map<string, { readonly ready: number; readonly serviceMs?: number } | QueueScalerError>;
 let listFailure: QueueScalerError | undefined;
 let nowMs: number;
@@ -25,13 +25,13 @@ beforeEach(() => {
   zeros = createZeros(() => nowMs);
 });
 
-function row(name: string, messages: number, more: Partial<Row> = {}): Row {
+function row(name: string, messages: number, more: Partial<QueueStats> = {}): QueueStats {
   const figures = { ready: messages, unacknowledged: 0, messages, consumers: 0 };
   return { name, type: 'classic', replicated: false, ...figures, counters: undefined, error: undefined, ...more };
 }
 
 /** The totals list names streams without figures. */
-function totalsOf(each: Row): Row {
+function totalsOf(each: QueueStats): QueueStats {
   return each.type === 'stream' ? { ...each, ready: undefined, unacknowledged: undefined, messages: undefined } : each;
 }
 
@@ -50,7 +50,7 @@ function readerOf(amqp: boolean): (question: RabbitQuestion) => Promise<Reading>
         const rows = new Map(
           [...listed].flatMap(([name, each]) => (each === undefined ? [] : [[name, totalsOf(each)] as const])),
         );
-        return Promise.resolve({ kind: kind === 'prometheus' ? 'totals' : kind, at: performance.now(), rows });
+        return Promise.resolve({ kind: kind === 'prometheus' ? 'totals' : kind, at: performance.now(), queues: rows });
       },
       learnType: () => Promise.resolve(),
       typeOf: (queue) => listed.get(queue)?.type,
@@ -64,10 +64,10 @@ function readerOf(amqp: boolean): (question: RabbitQuestion) => Promise<Reading>
     managementIsAbsent: () => false,
     prepare: () => Promise.resolve({ queues: 10, prometheus: false }),
     noCounters: () => undefined,
-    isCalm: () => !zeros.eventful(),
+    clusterStable: () => !zeros.recentNodeChange(),
     expectedListMs: () => 0,
     nodeNames: () => undefined,
-    parted: () => [],
+    partitionedNodes: () => [],
     zeros,
     rates: createRateTracker(),
   };

@@ -64,7 +64,7 @@ it('begins anew when anything else was read, or nothing for long', () => {
   const some = evidence('quorum', 2, 'totals', 'declare');
   for (let look = 0; look < 5; look++, clock.now += 5_000) zero(some);
   expect(zero(some)).toBe(true);
-  zeros.broken('q');
+  zeros.resetZero('q');
   expect(zero(some)).toBe(false);
   for (let look = 0; look < 5; look++, clock.now += 5_000) zero(some);
   expect(zero(some)).toBe(true);

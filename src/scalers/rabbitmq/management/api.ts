@@ -7,7 +7,16 @@ import type { Endpoint } from '../address.ts';
 import { BERT } from './bert.ts';
 import type { Endpoints } from '../../net/failover.ts';
 import type { HttpAnswer, HttpClient } from './http.ts';
-import { asRecord, count, hasRepeatedFields, implausible, isCount, parseRow, type Row, type Rows } from './queueStats.ts';
+import {
+  asRecord,
+  count,
+  hasRepeatedFields,
+  implausible,
+  isCount,
+  parseQueueStats,
+  type QueueStats,
+  type QueueList,
+} from './queueStats.ts';
 
 export interface Overview {
   /** Where each node serves metrics, as it names itself. */
@@ -21,7 +30,7 @@ export interface Node {
   readonly name: string;
   readonly running: boolean;
   /** Whether the node's own figures were in the answer: a node that hangs still runs to the others, but does not tell. */
-  readonly tells: boolean;
+  readonly reports: boolean;
 }
 
 export interface Management {
@@ -31,11 +40,11 @@ export interface Management {
    * Ready and unacknowledged of all queues: from the queue processes for classic ones, up to 5 s old for quorum ones. `queues` is how
    * many the broker has, where that is known.
    */
-  totals(vhost: string, queues: number | undefined, signal: AbortSignal): Promise<Rows>;
+  totals(vhost: string, queues: number | undefined, signal: AbortSignal): Promise<QueueList>;
   /** All that the statistics database has of all queues, up to 10 s old. */
-  statistics(vhost: string, signal: AbortSignal): Promise<Rows>;
+  statistics(vhost: string, signal: AbortSignal): Promise<QueueList>;
   /** The same of one queue; undefined where the API knows none of that name. */
-  queue(vhost: string, name: string, signal: AbortSignal): Promise<(Row & { readonly at: number }) | undefined>;
+  queue(vhost: string, name: string, signal: AbortSignal): Promise<(QueueStats & { readonly at: number }) | undefined>;
   close(): Promise<void>;
 }
 
@@ -59,7 +68,7 @@ const RATES = ['publish', 'deliver_get', 'ack'].flatMap((name) => [
 const STATISTICS_COLUMNS = [...TOTALS_FIELDS, 'node', 'slave_nodes', 'consumers', ...RATES].join();
 
 /** A way to the API: connections, and which endpoints have failed on it. */
-export interface ManagementRoad {
+export interface HttpPool {
   readonly http: HttpClient;
   readonly endpoints: Endpoints<Endpoint>;
 }
@@ -68,12 +77,12 @@ export interface ManagementRoad {
  * Lists have a road of their own: measured on RabbitMQ 3.10, each list takes a second for every quorum queue with a member on a node
  * that hangs, long after the cluster has given that node up, while what else is asked is answered in milliseconds.
  */
-export interface ManagementRoads {
-  readonly lists: ManagementRoad;
-  readonly others: ManagementRoad;
+export interface HttpPools {
+  readonly lists: HttpPool;
+  readonly others: HttpPool;
 }
 
-export function createManagement({ lists, others }: ManagementRoads): Management {
+export function createManagement({ lists, others }: HttpPools): Management {
   async function get(
     path: string,
     signal: AbortSignal,
@@ -95,23 +104,23 @@ export function createManagement({ lists, others }: ManagementRoads): Management
   }
 
   async function list(
-    kind: Rows['kind'],
+    kind: QueueList['kind'],
     vhost: string,
     query: string,
     signal: AbortSignal,
     fields?: readonly string[],
-  ): Promise<Rows> {
+  ): Promise<QueueList> {
     const { answer, json } = await get(`/api/queues/${encodeURIComponent(vhost)}?${query}`, signal, lists, fields);
     if (answer.status === 404) throw new BrokerError('BROKER_FORBIDDEN', `the management API knows no vhost ${vhost}`);
     if (!Array.isArray(json)) throw new BrokerError('BROKER_REPLY_INVALID', 'the management API answered no list of queues');
     const repeated = hasRepeatedFields(answer.body, json, kind);
-    const rows = new Map<string, Row>();
+    const rows = new Map<string, QueueStats>();
     for (const item of json) {
-      const row = parseRow(item, repeated);
+      const row = parseQueueStats(item, repeated);
       if (row === undefined) continue;
       rows.set(row.name, rows.has(row.name) ? { ...row, error: implausible(row.name, 'it is listed twice') } : row);
     }
-    return { kind, at: answer.at, rows };
+    return { kind, at: answer.at, queues: rows };
   }
 
   return {
@@ -138,7 +147,7 @@ export function createManagement({ lists, others }: ManagementRoads): Management
       return json
         .map(asRecord)
         .flatMap(({ name, running, uptime }) =>
-          typeof name === 'string' ? [{ name, running: running === true, tells: uptime !== undefined }] : [],
+          typeof name === 'string' ? [{ name, running: running === true, reports: uptime !== undefined }] : [],
         );
     },
 
@@ -153,7 +162,7 @@ export function createManagement({ lists, others }: ManagementRoads): Management
       const path = `/api/queues/${encodeURIComponent(vhost)}/${encodeURIComponent(name)}?columns=${STATISTICS_COLUMNS}`;
       const { answer, json } = await get(path, signal);
       if (answer.status === 404) return undefined;
-      const row = parseRow(json, hasRepeatedFields(answer.body, json, 'statistics'));
+      const row = parseQueueStats(json, hasRepeatedFields(answer.body, json, 'statistics'));
       if (row?.name !== name) throw new BrokerError('BROKER_REPLY_INVALID', `the management API answered no queue ${name}`);
       return { ...row, at: answer.at };
     },

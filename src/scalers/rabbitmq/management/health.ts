@@ -14,18 +14,18 @@ const OVERVIEW_MS = 300_000;
 const OVERVIEW_AFTER_CHANGE_MS = 5_000;
 const RETRY_ABSENT_MS = 5_000;
 
-export interface ManagementLink {
+export interface ManagementHealth {
   readonly management: Management | undefined;
   isAbsent(): boolean;
   overview(): Overview | undefined;
   /** Every node ran when last seen; true where the credentials may not see nodes. */
   allRunning(): boolean;
   /** Every node told its own figures when last seen; true where the credentials may not see nodes. */
-  allTell(): boolean;
+  allReport(): boolean;
   /** Names of all nodes of the cluster, those that are down included; undefined where they were not seen. */
   nodeNames(): readonly string[] | undefined;
   /** Nodes that told their own figures when last seen and yet do not run to the others: a split has healed, and they are to be restarted. */
-  parted(): readonly string[];
+  partitionedNodes(): readonly string[];
   /** Has the nodes of a cluster seen at `notBefore` or later, in ms of `performance.now()`; never rejects. */
   seeNodes(notBefore: number): Promise<void>;
   /** Renews what is known of the broker where it is due; never rejects. */
@@ -34,7 +34,7 @@ export interface ManagementLink {
   use<T>(run: (management: Management) => Promise<T>): Promise<T>;
 }
 
-export interface LinkOptions {
+export interface HealthOptions {
   readonly management: Management | undefined;
   /** AMQP can tell by itself, and nobody said that there is a management API. */
   readonly optional: boolean;
@@ -43,7 +43,7 @@ export interface LinkOptions {
   readonly onNodeEvent: () => void;
 }
 
-export function createManagementLink({ management, optional, signal, onNodeEvent }: LinkOptions): ManagementLink {
+export function createManagementHealth({ management, optional, signal, onNodeEvent }: HealthOptions): ManagementHealth {
   let reached = false;
   let absentUntil = -Infinity;
   let absence: QueueScalerError | undefined;
@@ -118,9 +118,9 @@ export function createManagementLink({ management, optional, signal, onNodeEvent
     isAbsent,
     overview: () => overview,
     allRunning: () => nodes?.every(({ running }) => running) ?? true,
-    allTell: () => nodes?.every(({ tells }) => tells) ?? true,
+    allReport: () => nodes?.every(({ reports: tells }) => tells) ?? true,
     nodeNames: () => nodes?.map(({ name }) => name),
-    parted: () => nodes?.filter(({ running, tells }) => tells && !running).map(({ name }) => name) ?? [],
+    partitionedNodes: () => nodes?.filter(({ running, reports: tells }) => tells && !running).map(({ name }) => name) ?? [],
     async seeNodes(notBefore) {
       if (nodes === undefined || nodes.length === 1) return;
       // A look that began before may have been answered before; one that began since, whoever asked for it, is waited for.
@@ -143,13 +143,13 @@ export function createManagementLink({ management, optional, signal, onNodeEvent
   };
 }
 
-function isInTrouble({ running, tells }: Node): boolean {
+function isInTrouble({ running, reports: tells }: Node): boolean {
   return !running || !tells;
 }
 
 function describe(nodes: readonly Node[]): string {
   return nodes
-    .map(({ name, running, tells }) => `${name} ${running} ${tells}`)
+    .map(({ name, running, reports: tells }) => `${name} ${running} ${tells}`)
     .sort()
     .join();
 }

@@ -3,7 +3,7 @@
  */
 import type { QueueScalerError } from '../../../errors.ts';
 import { toQueueScalerError } from '../../../errors.ts';
-import type { Row, Rows } from './queueStats.ts';
+import type { QueueStats, QueueList } from './queueStats.ts';
 import type { Kind } from '../read/zero.ts';
 
 export type ListKind = Exclude<Kind, 'declare'>;
@@ -11,12 +11,12 @@ export type ListKind = Exclude<Kind, 'declare'>;
 /** How old a list may be to answer again, in ms: the live one as young as a reading, the others half of the broker's own 5 s. */
 const FRESH_MS: Readonly<Record<ListKind, number>> = { totals: 500, prometheus: 2_500, statistics: 2_500 };
 
-export interface Lists {
+export interface QueueListCache {
   /**
    * A list of that kind, or of another where that one cannot be had; one had before the time `notBefore`, in ms of
    * `performance.now()`, will not do.
    */
-  get(kind: ListKind, notBefore?: number): Promise<Rows>;
+  get(kind: ListKind, notBefore?: number): Promise<QueueList>;
   /** The type of a queue, as any list has told it last. */
   typeOf(queue: string): string | undefined;
   /** Has the totals list tell the queue's type, unless that was told lately; never rejects. */
@@ -28,9 +28,9 @@ export interface Lists {
 }
 
 interface Slot {
-  rows: Rows | undefined;
+  rows: QueueList | undefined;
   tookMs: number | undefined;
-  pending: Promise<Rows> | undefined;
+  pending: Promise<QueueList> | undefined;
   /** The last failure, so that a thousand questions do not each try again. */
   failure: { readonly at: number; readonly error: QueueScalerError } | undefined;
 }
@@ -40,15 +40,15 @@ const FAILURE_FRESH_MS = 250;
 const TYPES_FRESH_MS = 60_000;
 const TYPES_RETRY_MS = 5_000;
 
-export function createLists(fetch: (kind: ListKind) => Promise<Rows>): Lists {
+export function createQueueListCache(fetch: (kind: ListKind) => Promise<QueueList>): QueueListCache {
   const slots = new Map<ListKind, Slot>();
   const types = new Map<string, string>();
   let size: number | undefined;
 
-  function learn(rows: Rows): void {
-    size = rows.rows.size;
-    for (const { name, type } of rows.rows.values()) if (type !== undefined) types.set(name, type);
-    if (types.size > 2 * size + 100) for (const name of types.keys()) if (!rows.rows.has(name)) types.delete(name);
+  function learn(rows: QueueList): void {
+    size = rows.queues.size;
+    for (const { name, type } of rows.queues.values()) if (type !== undefined) types.set(name, type);
+    if (types.size > 2 * size + 100) for (const name of types.keys()) if (!rows.queues.has(name)) types.delete(name);
   }
 
   function slotOf(kind: ListKind): Slot {
@@ -63,7 +63,7 @@ export function createLists(fetch: (kind: ListKind) => Promise<Rows>): Lists {
     return age < (types.has(queue) ? TYPES_FRESH_MS : TYPES_RETRY_MS);
   };
 
-  const lists: Lists = {
+  const lists: QueueListCache = {
     async learnType(queue) {
       // Whoever asks for figures tells of the trouble; without a type a zero only takes longer to be believed.
       if (!typesFresh(queue)) await lists.get('totals').catch(() => undefined);
@@ -105,9 +105,9 @@ export function createLists(fetch: (kind: ListKind) => Promise<Rows>): Lists {
 }
 
 /** A row with all figures that counting messages needs. */
-export type CountedRow = Row & { readonly ready: number; readonly unacknowledged: number; readonly messages: number };
+export type CountedStats = QueueStats & { readonly ready: number; readonly unacknowledged: number; readonly messages: number };
 
 /** Whether the row has all figures that counting messages needs. */
-export function isCounted(row: Row): row is CountedRow {
+export function isCounted(row: QueueStats): row is CountedStats {
   return row.error === undefined && row.ready !== undefined && row.unacknowledged !== undefined && row.messages !== undefined;
 }

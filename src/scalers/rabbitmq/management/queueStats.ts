@@ -5,7 +5,7 @@
 import { QueueError, type QueueScalerError } from '../../../errors.ts';
 
 /** A queue's row in a list, or by itself. An absent figure was absent in the answer. */
-export interface Row {
+export interface QueueStats {
   readonly name: string;
   /** `classic`, `quorum`, `stream` or another; undefined if not told. */
   readonly type: string | undefined;
@@ -29,11 +29,11 @@ export interface Counters {
   readonly rates: { readonly published: number; readonly delivered: number; readonly acknowledged: number } | undefined;
 }
 
-export interface Rows {
+export interface QueueList {
   /** The reader that the rows come from. */
   readonly kind: 'totals' | 'statistics' | 'prometheus';
   readonly at: number;
-  readonly rows: ReadonlyMap<string, Row>;
+  readonly queues: ReadonlyMap<string, QueueStats>;
 }
 
 const FIGURES = ['messages', 'messages_ready', 'messages_unacknowledged'];
@@ -43,7 +43,7 @@ const FIGURES = ['messages', 'messages_ready', 'messages_unacknowledged'];
  * After a healed partition the statistics of two nodes are added up, and a row has what they disagree about twice: `node`, or of a mirrored
  * queue on RabbitMQ 3.10 only `slave_nodes`.
  */
-export function hasRepeatedFields(body: string, json: unknown, kind: Rows['kind']): boolean {
+export function hasRepeatedFields(body: string, json: unknown, kind: QueueList['kind']): boolean {
   const fields = kind === 'statistics' ? [...FIGURES, 'node', 'slave_nodes'] : FIGURES;
   const rows = Array.isArray(json) ? json.map(asRecord) : [asRecord(json)];
   return fields.some((field) => {
@@ -76,7 +76,7 @@ function keysOf(json: string, within: number, key: string): number {
   return count;
 }
 
-export function parseRow(item: unknown, repeated: boolean): Row | undefined {
+export function parseQueueStats(item: unknown, repeated: boolean): QueueStats | undefined {
   const fields = asRecord(item);
   const { name, type, state } = fields;
   if (typeof name !== 'string') return undefined;

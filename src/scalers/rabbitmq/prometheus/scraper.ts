@@ -5,26 +5,26 @@
 import { toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
 import { endpointLabel, type Endpoint } from '../address.ts';
 import type { HttpClient } from '../management/http.ts';
-import type { ManagementLink } from '../management/health.ts';
+import type { ManagementHealth } from '../management/health.ts';
 import type { Overview } from '../management/api.ts';
-import type { Rows } from '../management/queueStats.ts';
+import type { QueueList } from '../management/queueStats.ts';
 import { scrape } from './exposition.ts';
 
 /** After a failed scrape the plugin is left alone for so long, in ms. */
 const PAUSE_MS = 30_000;
 
-export interface Metrics {
+export interface PrometheusScraper {
   /** Whether all nodes' metrics can be expected to answer. */
   isAvailable(): boolean;
   /** Undefined where a node did not answer. */
-  scrape(vhost: string): Promise<Rows | undefined>;
+  scrape(vhost: string): Promise<QueueList | undefined>;
   close(): Promise<void>;
 }
 
-export interface MetricsParts {
+export interface ScraperOptions {
   readonly setting: 'auto' | 'off' | readonly Endpoint[];
   readonly http: HttpClient;
-  readonly link: ManagementLink;
+  readonly link: ManagementHealth;
   /** Host of the broker as the user named it: that of the only node, where there is only one. */
   readonly host: string;
   /** No node has changed lately: only then does every queue have its line. */
@@ -33,7 +33,15 @@ export interface MetricsParts {
   readonly onTrouble: (endpoint: string, error: QueueScalerError) => void;
 }
 
-export function createMetrics({ setting, http, link, host, isCalm, signal, onTrouble }: MetricsParts): Metrics {
+export function createPrometheusScraper({
+  setting,
+  http,
+  link,
+  host,
+  isCalm,
+  signal,
+  onTrouble,
+}: ScraperOptions): PrometheusScraper {
   let failedAt = -Infinity;
 
   function nodes(): readonly Endpoint[] {

@@ -6,8 +6,8 @@ import { BrokerError, QueueError, toQueueScalerError, type QueueScalerError } fr
 import type { Declared } from '../amqp/channels.ts';
 import { chooseReader, type BulkReader } from './readStrategy.ts';
 import { isCounted, type ListKind } from '../management/queueListCache.ts';
-import type { Row } from '../management/queueStats.ts';
-import type { Members } from './queueSet.ts';
+import type { QueueStats } from '../management/queueStats.ts';
+import type { QueueSets } from './queueSet.ts';
 import type { RabbitQuestion } from '../question.ts';
 import type { VhostSources } from './sources.ts';
 
@@ -25,7 +25,7 @@ const LATE = Symbol('late');
 
 /** What a list or a single GET said of a queue. */
 export interface Listed {
-  readonly row: Row;
+  readonly row: QueueStats;
   readonly kind: ListKind;
   /** A second reader that says the same. */
   readonly agreed?: ListKind;
@@ -33,7 +33,7 @@ export interface Listed {
 }
 
 /** What is known of one queue before it is judged. An error stands where an answer could not be had. */
-export interface View {
+export interface Observation {
   readonly queue: string;
   /** Undefined: not asked, or there is no management API. */
   readonly listed: Listed | QueueScalerError | undefined;
@@ -41,17 +41,17 @@ export interface View {
   readonly live: Declared | QueueScalerError | undefined;
 }
 
-export interface Viewer {
+export interface Collector {
   /** What is said of each queue of the question; rejects where its queues cannot be found. */
-  view(question: RabbitQuestion, wanted: number): Promise<readonly View[]>;
+  view(question: RabbitQuestion, wanted: number): Promise<readonly Observation[]>;
 }
 
-export function createViewer(sources: VhostSources, members: Members): Viewer {
+export function createCollector(sources: VhostSources, members: QueueSets): Collector {
   const { declare, lists, zeros } = sources;
   /** Answers that have been waited for in vain and may still come. */
   let overdue = 0;
 
-  async function viewOne(question: RabbitQuestion, queue: string, wanted: number): Promise<View> {
+  async function viewOne(question: RabbitQuestion, queue: string, wanted: number): Promise<Observation> {
     if (question.needs === 'ready' && declare !== undefined) {
       const live = await declare(queue);
       const settled = live instanceof Error ? live.spec.radius === 'queue' : live.ready > 0 || isKnownZero(queue);
@@ -64,7 +64,7 @@ export function createViewer(sources: VhostSources, members: Members): Viewer {
     return { queue, listed: await secondOpinion(queue, await listOne(question, queue, wanted)), live: undefined };
   }
 
-  async function inTime(queue: string, listing: Promise<View['listed']>): Promise<View['listed']> {
+  async function inTime(queue: string, listing: Promise<Observation['listed']>): Promise<Observation['listed']> {
     const listed = await unlessLate(listing);
     return listed === LATE
       ? new BrokerError('BROKER_TIMEOUT', `queue ${queue}: the management API has not answered in time`)
@@ -107,7 +107,7 @@ export function createViewer(sources: VhostSources, members: Members): Viewer {
     return zeros.isConfirmed(queue) && lists.typeOf(queue) === 'classic';
   }
 
-  function wantsLive(question: RabbitQuestion, queue: string, listed: View['listed'], wanted: number): boolean {
+  function wantsLive(question: RabbitQuestion, queue: string, listed: Observation['listed'], wanted: number): boolean {
     if (listed === undefined || listed instanceof Error || !isCounted(listed.row)) return true;
     const isLive = listed.kind === 'totals' && listed.row.type === 'classic';
     if (figureOf(question, listed.row) > 0) return !isLive && wanted <= DECLARE_ALONG;
@@ -115,7 +115,7 @@ export function createViewer(sources: VhostSources, members: Members): Viewer {
   }
 
   /** By HTTP alone, another list has its say on a zero that is not live, and where the totals list lacks the queue. */
-  async function secondOpinion(queue: string, listed: View['listed']): Promise<View['listed']> {
+  async function secondOpinion(queue: string, listed: Observation['listed']): Promise<Observation['listed']> {
     if (!isListed(listed)) return listed;
     if (listed.kind === 'statistics') {
       if (listed.row.messages !== 0) return listed;
@@ -136,7 +136,7 @@ export function createViewer(sources: VhostSources, members: Members): Viewer {
   }
 
   /** The queue's row from the reader that fits; undefined where there is no management API. */
-  async function listOne(question: RabbitQuestion, queue: string, wanted: number): Promise<View['listed']> {
+  async function listOne(question: RabbitQuestion, queue: string, wanted: number): Promise<Observation['listed']> {
     const { queues, prometheus } = await sources.prepare();
     if (sources.managementIsAbsent()) return undefined;
     const reader = chooseReader({
@@ -181,20 +181,20 @@ export function createViewer(sources: VhostSources, members: Members): Viewer {
     const askedAt = performance.now();
     let list = await lists.get(reader);
     // A list from before the question may be older than the queue.
-    if (!list.rows.has(queue) && list.at < askedAt) list = await lists.get(reader, askedAt);
-    const row = list.rows.get(queue);
+    if (!list.queues.has(queue) && list.at < askedAt) list = await lists.get(reader, askedAt);
+    const row = list.queues.get(queue);
     return row === undefined ? undefined : { row, kind: list.kind, at: list.at };
   }
 
   function notListed(queue: string): QueueScalerError {
-    return sources.isCalm()
+    return sources.clusterStable()
       ? new QueueError('QUEUE_MISSING', `queue ${queue} does not exist`)
       : new QueueError('QUEUE_DOWN', `queue ${queue} is not listed, and a node is down or has just changed`);
   }
 
-  async function viewMany(question: RabbitQuestion): Promise<readonly View[]> {
+  async function viewMany(question: RabbitQuestion): Promise<readonly Observation[]> {
     const { kind, found } = await members.find(question);
-    const views: View[] = [...found].map(([queue, row]) => ({
+    const views: Observation[] = [...found].map(([queue, row]) => ({
       queue,
       listed: row === undefined ? unlisted(queue) : { row: row.row, kind, at: row.at },
       live: undefined,
@@ -221,7 +221,7 @@ export function createViewer(sources: VhostSources, members: Members): Viewer {
   };
 }
 
-export function isListed(listed: View['listed']): listed is Listed {
+export function isListed(listed: Observation['listed']): listed is Listed {
   return listed !== undefined && !(listed instanceof Error);
 }
 
@@ -229,6 +229,6 @@ function unlisted(queue: string): QueueError {
   return new QueueError('QUEUE_DOWN', `queue ${queue} was listed and is not now`);
 }
 
-export function figureOf(question: RabbitQuestion, row: Row): number {
+export function figureOf(question: RabbitQuestion, row: QueueStats): number {
   return (question.needs === 'ready' ? row.ready : row.messages) ?? NaN;
 }

@@ -6,11 +6,11 @@ import { QueueError, toQueueScalerError, type QueueScalerError } from '../../../
 import { unknown, type Measures, type Reading } from '../../reading.ts';
 import type { Declared } from '../amqp/channels.ts';
 import { combine } from '../decision.ts';
-import { createJudge, type Part } from './reconcile.ts';
-import { createMembers, type Members } from './queueSet.ts';
+import { createJudge, type QueueShare } from './reconcile.ts';
+import { createQueueSets, type QueueSets } from './queueSet.ts';
 import type { RabbitQuestion } from '../question.ts';
 import type { VhostSources } from './sources.ts';
-import { createViewer, type View } from './collect.ts';
+import { createCollector, type Observation } from './collect.ts';
 import type { Kind } from './zero.ts';
 
 export interface QuestionReader {
@@ -24,8 +24,8 @@ export interface QuestionReader {
 
 export function createQuestionReader(sources: VhostSources): QuestionReader {
   const { declare, lists, zeros } = sources;
-  const members: Members = createMembers(sources);
-  const viewer = createViewer(sources, members);
+  const members: QueueSets = createQueueSets(sources);
+  const viewer = createCollector(sources, members);
   const judge = createJudge(sources);
 
   async function read(question: RabbitQuestion, wanted: number): Promise<Reading> {
@@ -34,13 +34,13 @@ export function createQuestionReader(sources: VhostSources): QuestionReader {
     } catch (thrown) {
       const error = toQueueScalerError(thrown);
       if (error.code === 'QUEUE_MISSING' && question.missingIsZero) return missingAsZero(question, error);
-      if (question.selection.kind === 'queue' && error.code !== 'ZERO_UNCONFIRMED') zeros.broken(question.selection.name);
+      if (question.selection.kind === 'queue' && error.code !== 'ZERO_UNCONFIRMED') zeros.resetZero(question.selection.name);
       return unknown(error);
     }
   }
 
-  function assemble(question: RabbitQuestion, views: readonly View[]): Reading {
-    const parts: Part[] = [];
+  function assemble(question: RabbitQuestion, views: readonly Observation[]): Reading {
+    const parts: QueueShare[] = [];
     const failures: QueueScalerError[] = [];
     for (const view of views) {
       try {
@@ -58,7 +58,7 @@ export function createQuestionReader(sources: VhostSources): QuestionReader {
     return together(question, parts);
   }
 
-  function together(question: RabbitQuestion, parts: readonly Part[]): Reading {
+  function together(question: RabbitQuestion, parts: readonly QueueShare[]): Reading {
     const combined = combine(
       question.operation,
       parts.map(({ measures }) => measures),
@@ -69,7 +69,7 @@ export function createQuestionReader(sources: VhostSources): QuestionReader {
     // A single queue's zero among others that have work changes little; a zero of all together scales to zero.
     if (parts.every((part) => countOf(question, part.measures) === 0))
       for (const note of confirm(question, parts)) notes.add(note);
-    else for (const part of parts) if (countOf(question, part.measures) > 0) zeros.broken(part.queue);
+    else for (const part of parts) if (countOf(question, part.measures) > 0) zeros.resetZero(part.queue);
     return {
       known: true,
       at: Math.min(...parts.map(({ at }) => at)),
@@ -88,7 +88,7 @@ export function createQuestionReader(sources: VhostSources): QuestionReader {
   }
 
   /** Throws unless every queue's zero counts. */
-  function confirm(question: RabbitQuestion, parts: readonly Part[]): Set<string> {
+  function confirm(question: RabbitQuestion, parts: readonly QueueShare[]): Set<string> {
     const notes = new Set<string>();
     const doubts: string[] = [];
     for (const { queue, kinds } of parts) {

@@ -7,7 +7,7 @@ import { RE2JS } from 're2js';
 import { BrokerError, QueueError } from '../../../errors.ts';
 import { chooseReader } from './readStrategy.ts';
 import type { ListKind } from '../management/queueListCache.ts';
-import type { Row } from '../management/queueStats.ts';
+import type { QueueStats } from '../management/queueStats.ts';
 import type { RabbitQuestion } from '../question.ts';
 import type { VhostSources } from './sources.ts';
 
@@ -17,11 +17,11 @@ const MAX_MATCHERS = 1_000;
 /** The node in a shard's name, `sharding: EXCHANGE - NODE - INDEX`; an exchange's name may itself look like that. */
 const SHARD_NODE = / - ([^ ]+) - [0-9]+$/;
 
-export interface Members {
+export interface QueueSets {
   /** Rejects where names cannot be listed. A row is undefined for a queue that was listed lately and is not now. */
   find(question: RabbitQuestion): Promise<{
     readonly kind: ListKind;
-    readonly found: ReadonlyMap<string, { readonly row: Row; readonly at: number } | undefined>;
+    readonly found: ReadonlyMap<string, { readonly row: QueueStats; readonly at: number } | undefined>;
   }>;
   gone(question: RabbitQuestion, queue: string): void;
 }
@@ -34,7 +34,7 @@ interface Seen {
   whole: boolean;
 }
 
-export function createMembers(sources: VhostSources): Members {
+export function createQueueSets(sources: VhostSources): QueueSets {
   const seen = new Map<string, Seen>();
   const matchers = new Map<string, (name: string) => boolean>();
 
@@ -48,7 +48,7 @@ export function createMembers(sources: VhostSources): Members {
       if (bare.length > 0) throw new QueueError('QUEUE_DOWN', `${subject}: no shard is listed of node ${bare.join(', ')}`);
       return;
     }
-    if (!sources.zeros.eventful()) lately.whole = true;
+    if (!sources.zeros.recentNodeChange()) lately.whole = true;
     if (lately.whole) return;
     throw new QueueError('QUEUE_DOWN', `${subject}: a node has just changed, and lists may lack some of its queues`);
   }
@@ -90,9 +90,9 @@ export function createMembers(sources: VhostSources): Members {
       }
       const listed = sources.lists.size ?? queues ?? 0;
       const reader = chooseReader({ wanted: listed, listed, byPattern: true, rates: question.needs === 'rates', prometheus });
-      const { kind, rows, at } = await sources.lists.get(reader === 'single' ? 'totals' : reader);
+      const { kind, queues: rows, at } = await sources.lists.get(reader === 'single' ? 'totals' : reader);
       const matches = matcherOf(question);
-      const found = new Map<string, { readonly row: Row; readonly at: number } | undefined>();
+      const found = new Map<string, { readonly row: QueueStats; readonly at: number } | undefined>();
       const lately = seen.get(question.key) ?? { names: new Map<string, number>(), whole: false };
       seen.set(question.key, lately);
       for (const row of rows.values()) {
@@ -102,7 +102,7 @@ export function createMembers(sources: VhostSources): Members {
       }
       for (const [name, seenAt] of lately.names) {
         if (found.has(name)) continue;
-        if (sources.isCalm() && at - seenAt > GONE_MS) lately.names.delete(name);
+        if (sources.clusterStable() && at - seenAt > GONE_MS) lately.names.delete(name);
         else found.set(name, undefined);
       }
       demandWhole(question, lately);

@@ -4,7 +4,7 @@
 
 export type BulkReader = 'totals' | 'prometheus' | 'statistics' | 'single';
 
-export interface ChoiceInput {
+export interface StrategyInput {
   /** Queues whose figures are wanted; all of the vhost where names must be found first. */
   readonly wanted: number;
   /** Queues that a list would hold. */
@@ -23,7 +23,7 @@ const SINGLE_US = 280;
 /** A live list that costs the broker no more CPU than this is taken without looking for a cheaper one, in µs. */
 const CHEAP_US = 8_000;
 
-export function chooseReader({ wanted, listed, byPattern, rates, prometheus }: ChoiceInput): BulkReader {
+export function chooseReader({ wanted, listed, byPattern, rates, prometheus }: StrategyInput): BulkReader {
   const single = byPattern ? Infinity : wanted * SINGLE_US;
   if (rates) return single < listed * STATISTICS_US ? 'single' : 'statistics';
   const totals = listed * TOTALS_US;

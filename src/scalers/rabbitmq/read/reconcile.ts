@@ -4,32 +4,32 @@
 import { QueueError, type QueueScalerError } from '../../../errors.ts';
 import type { Measures, QueueReading } from '../../reading.ts';
 import type { Declared } from '../amqp/channels.ts';
-import { isCounted, type CountedRow, type ListKind } from '../management/queueListCache.ts';
+import { isCounted, type CountedStats, type ListKind } from '../management/queueListCache.ts';
 import type { RabbitQuestion } from '../question.ts';
 import { implausible } from '../management/queueStats.ts';
 import type { VhostSources } from './sources.ts';
 import { createStandIn } from './busyEstimate.ts';
-import { figureOf, isListed, type Listed, type View } from './collect.ts';
+import { figureOf, isListed, type Listed, type Observation } from './collect.ts';
 import { SLOW_DECLARE_MS, type Kind } from './zero.ts';
 
 /** A queue of a reading, with what its figures rest on. */
-export interface Part extends QueueReading {
+export interface QueueShare extends QueueReading {
   readonly at: number;
   readonly kinds: ReadonlySet<Kind>;
   readonly notes: readonly string[];
 }
 
 /** Judges views one by one; the function throws where a queue's figures cannot be known. */
-export function createJudge(sources: VhostSources): (question: RabbitQuestion, view: View) => Part {
+export function createJudge(sources: VhostSources): (question: RabbitQuestion, view: Observation) => QueueShare {
   const { lists, zeros, rates } = sources;
   const standIn = createStandIn();
 
   /** One queue's figures from what was answered. Throws where they cannot be known. */
-  function judge(question: RabbitQuestion, { queue, listed, live }: View): Part {
+  function judge(question: RabbitQuestion, { queue, listed, live }: Observation): QueueShare {
     if (live instanceof Error && live.spec.radius === 'queue') throw live;
     const declared = live === undefined || live instanceof Error ? undefined : live;
     if (declared?.ready === 0 && declared.serviceMs >= SLOW_DECLARE_MS && lists.typeOf(queue) !== 'classic') {
-      zeros.broken(queue);
+      zeros.resetZero(queue);
       const ms = Math.round(declared.serviceMs);
       throw new QueueError('ZERO_UNCONFIRMED', `queue ${queue}: 0 after ${ms} ms, as when its leader does not answer the broker`);
     }
@@ -51,16 +51,16 @@ export function createJudge(sources: VhostSources): (question: RabbitQuestion, v
   function fromBoth(
     question: RabbitQuestion,
     queue: string,
-    { row, kind, agreed, at }: Listed & { readonly row: CountedRow },
+    { row, kind, agreed, at }: Listed & { readonly row: CountedStats },
     declared: Declared | undefined,
-  ): Part {
+  ): QueueShare {
     // After a split has healed the statistics count a stream on both sides of it, for ten seconds and without a tell.
     const alone = declared?.ready !== row.messages;
-    if (row.type === 'stream' && zeros.eventful() && alone) {
+    if (row.type === 'stream' && zeros.recentNodeChange() && alone) {
       throw implausible(queue, `${row.messages} by the statistics alone, just after a node changed`);
     }
     // The only tell where both sides say the same of the queue's members.
-    const parted = row.replicated && kind === 'statistics' && row.messages > 0 && alone ? sources.parted() : [];
+    const parted = row.replicated && kind === 'statistics' && row.messages > 0 && alone ? sources.partitionedNodes() : [];
     if (parted.length > 0) {
       const sides = `both sides of a healed split until ${parted.join(', ')} is restarted`;
       throw implausible(queue, `${row.messages} by the statistics, which add up ${sides}`);
@@ -97,7 +97,7 @@ const LIST_NAMES: Readonly<Record<ListKind, string>> = {
   statistics: 'management statistics',
 };
 
-function listedError(queue: string, listed: View['listed']): QueueScalerError | undefined {
+function listedError(queue: string, listed: Observation['listed']): QueueScalerError | undefined {
   if (listed instanceof Error) return listed;
   return listed?.row.error ?? (listed === undefined ? undefined : incomplete(queue));
 }

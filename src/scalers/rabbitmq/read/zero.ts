@@ -22,14 +22,14 @@ export type Verdict = { readonly confirmed: true; readonly note: string } | { re
 
 export interface Zeros {
   /** The queue had messages, or could not be read. */
-  broken(queue: string): void;
+  resetZero(queue: string): void;
   zero(queue: string, evidence: ZeroEvidence, confirmMs: number): Verdict;
   /** Whether a zero of this queue was confirmed and nothing else was read since. */
   isConfirmed(queue: string): boolean;
   /** A node went, came or hangs: for {@link EVENT_MS} no zero of a replicated queue counts. */
   nodeEvent(): void;
   /** Less than {@link EVENT_MS} since the last event. */
-  eventful(): boolean;
+  recentNodeChange(): boolean;
 }
 
 /** How long the broker may tell of its queues falsely after a node event. */
@@ -68,7 +68,7 @@ export function createZeros(now: () => number = () => performance.now()): Zeros 
   }
 
   return {
-    broken: (queue) => rows.delete(queue),
+    resetZero: (queue) => rows.delete(queue),
     isConfirmed: (queue) => rows.get(queue)?.confirmed === true,
 
     zero(queue, { kinds, type, available }, confirmMs) {
@@ -100,7 +100,7 @@ export function createZeros(now: () => number = () => performance.now()): Zeros 
     nodeEvent() {
       eventAt = now();
     },
-    eventful,
+    recentNodeChange: eventful,
   };
 
   function confirm(row: Row, note: string): Verdict {

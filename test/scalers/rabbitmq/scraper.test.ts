@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { HttpClient } from '../../../src/scalers/rabbitmq/management/http.ts';
-import { createManagementLink, type ManagementLink } from '../../../src/scalers/rabbitmq/management/health.ts';
+import { createManagementHealth, type ManagementHealth } from '../../../src/scalers/rabbitmq/management/health.ts';
 import type { Management, Node, Overview } from '../../../src/scalers/rabbitmq/management/api.ts';
-import { createMetrics, type Metrics } from '../../../src/scalers/rabbitmq/prometheus/scraper.ts';
+import { createPrometheusScraper, type PrometheusScraper } from '../../../src/scalers/rabbitmq/prometheus/scraper.ts';
 
 const NODES = ['r1@one', 'r2@two', 'r3@three'];
 const listenerOf = (node: string, tls = false): Overview['prometheus'][number] => ({ node, port: tls ? 15691 : 15692, tls });
@@ -18,17 +18,17 @@ function clusterOf(names: readonly string[]): Cluster {
 }
 
 function runs(name: string): Node {
-  return { name, running: true, tells: true };
+  return { name, running: true, reports: true };
 }
 
 /** What looks at the cluster, and the URLs that its metrics were asked at. */
-function observe(cluster: Cluster): { link: ManagementLink; metrics: Metrics; asked: string[] } {
+function observe(cluster: Cluster): { link: ManagementHealth; metrics: PrometheusScraper; asked: string[] } {
   const management: Partial<Management> = {
     nodes: () => Promise.resolve(cluster.nodes),
     overview: () => Promise.resolve({ prometheus: cluster.listeners, queues: 1, ratesMode: 'basic' }),
   };
   const { signal } = new AbortController();
-  const link = createManagementLink({
+  const link = createManagementHealth({
     management: management as Management,
     optional: false,
     signal,
@@ -42,7 +42,7 @@ function observe(cluster: Cluster): { link: ManagementLink; metrics: Metrics; as
     },
     close: () => Promise.resolve(),
   };
-  const metrics = createMetrics({
+  const metrics = createPrometheusScraper({
     setting: 'auto',
     http,
     link,
@@ -109,7 +109,7 @@ describe('a node that comes back', () => {
       await link.refresh();
     };
 
-    cluster.nodes = [...NODES.slice(0, 2).map(runs), { name: 'r3@three', running: false, tells: false }];
+    cluster.nodes = [...NODES.slice(0, 2).map(runs), { name: 'r3@three', running: false, reports: false }];
     cluster.listeners = NODES.slice(0, 2).map((name) => listenerOf(name));
     await later(6_000);
     expect(metrics.isAvailable()).toBe(false);

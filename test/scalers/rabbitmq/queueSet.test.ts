@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { createMembers } from '../../../src/scalers/rabbitmq/read/queueSet.ts';
-import type { Row, Rows } from '../../../src/scalers/rabbitmq/management/queueStats.ts';
+import { createQueueSets } from '../../../src/scalers/rabbitmq/read/queueSet.ts';
+import type { QueueStats, QueueList } from '../../../src/scalers/rabbitmq/management/queueStats.ts';
 import type { VhostSources } from '../../../src/scalers/rabbitmq/read/sources.ts';
 import { ask } from './questionFixture.ts';
 
@@ -14,8 +14,8 @@ interface Listed {
   nodes: readonly string[] | undefined;
 }
 
-function membersOf(listed: Listed): ReturnType<typeof createMembers> {
-  const row = (name: string): Row => ({
+function membersOf(listed: Listed): ReturnType<typeof createQueueSets> {
+  const row = (name: string): QueueStats => ({
     name,
     type: 'classic',
     ready: 1,
@@ -26,17 +26,17 @@ function membersOf(listed: Listed): ReturnType<typeof createMembers> {
     counters: undefined,
     error: undefined,
   });
-  const rows = (): Rows => ({
+  const rows = (): QueueList => ({
     kind: 'totals',
     at: performance.now(),
-    rows: new Map(listed.names.map((name) => [name, row(name)])),
+    queues: new Map(listed.names.map((name) => [name, row(name)])),
   });
   const sources: Partial<VhostSources> = {
     prepare: () => Promise.resolve({ queues: 3, prometheus: false }),
     managementIsAbsent: () => false,
-    isCalm: () => !listed.eventful,
+    clusterStable: () => !listed.eventful,
     nodeNames: () => listed.nodes,
-    parted: () => [],
+    partitionedNodes: () => [],
     lists: {
       get: () => Promise.resolve(rows()),
       learnType: () => Promise.resolve(),
@@ -45,14 +45,14 @@ function membersOf(listed: Listed): ReturnType<typeof createMembers> {
       tookMs: 0,
     },
     zeros: {
-      eventful: () => listed.eventful,
-      broken: () => false,
+      recentNodeChange: () => listed.eventful,
+      resetZero: () => false,
       isConfirmed: () => false,
       nodeEvent: () => undefined,
       zero: () => ({ confirmed: false, why: 'not asked for' }),
     },
   };
-  return createMembers(sources as VhostSources);
+  return createQueueSets(sources as VhostSources);
 }
 
 const shards = ask({ kind: 'shards', exchange: 'orders' });

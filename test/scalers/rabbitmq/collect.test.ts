@@ -1,15 +1,15 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { BrokerError } from '../../../src/errors.ts';
-import type { Rows } from '../../../src/scalers/rabbitmq/management/queueStats.ts';
-import type { Members } from '../../../src/scalers/rabbitmq/read/queueSet.ts';
+import type { QueueList } from '../../../src/scalers/rabbitmq/management/queueStats.ts';
+import type { QueueSets } from '../../../src/scalers/rabbitmq/read/queueSet.ts';
 import type { RabbitQuestion } from '../../../src/scalers/rabbitmq/question.ts';
 import type { VhostSources } from '../../../src/scalers/rabbitmq/read/sources.ts';
-import { createViewer, type View, type Viewer } from '../../../src/scalers/rabbitmq/read/collect.ts';
+import { createCollector, type Observation, type Collector } from '../../../src/scalers/rabbitmq/read/collect.ts';
 import { ask } from './questionFixture.ts';
 
 /** How the management API answers; the passive declare always tells of 4 ready messages. */
-let list: () => Promise<Rows>;
-let viewer: Viewer;
+let list: () => Promise<QueueList>;
+let viewer: Collector;
 /** How long a list is likely to take. */
 let expectedMs: number;
 
@@ -22,11 +22,11 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-function viewerOf(more: Partial<VhostSources>): Viewer {
+function viewerOf(more: Partial<VhostSources>): Collector {
   const sources: Partial<VhostSources> = {
     prepare: () => Promise.resolve({ queues: 10, prometheus: false }),
     managementIsAbsent: () => false,
-    isCalm: () => true,
+    clusterStable: () => true,
     expectedListMs: () => expectedMs,
     lists: {
       get: () => list(),
@@ -37,7 +37,7 @@ function viewerOf(more: Partial<VhostSources>): Viewer {
     },
     ...more,
   };
-  return createViewer(sources as VhostSources, {} as Members);
+  return createCollector(sources as VhostSources, {} as QueueSets);
 }
 
 function question(name: string): RabbitQuestion {
@@ -55,12 +55,12 @@ const ROW = {
   error: undefined,
 };
 
-function rows(names: readonly string[]): Rows {
-  return { kind: 'totals', at: performance.now(), rows: new Map(names.map((name) => [name, { name, ...ROW }])) };
+function rows(names: readonly string[]): QueueList {
+  return { kind: 'totals', at: performance.now(), queues: new Map(names.map((name) => [name, { name, ...ROW }])) };
 }
 
 /** What is said of a queue, and after how long, in ms. */
-async function timed(name: string): Promise<{ readonly view: View | undefined; readonly ms: number }> {
+async function timed(name: string): Promise<{ readonly view: Observation | undefined; readonly ms: number }> {
   const startedAt = performance.now();
   let ms = NaN;
   const viewing = viewer.view(question(name), 1).then((views) => {
@@ -106,7 +106,7 @@ it('a list that is likely to take very long is waited for no longer than five se
 });
 
 it('an answer that is late is waited for again once it has come', async () => {
-  const late: ((rows: Rows) => void)[] = [];
+  const late: ((rows: QueueList) => void)[] = [];
   list = () => new Promise((resolve) => late.push(resolve));
   await timed('a');
   for (const answer of late.splice(0)) answer(rows(['a', 'b']));
@@ -123,7 +123,7 @@ it('an answer that is late is waited for again once it has come', async () => {
 });
 
 it.each([
-  ['does not come', () => new Promise<Rows>(() => undefined)],
+  ['does not come', () => new Promise<QueueList>(() => undefined)],
   ['is given up as too late', () => Promise.reject(new BrokerError('BROKER_TIMEOUT', 'no answer'))],
 ])('by HTTP alone, a queue is asked for by itself where the list %s', async (_, answer) => {
   list = answer;
