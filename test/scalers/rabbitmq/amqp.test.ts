@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Secret } from '../../../src/auth/secret.ts';
 import type { QueueScalerError } from '../../../src/errors.ts';
-import type { Declared } from '../../../src/scalers/rabbitmq/amqp/channels.ts';
+import type { Declared } from '../../../src/scalers/rabbitmq/amqp/declared.ts';
 import { openAmqp, type AmqpConnection } from '../../../src/scalers/rabbitmq/amqp/connection.ts';
 import { createFrameReader, MAX_FRAME_BYTES, ProtocolError } from '../../../src/scalers/rabbitmq/amqp/frames.ts';
 import { until } from '../../bed/until.ts';

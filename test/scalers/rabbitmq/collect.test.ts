@@ -1,83 +1,79 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { BrokerError } from '../../../src/errors.ts';
 import type { QueueList } from '../../../src/scalers/rabbitmq/management/queueStats.ts';
-import type { QueueSets } from '../../../src/scalers/rabbitmq/read/queueSet.ts';
 import type { RabbitQuestion } from '../../../src/scalers/rabbitmq/question.ts';
-import type { VhostSources } from '../../../src/scalers/rabbitmq/read/sources.ts';
-import { createCollector, type Observation, type Collector } from '../../../src/scalers/rabbitmq/read/collect.ts';
-import { ask } from './questionFixture.ts';
+import { createCollector, type Collector, type VhostReaders } from '../../../src/scalers/rabbitmq/read/collect.ts';
+import type { Observation } from '../../../src/scalers/rabbitmq/read/observation.ts';
+import { createQueueMemory } from '../../../src/scalers/rabbitmq/read/queueMemory.ts';
+import { createQueueSets } from '../../../src/scalers/rabbitmq/read/queueSet.ts';
+import { ask, stats, STABLE } from './questionFixture.ts';
 
-/** How the management API answers; the passive declare always tells of 4 ready messages. */
+/** How the management API answers; the passive declare always has 4 ready messages. */
 let list: () => Promise<QueueList>;
-let viewer: Collector;
+let collector: Collector;
 /** How long a list is likely to take. */
 let expectedMs: number;
 
 beforeEach(() => {
   vi.useFakeTimers();
   expectedMs = 0;
-  viewer = viewerOf({ declare: () => Promise.resolve({ ready: 4, consumers: 1, serviceMs: 1, at: performance.now() }) });
+  collector = collectorOf({ declare: () => Promise.resolve({ ready: 4, consumers: 1, serviceMs: 1, at: performance.now() }) });
 });
 afterEach(() => {
   vi.useRealTimers();
 });
 
-function viewerOf(more: Partial<VhostSources>): Collector {
-  const sources: Partial<VhostSources> = {
-    prepare: () => Promise.resolve({ queues: 10, prometheus: false }),
-    managementIsAbsent: () => false,
-    clusterStable: () => true,
-    expectedListMs: () => expectedMs,
+function collectorOf(more: Partial<VhostReaders>): Collector {
+  const readers: VhostReaders = {
+    declare: undefined,
     lists: {
       get: () => list(),
       learnType: () => Promise.resolve(),
       typeOf: () => undefined,
       size: 10,
-      tookMs: undefined,
+      // As likely as it took last time, and given twice that.
+      get tookMs() {
+        return expectedMs;
+      },
     },
+    prometheusAvailable: () => false,
+    single: () => Promise.reject(new Error('was asked')),
     ...more,
   };
-  return createCollector(sources as VhostSources, {} as QueueSets);
+  const cluster = { refresh: () => Promise.resolve(), state: () => STABLE };
+  return createCollector({ readers, cluster, memory: createQueueMemory(), sets: createQueueSets() });
 }
 
 function question(name: string): RabbitQuestion {
   return ask({ kind: 'queue', name });
 }
 
-const ROW = {
-  type: 'classic',
-  replicated: false,
-  ready: 4,
-  unacknowledged: 2,
-  messages: 6,
-  consumers: 1,
-  counters: undefined,
-  error: undefined,
-};
+const FIGURES = { ready: 4, unacknowledged: 2, messages: 6, consumers: 1 };
 
-function rows(names: readonly string[]): QueueList {
-  return { kind: 'totals', at: performance.now(), queues: new Map(names.map((name) => [name, { name, ...ROW }])) };
+function listOf(names: readonly string[]): QueueList {
+  const queues = new Map(names.map((name) => [name, stats(name, 6, FIGURES)]));
+  return { kind: 'totals', at: performance.now(), queues };
 }
 
 /** What is said of a queue, and after how long, in ms. */
-async function timed(name: string): Promise<{ readonly view: Observation | undefined; readonly ms: number }> {
+async function timed(name: string): Promise<{ readonly observation: Observation | undefined; readonly ms: number }> {
   const startedAt = performance.now();
   let ms = NaN;
-  const viewing = viewer.view(question(name), 1).then((views) => {
+  const collecting = collector.collect(question(name), 1).then((observations) => {
     ms = performance.now() - startedAt;
-    return views[0];
+    return observations[0];
   });
   await vi.advanceTimersByTimeAsync(5_000);
-  return { view: await viewing, ms };
+  return { observation: await collecting, ms };
 }
 
 it('a management API that does not answer holds up what a declare can tell for a second once, and then hardly', async () => {
   list = () => new Promise(() => undefined);
   const first = await timed('a');
-  expect(first.view).toMatchObject({ listed: { code: 'BROKER_TIMEOUT' }, live: { ready: 4 } });
+  expect(first.observation).toMatchObject({ listed: { code: 'BROKER_TIMEOUT' }, live: { ready: 4 } });
   expect(first.ms).toBeLessThanOrEqual(1_000);
   const second = await timed('b');
-  expect(second.view).toMatchObject({ listed: { code: 'BROKER_TIMEOUT' }, live: { ready: 4 } });
+  expect(second.observation).toMatchObject({ listed: { code: 'BROKER_TIMEOUT' }, live: { ready: 4 } });
   expect(second.ms).toBeLessThanOrEqual(100);
 });
 
@@ -90,12 +86,12 @@ it.each([
     expectedMs = likelyMs;
     return new Promise((resolve) =>
       setTimeout(() => {
-        resolve(rows(['a']));
+        resolve(listOf(['a']));
       }, 1_800),
     );
   };
-  const { view, ms: waited } = await timed('a');
-  expect(view?.listed).toMatchObject(ms === 1_800 ? { row: { messages: 6 } } : { code: 'BROKER_TIMEOUT' });
+  const { observation, ms: waited } = await timed('a');
+  expect(observation?.listed).toMatchObject(ms === 1_800 ? { stats: { messages: 6 } } : { code: 'BROKER_TIMEOUT' });
   expect(waited).toBe(ms);
 });
 
@@ -106,19 +102,19 @@ it('a list that is likely to take very long is waited for no longer than five se
 });
 
 it('an answer that is late is waited for again once it has come', async () => {
-  const late: ((rows: QueueList) => void)[] = [];
+  const late: ((list: QueueList) => void)[] = [];
   list = () => new Promise((resolve) => late.push(resolve));
   await timed('a');
-  for (const answer of late.splice(0)) answer(rows(['a', 'b']));
+  for (const answer of late.splice(0)) answer(listOf(['a', 'b']));
   await vi.advanceTimersByTimeAsync(0);
   list = () =>
     new Promise((resolve) =>
       setTimeout(() => {
-        resolve(rows(['a', 'b']));
+        resolve(listOf(['a', 'b']));
       }, 500),
     );
-  const { view, ms } = await timed('b');
-  expect(view).toMatchObject({ listed: { row: { messages: 6 } } });
+  const { observation, ms } = await timed('b');
+  expect(observation).toMatchObject({ listed: { stats: { messages: 6 } } });
   expect(ms).toBeGreaterThanOrEqual(500);
 });
 
@@ -127,17 +123,17 @@ it.each([
   ['is given up as too late', () => Promise.reject(new BrokerError('BROKER_TIMEOUT', 'no answer'))],
 ])('by HTTP alone, a queue is asked for by itself where the list %s', async (_, answer) => {
   list = answer;
-  viewer = viewerOf({ declare: undefined, queue: (name) => Promise.resolve({ name, ...ROW, at: performance.now() }) });
+  collector = collectorOf({ single: (name) => Promise.resolve({ ...stats(name, 6, FIGURES), at: performance.now() }) });
   const first = await timed('a');
-  expect(first.view).toMatchObject({ listed: { kind: 'statistics', row: { messages: 6 } } });
+  expect(first.observation).toMatchObject({ listed: { kind: 'statistics', stats: { messages: 6 } } });
   expect(first.ms).toBeLessThanOrEqual(1_000);
   const second = await timed('b');
-  expect(second.view).toMatchObject({ listed: { kind: 'statistics', row: { messages: 6 } } });
+  expect(second.observation).toMatchObject({ listed: { kind: 'statistics', stats: { messages: 6 } } });
   expect(second.ms).toBeLessThanOrEqual(100);
 });
 
 it('by HTTP alone, a list that is refused is not asked around', async () => {
   list = () => Promise.reject(new BrokerError('BROKER_FORBIDDEN', 'not yours'));
-  viewer = viewerOf({ declare: undefined, queue: () => Promise.reject(new Error('was asked')) });
-  expect((await timed('a')).view).toMatchObject({ listed: { code: 'BROKER_FORBIDDEN' } });
+  collector = collectorOf({});
+  expect((await timed('a')).observation).toMatchObject({ listed: { code: 'BROKER_FORBIDDEN' } });
 });

@@ -110,26 +110,25 @@ it('one look at the nodes does for all who want it, and all of them wait for it'
     nodes: () => new Promise((resolve) => answers.push(resolve)),
     overview: () => Promise.resolve({ prometheus: [], queues: 1, ratesMode: 'basic' }),
   };
-  const link = createManagementHealth({
+  const health = createManagementHealth({
     management: management as Management,
     optional: false,
     signal: new AbortController().signal,
-    onNodeEvent: () => undefined,
   });
-  const first = link.refresh();
+  const first = health.refresh();
   answers.splice(0).forEach((answer) => {
     answer(cluster);
   });
   await first;
   const answeredAt = performance.now();
   const seen: string[] = [];
-  const all = ['a', 'b'].map((who) => link.seeNodes(answeredAt).then(() => seen.push(who)));
+  const all = ['a', 'b'].map((who) => health.seeNodes(answeredAt).then(() => seen.push(who)));
   await new Promise(setImmediate);
   expect(seen).toEqual([]);
   expect(answers).toHaveLength(1);
   answers[0]?.(cluster);
   await Promise.all(all);
   answers = [];
-  await link.seeNodes(answeredAt);
+  await health.seeNodes(answeredAt);
   expect(answers).toEqual([]);
 });

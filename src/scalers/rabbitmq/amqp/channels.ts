@@ -5,6 +5,7 @@
  */
 import { BrokerError, type QueueScalerError } from '../../../errors.ts';
 import { encode, ProtocolError, type Method } from './frames.ts';
+import type { Declared } from './declared.ts';
 import { answeredForShard, declareFailed, noAnswer } from './refusals.ts';
 
 /** Channels for queues that are expected to answer. Measured: beyond four the broker's work falls no further. */
@@ -24,15 +25,6 @@ const CAREFUL_CHANNELS = 64;
 const MAX_CHANNELS = 512;
 /** A channel's opening is answered by the node itself: if that takes so long, the node hangs and not the queue. */
 const PROBE_MS = 600;
-
-export interface Declared {
-  readonly ready: number;
-  readonly consumers: number;
-  /** Time from the broker being free to answer until its answer, in ms. */
-  readonly serviceMs: number;
-  /** When the answer came, in ms of `performance.now()`. */
-  readonly at: number;
-}
 
 export type Settle = (answer: Declared | QueueScalerError) => void;
 

@@ -3,7 +3,7 @@
  * costs a question one more try, on the next endpoint; never its answer's truth.
  */
 import { toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
-import type { Declared } from './channels.ts';
+import type { Declared } from './declared.ts';
 import { openAmqp, type AmqpAddress, type AmqpConnection, type AmqpLogin } from './connection.ts';
 import type { Endpoints } from '../../net/failover.ts';
 import { describeNetworkError } from '../../net/networkErrors.ts';

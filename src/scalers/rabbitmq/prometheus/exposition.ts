@@ -1,6 +1,6 @@
 /**
- * Reads the Prometheus plugin of every node, which is the cheapest reader there is and up to 5 s old. Each node tells only of the
- * queues that it leads, so that one node's silence makes the list unfit to tell what is missing. It is asked without a login.
+ * Reads the Prometheus plugin of every node, the cheapest reader there is; its figures are up to 5 s old. Each node reports only the
+ * queues that it leads, so if one node is silent the list cannot show which queues are missing. It is asked without a login.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { BrokerError } from '../../../errors.ts';
@@ -11,7 +11,7 @@ import { implausible, type QueueStats, type QueueList } from '../management/queu
 const LINE =
   /^rabbitmq_detailed_queue_messages(_ready|_unacked)?\{vhost="((?:[^"\\\n]|\\.)*)",queue="((?:[^"\\\n]|\\.)*)"\} (\S+)$/gm;
 /**
- * Read in one turn of the event loop, in characters: half a millisecond's work, twice that before the code is warm. A wake-up must not
+ * Characters parsed in one turn of the event loop: half a millisecond's work, twice that before the code is warm. A wake-up must not
  * wait for a long answer.
  */
 const TURN_CHARACTERS = 16_384;
@@ -38,7 +38,7 @@ export async function scrape(
   return { kind: 'prometheus', at: Math.min(...answers.map(({ at }) => at)), queues: rows };
 }
 
-/** A figure by the end of its metric's name; undefined where it is given twice or is no count. */
+/** Figures by the end of their metric's name; undefined if given twice or no count. */
 type Figures = Map<string, number | undefined>;
 
 /** The queues of one node's answer. A figure whose line is absent, given twice, or no count is absent in the row. */

@@ -1,15 +1,16 @@
 /**
- * Which reader to ask for a vhost's queues: the cheapest that can answer, live where that costs little. Pure.
+ * Which reader to ask for a vhost's queues: the cheapest that can answer, a live one if that costs little. Pure.
  */
+import type { ListKind } from '../management/queueStats.ts';
 
-export type BulkReader = 'totals' | 'prometheus' | 'statistics' | 'single';
+export type BulkReader = ListKind | 'single';
 
 export interface StrategyInput {
-  /** Queues whose figures are wanted; all of the vhost where names must be found first. */
+  /** Queues whose figures are wanted, by this question and those asked along with it; all of the vhost for a pattern. */
   readonly wanted: number;
   /** Queues that a list would hold. */
   readonly listed: number;
-  /** Whether names are found by a pattern: then one queue at a time will not do. */
+  /** Names must be found by a pattern, so asking for single queues is no option. */
   readonly byPattern: boolean;
   readonly rates: boolean;
   /** The Prometheus plugin of every node can be asked. */
@@ -20,7 +21,7 @@ export interface StrategyInput {
 const TOTALS_US = 40;
 const STATISTICS_US = 90;
 const SINGLE_US = 280;
-/** A live list that costs the broker no more CPU than this is taken without looking for a cheaper one, in µs. */
+/** A live list that costs the broker no more CPU than this is taken without looking for a cheaper reader, in µs. */
 const CHEAP_US = 8_000;
 
 export function chooseReader({ wanted, listed, byPattern, rates, prometheus }: StrategyInput): BulkReader {
@@ -28,7 +29,7 @@ export function chooseReader({ wanted, listed, byPattern, rates, prometheus }: S
   if (rates) return single < listed * STATISTICS_US ? 'single' : 'statistics';
   const totals = listed * TOTALS_US;
   if (totals <= CHEAP_US) return 'totals';
-  // Scraping costs a queue 3 µs, so that it pays whenever the live list does not come cheap.
+  // Scraping costs 3 µs a queue, so it pays whenever the live list is not cheap.
   if (prometheus) return 'prometheus';
   return single < totals ? 'single' : 'totals';
 }

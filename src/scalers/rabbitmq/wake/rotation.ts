@@ -3,7 +3,7 @@
  * while its answer is awaited, and only work is reported: a zero seen here means nothing to anybody.
  */
 import type { QueueScalerError } from '../../../errors.ts';
-import type { Declared } from '../amqp/channels.ts';
+import type { Declared } from '../amqp/declared.ts';
 
 /** Shortest time between two declares of one queue. */
 export const MIN_INTERVAL_MS = 20;
