@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { observeRates, type Rates } from '../../../src/scalers/rabbitmq/read/rates.ts';
-import type { RateTrack } from '../../../src/scalers/rabbitmq/read/queueMemory.ts';
+import { newTrack, observeRates, type Rates } from '../../../src/scalers/rabbitmq/read/rates.ts';
 import type { Counters } from '../../../src/scalers/rabbitmq/management/queueStats.ts';
 
 const WINDOW_MS = 30_000;
@@ -12,10 +11,10 @@ function counters(published: number, own = 0): Counters {
 
 /** Observes one queue, and remembers its track as the reader of a question does. */
 function createTracker(): { observe(counters: Counters, at: number): Rates } {
-  let track: RateTrack | undefined;
+  let track = newTrack(WINDOW_MS);
   return {
     observe(counters, at) {
-      const observed = observeRates('q', track, counters, at, WINDOW_MS);
+      const observed = observeRates('q', track, counters, at);
       track = observed.track;
       if (observed.rates instanceof Error) throw observed.rates;
       return observed.rates;

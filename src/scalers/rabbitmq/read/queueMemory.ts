@@ -20,6 +20,7 @@ export interface CounterSample {
 
 /** The samples that rates over one window are taken from. */
 export interface RateTrack {
+  readonly windowMs: number;
   readonly samples: readonly CounterSample[];
   /** Implausible samples in a row. */
   readonly outliers: number;
@@ -33,8 +34,8 @@ export interface QueueRecord {
   readonly zero?: ZeroStreak | undefined;
   /** When messages were last seen waiting, or when the queue was first seen. */
   readonly workAt?: number;
-  /** By window, in ms. */
-  readonly rates?: Readonly<Record<number, RateTrack>>;
+  /** One for each window asked for. */
+  readonly rates?: readonly RateTrack[];
 }
 
 export interface QueueMemory {

@@ -24,22 +24,24 @@ const MIN_STEP_MS = 1_000;
 const MAX_OUTLIERS = 3;
 
 const NAMES = ['published', 'delivered', 'acknowledged'] as const;
-const NEW_TRACK: RateTrack = { samples: [], outliers: 0, restarted: false };
+
+export function newTrack(windowMs: number): RateTrack {
+  return { windowMs, samples: [], outliers: 0, restarted: false };
+}
 
 /** Adds an answer of the time `at`, in ms, to the queue's track. The result is an error while no rate is known. */
 export function observeRates(
   queue: string,
-  before: RateTrack = NEW_TRACK,
+  before: RateTrack,
   counters: Counters,
   at: number,
-  windowMs: number,
 ): { readonly track: RateTrack; readonly rates: Rates | QueueError } {
   const { published, delivered, acknowledged } = counters;
-  const track = add(before, { at, published, delivered, acknowledged }, windowMs);
+  const track = add(before, { at, published, delivered, acknowledged });
   return { track, rates: ratesOf(queue, track, counters.rates) };
 }
 
-function add(track: RateTrack, sample: CounterSample, windowMs: number): RateTrack {
+function add(track: RateTrack, sample: CounterSample): RateTrack {
   const last = track.samples.at(-1);
   if (last === undefined) return { ...track, samples: [sample], outliers: 0 };
   if (sample.at - last.at < MIN_STEP_MS) return track;
@@ -47,10 +49,10 @@ function add(track: RateTrack, sample: CounterSample, windowMs: number): RateTra
   const seconds = (sample.at - last.at) / 1000;
   if (NAMES.some((name) => (sample[name] - last[name]) / seconds > MAX_PER_SECOND)) {
     if (track.outliers < MAX_OUTLIERS) return { ...track, outliers: track.outliers + 1 };
-    return { samples: [sample], outliers: 0, restarted: true };
+    return { ...track, samples: [sample], outliers: 0, restarted: true };
   }
   // The oldest kept is the youngest that is at least a window old.
-  const oldest = track.samples.findLastIndex((each) => sample.at - each.at >= windowMs);
+  const oldest = track.samples.findLastIndex((each) => sample.at - each.at >= track.windowMs);
   return { ...track, samples: [...track.samples.slice(Math.max(0, oldest)), sample], outliers: 0 };
 }
 

@@ -9,7 +9,7 @@ import { implausible, isCounted, type CountedStats, type ListKind } from '../man
 import type { RabbitQuestion } from '../question.ts';
 import { figureOf, isListed, type Listed, type Observation } from './observation.ts';
 import type { QueueRecord } from './queueMemory.ts';
-import { observeRates } from './rates.ts';
+import { newTrack, observeRates } from './rates.ts';
 import type { ReaderKind, ZeroEvidence } from './zero.ts';
 
 /** One queue's share of a reading, with what its figures rest on. */
@@ -110,8 +110,10 @@ function withList(
     return { result: new QueueError('FIELD_MISSING', `queue ${queue}: the broker has counted nothing yet`), changes };
   }
   const { rateWindowMs } = question;
-  const { track, rates } = observeRates(queue, memory.rates?.[rateWindowMs], counters, at, rateWindowMs);
-  const withTrack = { ...changes, rates: { ...memory.rates, [rateWindowMs]: track } };
+  const { rates: tracks = [] } = memory;
+  const before = tracks.find(({ windowMs }) => windowMs === rateWindowMs) ?? newTrack(rateWindowMs);
+  const { track, rates } = observeRates(queue, before, counters, at);
+  const withTrack = { ...changes, rates: [...tracks.filter((each) => each !== before), track] };
   if (rates instanceof Error) return { result: rates, changes: withTrack };
   const { published, delivered, acknowledged, source } = rates;
   const withRates = { ...measures, publishRate: published, deliverRate: delivered, acknowledgeRate: acknowledged };
