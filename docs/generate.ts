@@ -15,16 +15,26 @@ import { table } from './table.ts';
 
 const MARK = /(<!-- table:(\S+) -->\n)[\s\S]*?(<!-- \/table -->)/g;
 
+const RETRIES: Readonly<Record<(typeof ERRORS)[keyof typeof ERRORS]['retry'], string>> = {
+  never: 'no',
+  later: 'when asked next',
+  endpoint: 'at the next endpoint, or after a pause',
+  credentials: 'with credentials read anew',
+  objects: 'with objects read anew',
+};
+
 function errors(): string {
-  const rows = Object.entries(ERRORS).map(([code, row]) => [
+  const rows = Object.entries(ERRORS).map(([code, { radius, grpc, retry, allowStale, meaning, remedy }]) => [
     `\`${code}\``,
-    row.radius,
-    `\`${row.grpc}\``,
-    row.allowStale ? 'yes' : 'no',
-    row.meaning,
-    row.remedy,
+    radius,
+    `\`${grpc}\``,
+    RETRIES[retry],
+    allowStale ? 'yes' : 'no',
+    meaning,
+    remedy,
   ]);
-  return table(['code', 'concerns', 'gRPC status', 'last known reading may stand in', 'meaning', 'what to do'], rows);
+  const head = ['code', 'concerns', 'gRPC status', 'tried again', 'last known reading may stand in', 'meaning', 'what to do'];
+  return table(head, rows);
 }
 
 function rules(): string {

@@ -19,8 +19,11 @@ interface ErrorSpec {
     | 'RESOURCE_EXHAUSTED'
     | 'CANCELLED'
     | 'INTERNAL';
-  /** Whether the same question may be answered if asked again with nothing changed by a person. */
-  readonly retry: boolean;
+  /**
+   * What is tried without a person: nothing (`never`), the same question at its next time (`later`), the next endpoint or the same
+   * one a moment later (`endpoint`), credentials read anew (`credentials`), or Kubernetes objects read anew (`objects`).
+   */
+  readonly retry: 'never' | 'later' | 'endpoint' | 'credentials' | 'objects';
   /** Whether the last known reading may stand in for a while: not where the failure is itself a certain answer. */
   readonly allowStale: boolean;
   readonly meaning: string;
@@ -31,7 +34,7 @@ export const ERRORS = {
   INVALID_TRIGGER: {
     radius: 'trigger',
     grpc: 'INVALID_ARGUMENT',
-    retry: false,
+    retry: 'never',
     allowStale: false,
     meaning: 'The trigger’s metadata or authentication parameters break a rule.',
     remedy: 'Mend every key that the message lists.',
@@ -39,7 +42,7 @@ export const ERRORS = {
   OBJECT_NOT_FOUND: {
     radius: 'trigger',
     grpc: 'NOT_FOUND',
-    retry: false,
+    retry: 'objects',
     allowStale: false,
     meaning: 'No ScaledObject or ScaledJob of that name exists in that namespace.',
     remedy: 'Create it, or mend the name that the caller sends.',
@@ -47,7 +50,7 @@ export const ERRORS = {
   TRIGGER_UNMATCHED: {
     radius: 'trigger',
     grpc: 'FAILED_PRECONDITION',
-    retry: true,
+    retry: 'objects',
     allowStale: false,
     meaning: 'The object exists, but none of its triggers, or more than one with different authentication, has this metadata.',
     remedy: 'Make the triggers of the object differ in metadata; after an edit wait for KEDA to read it again.',
@@ -55,7 +58,7 @@ export const ERRORS = {
   AUTHENTICATION_UNRESOLVED: {
     radius: 'trigger',
     grpc: 'FAILED_PRECONDITION',
-    retry: true,
+    retry: 'objects',
     allowStale: true,
     meaning: 'A TriggerAuthentication, or a secret, key, variable or file that it names, could not be read.',
     remedy: 'Create what the message names, or let this scaler read it.',
@@ -63,7 +66,7 @@ export const ERRORS = {
   NOT_ALLOWED: {
     radius: 'trigger',
     grpc: 'PERMISSION_DENIED',
-    retry: false,
+    retry: 'never',
     allowStale: false,
     meaning: 'The trigger asks for credentials that its namespace may not use.',
     remedy: 'Use authentication of the same namespace.',
@@ -71,15 +74,15 @@ export const ERRORS = {
   QUEUE_MISSING: {
     radius: 'queue',
     grpc: 'UNAVAILABLE',
-    retry: true,
+    retry: 'later',
     allowStale: false,
     meaning: 'The broker says for certain that the queue does not exist.',
-    remedy: 'Create the queue or mend its name; a queue that comes and goes wants `onMissingQueue: zero`.',
+    remedy: 'Create the queue or mend its name; for one that comes and goes see the scaler’s page.',
   },
   QUEUE_DOWN: {
     radius: 'queue',
     grpc: 'UNAVAILABLE',
-    retry: true,
+    retry: 'later',
     allowStale: true,
     meaning: 'The queue exists, but the node that holds it is down, stopping or not answering.',
     remedy: 'Wait for the node, or see to it.',
@@ -87,15 +90,15 @@ export const ERRORS = {
   QUEUE_LOCKED: {
     radius: 'queue',
     grpc: 'UNAVAILABLE',
-    retry: true,
+    retry: 'later',
     allowStale: false,
     meaning: 'The queue is exclusive to another connection.',
-    remedy: 'Scale on a queue that is not exclusive, or read it through the management API.',
+    remedy: 'Scale on a queue that is not exclusive, or let another source read it: see the scaler’s page.',
   },
   QUEUE_WRONG_TYPE: {
     radius: 'queue',
     grpc: 'UNAVAILABLE',
-    retry: true,
+    retry: 'later',
     allowStale: false,
     meaning: 'What the name stands for has another type than the trigger asks for.',
     remedy: 'Mend the name, or use the scaler for that type.',
@@ -103,7 +106,7 @@ export const ERRORS = {
   FIELD_MISSING: {
     radius: 'queue',
     grpc: 'UNAVAILABLE',
-    retry: true,
+    retry: 'later',
     allowStale: true,
     meaning: 'The broker answered, but without the figure that the trigger needs.',
     remedy: 'Wait until the broker has sampled the queue; if it lasts, enable the source that the message names.',
@@ -111,7 +114,7 @@ export const ERRORS = {
   ZERO_UNCONFIRMED: {
     radius: 'queue',
     grpc: 'UNAVAILABLE',
-    retry: true,
+    retry: 'later',
     allowStale: true,
     meaning: 'A reader says zero in a situation in which that reader is known to say zero falsely.',
     remedy: 'Wait: it is confirmed by a second reader or by time.',
@@ -119,7 +122,7 @@ export const ERRORS = {
   VALUE_IMPLAUSIBLE: {
     radius: 'queue',
     grpc: 'UNAVAILABLE',
-    retry: true,
+    retry: 'later',
     allowStale: true,
     meaning: 'The broker gave a figure that cannot be true, such as a negative length or a rate of millions.',
     remedy: 'Wait; if it lasts, see to the broker’s statistics.',
@@ -127,7 +130,7 @@ export const ERRORS = {
   BROKER_UNREACHABLE: {
     radius: 'broker',
     grpc: 'UNAVAILABLE',
-    retry: true,
+    retry: 'endpoint',
     allowStale: true,
     meaning: 'No endpoint of the broker takes a connection, or the connection broke.',
     remedy: 'Check address, port, network policy and that the broker runs.',
@@ -135,7 +138,7 @@ export const ERRORS = {
   BROKER_TIMEOUT: {
     radius: 'broker',
     grpc: 'UNAVAILABLE',
-    retry: true,
+    retry: 'endpoint',
     allowStale: true,
     meaning: 'The broker did not answer in time.',
     remedy: 'See to the broker’s load; a larger `timeout` helps only where it is merely slow.',
@@ -143,7 +146,7 @@ export const ERRORS = {
   BROKER_REFUSED: {
     radius: 'broker',
     grpc: 'UNAVAILABLE',
-    retry: true,
+    retry: 'credentials',
     allowStale: true,
     meaning: 'The broker refuses the credentials.',
     remedy: 'Mend user name and password; a rotated secret is read again by itself.',
@@ -151,7 +154,7 @@ export const ERRORS = {
   BROKER_FORBIDDEN: {
     radius: 'broker',
     grpc: 'UNAVAILABLE',
-    retry: true,
+    retry: 'later',
     allowStale: true,
     meaning: 'The credentials are good, but may not do what reading needs.',
     remedy: 'Grant the permission that the message names.',
@@ -159,7 +162,7 @@ export const ERRORS = {
   TLS_FAILED: {
     radius: 'broker',
     grpc: 'UNAVAILABLE',
-    retry: true,
+    retry: 'endpoint',
     allowStale: true,
     meaning:
       'No TLS session could be agreed: a plain port, an unknown authority, another host’s certificate, or one out of date.',
@@ -168,7 +171,7 @@ export const ERRORS = {
   BROKER_BUSY: {
     radius: 'broker',
     grpc: 'UNAVAILABLE',
-    retry: true,
+    retry: 'endpoint',
     allowStale: true,
     meaning: 'The broker says that it cannot serve now: busy with a script, short of replicas, down behind its load balancer.',
     remedy: 'Wait, or see to the broker.',
@@ -176,7 +179,7 @@ export const ERRORS = {
   BROKER_LOADING: {
     radius: 'broker',
     grpc: 'UNAVAILABLE',
-    retry: true,
+    retry: 'endpoint',
     allowStale: true,
     meaning: 'The broker has started and still loads its data.',
     remedy: 'Wait; a large data set takes minutes.',
@@ -184,7 +187,7 @@ export const ERRORS = {
   BROKER_NOT_PRIMARY: {
     radius: 'broker',
     grpc: 'UNAVAILABLE',
-    retry: true,
+    retry: 'endpoint',
     allowStale: true,
     meaning: 'A replica answers where a primary must, or a replica that has lost its primary.',
     remedy:
@@ -193,7 +196,7 @@ export const ERRORS = {
   BROKER_CLUSTER_DOWN: {
     radius: 'broker',
     grpc: 'UNAVAILABLE',
-    retry: true,
+    retry: 'endpoint',
     allowStale: true,
     meaning: 'No node of the cluster serves the key’s slot, or too few nodes answer to know which one does.',
     remedy: 'Wait for a replica to take over; if it lasts, see to the cluster’s nodes and slots.',
@@ -201,7 +204,7 @@ export const ERRORS = {
   BROKER_OUT_OF_MEMORY: {
     radius: 'broker',
     grpc: 'UNAVAILABLE',
-    retry: true,
+    retry: 'later',
     allowStale: true,
     meaning: 'The broker refuses commands as its memory is used up.',
     remedy: 'Give it memory, or make consumers take what fills it.',
@@ -209,7 +212,7 @@ export const ERRORS = {
   BROKER_REPLY_INVALID: {
     radius: 'broker',
     grpc: 'UNAVAILABLE',
-    retry: true,
+    retry: 'endpoint',
     allowStale: true,
     meaning: 'What answered does not speak the expected protocol, or answered nonsense.',
     remedy: 'Check that address and port are the broker’s, and what stands between.',
@@ -217,7 +220,7 @@ export const ERRORS = {
   OVERLOADED: {
     radius: 'process',
     grpc: 'RESOURCE_EXHAUSTED',
-    retry: true,
+    retry: 'later',
     allowStale: false,
     meaning: 'This scaler has more calls than it can answer.',
     remedy: 'Add a replica or raise its CPU limit.',
@@ -225,7 +228,7 @@ export const ERRORS = {
   SHUTTING_DOWN: {
     radius: 'process',
     grpc: 'UNAVAILABLE',
-    retry: true,
+    retry: 'later',
     allowStale: false,
     meaning: 'This scaler is ending.',
     remedy: 'Nothing: the next call goes to another replica.',
@@ -233,7 +236,7 @@ export const ERRORS = {
   CALL_CANCELLED: {
     radius: 'process',
     grpc: 'CANCELLED',
-    retry: true,
+    retry: 'later',
     allowStale: true,
     meaning: 'The caller went away before the answer.',
     remedy: 'Nothing.',
@@ -241,7 +244,7 @@ export const ERRORS = {
   INTERNAL: {
     radius: 'process',
     grpc: 'INTERNAL',
-    retry: true,
+    retry: 'later',
     allowStale: true,
     meaning: 'A defect of this scaler.',
     remedy: 'Report it with the log line.',

@@ -42,7 +42,7 @@ const EXIT_USAGE = 2;
 /** Resolves with the exit code. */
 async function main(args: readonly string[]): Promise<number> {
   const program = new Command('queue-scaler')
-    .description('A KEDA external scaler for RabbitMQ and Redis queues')
+    .description('A KEDA external scaler for message queues')
     .version(VERSION)
     .exitOverride();
   for (const [name, entry] of Object.entries(COMMANDS)) {

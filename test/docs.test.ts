@@ -3,9 +3,11 @@ import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { pages, withTables } from '../docs/generate.ts';
 import { checkFiles } from '../src/cli/check/check.ts';
+import { loadKnownScalers } from '../src/cli/knownScalers.ts';
 import { parseObjects } from '../src/cli/yaml/objects.ts';
 import { SCALERS } from '../src/scalers/registry.ts';
 
+const scalers = await loadKnownScalers();
 const texts = new Map(pages().map((page) => [page, readFileSync(page, 'utf8')]));
 
 test('every reference table is what the code says; `npm run docs` mends it', async () => {
@@ -38,7 +40,7 @@ test('every trigger that a page shows passes check, and names this scaler’s Se
         : block;
       if (!/^kind: Scaled/m.test(whole)) continue;
       shown++;
-      const { findings } = checkFiles([parseObjects(page, whole)]);
+      const { findings } = checkFiles([parseObjects(page, whole)], scalers);
       wrong.push(...findings.filter(({ severity }) => severity === 'error').map(({ message }) => `${page}: ${message}`));
       for (const [, host = ''] of whole.matchAll(/scalerAddress: ([^.:]+)/g))
         if (host !== service.metadata.name) wrong.push(`${page}: ${host} is not this scaler’s Service`);

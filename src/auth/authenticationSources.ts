@@ -14,7 +14,7 @@ import type { Vault } from './vault.ts';
 
 /** What the sources of one authentication are read with. */
 export interface SourceContext {
-  /** The authentication, as errors name it: `TriggerAuthentication shop/rabbitmq`. */
+  /** The authentication, as errors name it: `TriggerAuthentication shop/broker`. */
   readonly label: string;
   /** Where ConfigMaps and service accounts are looked up. */
   readonly namespace: string;

@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { noCredentialSource, type CredentialSource } from './credentials.ts';
 import { openKubernetes } from './kubernetes/reader.ts';
-import { createResolver } from './resolver.ts';
+import { createResolver, type ResolverOptions } from './resolver.ts';
 
 /** With all objects known before the first call, none has to be asked for one by one. */
 const SYNC_WAIT_MS = 8_000;
@@ -26,9 +26,10 @@ interface Log {
 }
 
 /** `auto` means Kubernetes inside a pod and where `KUBECONFIG` is set, and else none. */
-export async function openCredentials(
+export async function createCredentialSource(
   settings: CredentialSettings,
   environment: Readonly<Record<string, string | undefined>>,
+  endpointKeysOf: ResolverOptions['endpointKeysOf'],
   log: Log,
 ): Promise<CredentialSource> {
   const inPod = (environment['KUBERNETES_SERVICE_HOST'] ?? '') !== '';
@@ -55,6 +56,7 @@ export async function openCredentials(
   const { clusterObjectNamespace, restrictSecretAccess, filePathRoot, vaultAddresses } = settings;
   return createResolver({
     reader,
+    endpointKeysOf,
     clusterObjectNamespace,
     restrictSecretAccess,
     ...(filePathRoot === undefined ? {} : { filePathRoot }),

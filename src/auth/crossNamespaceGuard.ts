@@ -6,25 +6,15 @@
  * restricted to one namespace. They then go only to a host that stands beside them, or that the ClusterTriggerAuthentication allows.
  */
 import { TriggerError } from '../errors.ts';
+import { FROM_ENV } from '../keda.ts';
 
 /** On a ClusterTriggerAuthentication: namespaces whose triggers may use it, separated by commas. Without it, all may, as in KEDA. */
 export const ALLOWED_NAMESPACES = 'keda-queue-scaler/allowed-namespaces';
 /** On a ClusterTriggerAuthentication: hosts that a trigger itself may name beside it, as `name` or `*.suffix`, separated by commas. */
 export const ALLOWED_HOSTS = 'keda-queue-scaler/allowed-hosts';
 
-/** Keys and parameters that say which host is spoken to. Every scaler's keys of that kind must be here. */
-export const ENDPOINT_KEYS: readonly string[] = [
-  'host',
-  'hosts',
-  'address',
-  'addresses',
-  'management',
-  'prometheus',
-  'natMap',
-  'oauthTokenURI',
-];
-/** Values of such keys that name no host. */
-const NO_HOST: readonly string[] = ['', 'auto', 'off'];
+/** The keys and parameters by which a trigger says which hosts are spoken to, each with the words that name no host. */
+export type EndpointKeys = ReadonlyMap<string, readonly string[]>;
 
 /** One resolved authentication parameter. */
 export interface Parameter {
@@ -53,15 +43,22 @@ export function requireHostsAllowed(
   origin: Origin,
   parameters: ReadonlyMap<string, Parameter>,
   metadata: Readonly<Record<string, string>>,
+  endpointKeys: EndpointKeys | undefined,
 ): void {
   if (![...parameters.values()].some((parameter) => parameter.foreign)) return;
+  if (endpointKeys === undefined) {
+    throw new TriggerError(
+      'NOT_ALLOWED',
+      `${origin.label} holds credentials of another namespace, and the trigger names no scaler whose keys for hosts are known`,
+    );
+  }
   const allowed = words(origin.annotations[ALLOWED_HOSTS] ?? '');
-  for (const key of ENDPOINT_KEYS) {
+  for (const [key, noHost] of endpointKeys) {
     const parameter = parameters.get(key);
-    const named = [metadata[key], metadata[`${key}FromEnv`], parameter?.foreign === false ? parameter.value : undefined];
+    const named = [metadata[key], metadata[`${key}${FROM_ENV}`], parameter?.foreign === false ? parameter.value : undefined];
     for (const value of named) {
-      if (value === undefined || NO_HOST.includes(value.trim()) || hostsOf(value).every((host) => isAllowed(host, allowed)))
-        continue;
+      const word = value?.trim() ?? '';
+      if (word === '' || noHost.includes(word) || hostsOf(word).every((host) => isAllowed(host, allowed))) continue;
       throw new TriggerError(
         'NOT_ALLOWED',
         `${origin.label} holds credentials of another namespace, so they are not sent to the ${key} that the trigger names; ` +

@@ -3,11 +3,11 @@
  * on a caller's word: the object must exist, the trigger must be one of its own, and what the caller claims of its environment true.
  */
 import { LRUCache } from 'lru-cache';
-import { TriggerError, type ErrorCode } from '../errors.ts';
+import { TriggerError } from '../errors.ts';
 import { readParameters } from './authenticationSources.ts';
 import type { Credentials, CredentialSource, TriggerReference } from './credentials.ts';
 import { containerOf, environmentOf, type Environment, type ReadValues } from './environment.ts';
-import { requireHostsAllowed, requireNamespaceAllowed, type Parameter } from './crossNamespaceGuard.ts';
+import { requireHostsAllowed, requireNamespaceAllowed, type EndpointKeys, type Parameter } from './crossNamespaceGuard.ts';
 import type { ObjectReader, ReadOptions } from './objectReader.ts';
 import { secretValues, type PodSpec, type ScaledJob, type ScaledObject, type Trigger } from './objects.ts';
 import { fingerprint } from './secret.ts';
@@ -19,6 +19,8 @@ export const DEFAULT_CLUSTER_OBJECT_NAMESPACE = 'keda';
 
 export interface ResolverOptions {
   readonly reader: ObjectReader;
+  /** The keys by which a trigger of that metadata names hosts; undefined where its scaler is not known. */
+  readonly endpointKeysOf: (metadata: Readonly<Record<string, string>>) => EndpointKeys | undefined;
   /** Where a ClusterTriggerAuthentication's Secrets and ConfigMaps are: KEDA's `KEDA_CLUSTER_OBJECT_NAMESPACE`. */
   readonly clusterObjectNamespace?: string;
   /** KEDA's `KEDA_RESTRICT_SECRET_ACCESS`: Secrets are read from that namespace alone, whoever asks. */
@@ -31,12 +33,11 @@ export interface ResolverOptions {
 
 /** A refusal that is forgotten costs no more than an older secret. */
 const MAX_REFUSED = 50_000;
-/** Failures that a second look, past what is remembered, may cure. */
-const MAY_HAVE_CHANGED: readonly ErrorCode[] = ['OBJECT_NOT_FOUND', 'TRIGGER_UNMATCHED', 'AUTHENTICATION_UNRESOLVED'];
 const NO_PARAMETERS: Credentials = { parameters: {}, version: 'none' };
 
 export function createResolver({
   reader,
+  endpointKeysOf,
   clusterObjectNamespace = DEFAULT_CLUSTER_OBJECT_NAMESPACE,
   restrictSecretAccess = false,
   filePathRoot,
@@ -189,7 +190,7 @@ export function createResolver({
       environment: (container) => environmentFor(owner, container, namespace, reading),
       options: reading,
     });
-    requireHostsAllowed(origin, parameters, reference.metadata);
+    requireHostsAllowed(origin, parameters, reference.metadata, endpointKeysOf(reference.metadata));
     return parameters;
   }
 
@@ -211,7 +212,7 @@ export function createResolver({
       try {
         return await resolveWith(reference, remembered, refused.delete(referenceKey(reference)) ? anew : remembered);
       } catch (thrown) {
-        if (!(thrown instanceof TriggerError) || !MAY_HAVE_CHANGED.includes(thrown.code)) throw thrown;
+        if (!(thrown instanceof TriggerError) || thrown.spec.retry !== 'objects') throw thrown;
         // What is remembered may be older than what the caller speaks of.
         return await resolveWith(reference, anew, anew).catch((again: unknown) => {
           throw again instanceof TriggerError && again.code === 'AUTHENTICATION_UNRESOLVED' ? thrown : again;

@@ -32,15 +32,28 @@ export class Secret {
 }
 
 /**
- * One-way name for settings that hold secrets: equal settings have equal fingerprints, and nothing can be read from one.
- * 128 bits of SHA-256, hexadecimal.
+ * One-way name for settings that hold secrets: equal settings have equal fingerprints, and nothing can be read from one. Settings are
+ * texts, numbers, booleans, undefined, secrets, and arrays, maps and plain objects of them; the order of an object's fields has no
+ * part in it. 128 bits of SHA-256, hexadecimal. Throws on anything else, as two functions could not be told apart.
  */
-export function fingerprint(...parts: readonly (string | number | boolean | undefined | Secret)[]): string {
+export function fingerprint(...parts: readonly unknown[]): string {
   const hash = createHash('sha256');
-  for (const part of parts) {
-    const text = part instanceof Secret ? part.reveal() : String(part);
-    hash.update(`${part === undefined ? 'u' : 's'}${Buffer.byteLength(text)}:${text}`);
-  }
+  const add = (value: unknown): void => {
+    if (value instanceof Secret) add(value.reveal());
+    else if (value instanceof Map) add([...(value as ReadonlyMap<unknown, unknown>)]);
+    else if (Array.isArray(value)) {
+      hash.update(`a${value.length}:`);
+      value.forEach(add);
+    } else if (typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype) {
+      const fields = Object.entries(value).sort(([left], [right]) => (left < right ? -1 : 1));
+      hash.update('o');
+      add(fields);
+    } else if (value === undefined || ['string', 'number', 'boolean'].includes(typeof value)) {
+      const text = String(value);
+      hash.update(`${value === undefined ? 'u' : 's'}${Buffer.byteLength(text)}:${text}`);
+    } else throw new TypeError(`a ${typeof value} has no fingerprint`);
+  };
+  parts.forEach(add);
   return hash.digest('hex').slice(0, 32);
 }
 

@@ -5,9 +5,9 @@
  * KEDA forwards metadata verbatim, except that `<key>FromEnv` carries the variable's value in place of its name and is dropped where
  * that is empty.
  */
+import { FROM_ENV } from '../keda.ts';
 import type { Trigger } from './objects.ts';
 
-const ENVIRONMENT_SUFFIX = 'FromEnv';
 const EXTERNAL_TYPES: readonly string[] = ['external', 'external-push'];
 
 /** A trigger that can be the one meant. */
@@ -23,7 +23,7 @@ export function candidatesAmong(triggers: readonly Trigger[], forwarded: Readonl
   return triggers.flatMap((trigger, index) => {
     if (!EXTERNAL_TYPES.includes(trigger.type) || differences(trigger.metadata, forwarded).length > 0) return [];
     const claims = Object.entries(forwarded)
-      .filter(([key]) => key.endsWith(ENVIRONMENT_SUFFIX))
+      .filter(([key]) => key.endsWith(FROM_ENV))
       .map(([key, value]) => ({ key, variable: trigger.metadata[key] ?? '', value }));
     return [{ trigger, index, claims }];
   });
@@ -41,7 +41,7 @@ export function describeMismatch(triggers: readonly Trigger[], forwarded: Readon
 
 function differences(written: Readonly<Record<string, string>>, forwarded: Readonly<Record<string, string>>): string[] {
   const differing = Object.entries(written).filter(([key, value]) =>
-    key.endsWith(ENVIRONMENT_SUFFIX) ? false : !Object.hasOwn(forwarded, key) || forwarded[key] !== value,
+    key.endsWith(FROM_ENV) ? false : !Object.hasOwn(forwarded, key) || forwarded[key] !== value,
   );
   const added = Object.keys(forwarded).filter((key) => !Object.hasOwn(written, key));
   return [...differing.map(([key]) => key), ...added.map((key) => key.slice(0, 60))];

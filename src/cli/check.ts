@@ -8,6 +8,7 @@ import { asJson } from './check/output/json.ts';
 import { asSarif } from './check/output/sarif.ts';
 import { asText } from './check/output/text.ts';
 import { processIo, type Io } from './io.ts';
+import { loadKnownScalers } from './knownScalers.ts';
 import { readYamlFiles } from './yaml/files.ts';
 
 export const FORMATS = ['text', 'json', 'github', 'sarif'] as const;
@@ -29,7 +30,7 @@ export const EXIT_NOTHING = 2;
 
 /** Resolves with the exit code. */
 export async function check(paths: readonly string[], options: CheckOptions, io: Io): Promise<number> {
-  const found = checkFiles(await readYamlFiles(paths, io.stdin));
+  const found = checkFiles(await readYamlFiles(paths, io.stdin), await loadKnownScalers());
   const result =
     options.quiet === true ? { ...found, findings: found.findings.filter(({ severity }) => severity !== 'note') } : found;
   io.stdout.write(print(result, options.format ?? 'text', io.colour));

@@ -1,6 +1,6 @@
 /**
- * `queue-scaler convert FILE…`: KEDA's own RabbitMQ and Redis triggers become triggers of this scaler, or back. The text goes to the
- * standard output, or with --write into the files; what changes in behaviour goes to the standard error.
+ * `queue-scaler convert FILE…`: triggers of KEDA's own scalers become triggers of this one, or back. The text goes to the standard output, or
+ * with --write into the files; what changes in behaviour goes to the standard error.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
@@ -8,6 +8,7 @@ import { Command } from 'commander';
 import { checkFiles } from './check/check.ts';
 import { convertText, type Conversion } from './convert/convert.ts';
 import { processIo, type Io } from './io.ts';
+import { loadKnownScalers, type KnownScaler } from './knownScalers.ts';
 import { STDIN } from './yaml/files.ts';
 import { parseObjects } from './yaml/objects.ts';
 
@@ -26,6 +27,7 @@ const EXIT_FAULTS = 1;
 /** Resolves with the exit code: 1 where a file cannot be read, or what came out does not pass `check`. */
 export async function convert(paths: readonly string[], options: ConvertCommandOptions, io: Io): Promise<number> {
   const scalerAddress = options.scalerAddress ?? DEFAULT_SCALER_ADDRESS;
+  const scalers = await loadKnownScalers();
   let code = EXIT_DONE;
   const texts: string[] = [];
   let count = 0;
@@ -39,12 +41,12 @@ export async function convert(paths: readonly string[], options: ConvertCommandO
       code = EXIT_FAULTS;
       continue;
     }
-    const result = convertText(file, text, { ...(options.back === true && { back: true }), scalerAddress });
+    const result = convertText(file, text, { ...(options.back === true && { back: true }), scalerAddress, scalers });
     for (const fault of result.faults) io.stderr.write(`${fault}\n`);
     if (result.faults.length > 0) code = EXIT_FAULTS;
     for (const conversion of result.conversions) io.stderr.write(describe(conversion));
     count += result.conversions.filter(({ converted }) => converted).length;
-    const errors = options.back === true ? [] : errorsIn(file, result.text);
+    const errors = options.back === true ? [] : errorsIn(file, result.text, scalers);
     if (errors.length > 0) code = EXIT_FAULTS;
     for (const error of errors) io.stderr.write(error);
     if (options.write === true && path !== '-') {
@@ -64,8 +66,8 @@ function describe({ file, line, trigger, converted, remarks }: Conversion): stri
   ].join('\n');
 }
 
-function errorsIn(file: string, text: string): string[] {
-  return checkFiles([parseObjects(file, text)])
+function errorsIn(file: string, text: string, scalers: readonly KnownScaler[]): string[] {
+  return checkFiles([parseObjects(file, text)], scalers)
     .findings.filter(({ severity }) => severity === 'error')
     .map(
       ({ position, message, fix }) =>
@@ -81,7 +83,7 @@ async function textOf(stream: Readable): Promise<string> {
 
 export function convertCommand(): Command {
   return new Command('convert')
-    .description('make KEDA’s own RabbitMQ and Redis triggers triggers of this scaler')
+    .description('make triggers of KEDA’s own scalers triggers of this one')
     .argument('<file...>', 'manifests, or - for the standard input')
     .option('--back', 'the way back, to KEDA’s own scalers')
     .option('--write', 'change the files instead of printing')

@@ -118,7 +118,7 @@ function chooseOutput({ json }: Switches): Output {
   if (!process.stdout.isTTY) return { event: lineWriter(toStdout), aside: toStderr, close: nothing };
   const table = createTable({
     write: (text) => void process.stdout.write(text),
-    // A terminal that does not tell its size says 0.
+    // 0 where the terminal does not know its size.
     size: () => ({ columns: process.stdout.columns || DEFAULT_COLUMNS, rows: process.stdout.rows || DEFAULT_ROWS }),
     colours: process.stdout.hasColors(),
   });

@@ -1,12 +1,13 @@
 /**
- * `queue-scaler read FILE…`: asks the brokers of the triggers in the files once, or again and again, and tells what was read, what
- * KEDA would be told and why. It reads only, and never prints metadata or credentials.
+ * `queue-scaler read FILE…`: asks the brokers of the triggers in the files once, or again and again, and prints what was read, what
+ * KEDA would get and why. It reads only, and never prints metadata or credentials.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, InvalidArgumentError } from 'commander';
 import { readManifests } from '../auth/files.ts';
 import { openKubernetes } from '../auth/kubernetes/reader.ts';
 import { createResolver } from '../auth/resolver.ts';
+import { endpointKeysOf } from '../scalers/registry.ts';
 import { toQueueScalerError } from '../errors.ts';
 import { noEvents } from '../scalers/brokerEvents.ts';
 import { explainError, explainSample, type Explanation } from '../scalers/explanation.ts';
@@ -43,7 +44,7 @@ export async function read(paths: readonly string[], options: ReadOptions, io: I
   }
   const cluster = options.kubeconfig === undefined ? undefined : await openKubernetes({ kubeconfig: options.kubeconfig });
   const reader = layeredReader(manifests, cluster, process.env);
-  const credentials = createResolver({ reader });
+  const credentials = createResolver({ reader, endpointKeysOf });
   const brokers = createBrokerPool(noEvents);
   try {
     const triggers = createTriggers(credentials, brokers);

@@ -2,8 +2,9 @@
  * `queue-scaler serve`: the scaler as KEDA's server, until SIGTERM. Its log is its only output.
  */
 import { Command } from 'commander';
-import { openCredentials } from '../auth/createCredentialSource.ts';
+import { createCredentialSource } from '../auth/createCredentialSource.ts';
 import { createLogger } from '../logger.ts';
+import { endpointKeysOf } from '../scalers/registry.ts';
 import { startServer } from '../server/server.ts';
 import { declareFlags, readSettings, SERVE_SETTINGS, tlsOf } from '../settings.ts';
 import { VERSION } from '../version.ts';
@@ -29,7 +30,7 @@ async function serve(flags: Readonly<Record<string, string>>): Promise<void> {
     httpAddress: settings.httpAddress,
     page: settings.page === 'on',
     reflection: settings.reflection === 'on',
-    credentials: await openCredentials(settings, process.env, logger),
+    credentials: await createCredentialSource(settings, process.env, endpointKeysOf, logger),
     logger,
     shutdownGraceMs: settings.shutdownGrace,
     maxConnectionAgeMs: settings.maxConnectionAge,

@@ -1,7 +1,7 @@
 /**
  * What `local` tells while it runs, one object an event; this is the format of `--json`, so a field may be added but not change.
  */
-import type { MetricTargetType } from './hpa/metrics.ts';
+import type { MetricTargetType } from './hpa/hpaMetrics.ts';
 import type { PodEvent } from './workers/pod.ts';
 
 /** A workload's replicas. */

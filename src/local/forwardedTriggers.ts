@@ -4,7 +4,8 @@
 import { containerOf, environmentOf, type ReadValues } from '../auth/environment.ts';
 import type { Manifest } from '../auth/files.ts';
 import type { ScaledObject, Trigger } from '../auth/objects.ts';
-import type { MetricTargetType } from './hpa/metrics.ts';
+import { FROM_ENV } from '../keda.ts';
+import type { MetricTargetType } from './hpa/hpaMetrics.ts';
 import type { Blame } from './loopSettings.ts';
 
 export interface PlannedTrigger {
@@ -46,8 +47,8 @@ export async function forwardedTriggers(
     spec.triggers.map(async ({ type, metadata, metricType, useCachedMetrics }, index): Promise<PlannedTrigger> => {
       const entries = await Promise.all(
         Object.entries(metadata).map(async ([key, value]) => {
-          const forwarded = key.endsWith('FromEnv') ? ((await environment?.get(value)) ?? '') : value;
-          return key.endsWith('FromEnv') && forwarded === '' ? [] : [[key, forwarded] as const];
+          const forwarded = key.endsWith(FROM_ENV) ? ((await environment?.get(value)) ?? '') : value;
+          return key.endsWith(FROM_ENV) && forwarded === '' ? [] : [[key, forwarded] as const];
         }),
       );
       return {

@@ -3,15 +3,15 @@
  * a fault.
  */
 import type { Behavior, ScaledObject } from '../auth/objects.ts';
-import { completeRules, DEFAULT_SCALE_DOWN, DEFAULT_SCALE_UP, type ScalingRules } from './hpa/behavior.ts';
-import type { Fallback } from './keda/fallback.ts';
-import type { LoopSpec } from './keda/loop.ts';
 import {
   DEFAULT_COOLDOWN_SECONDS,
   DEFAULT_MAX_REPLICAS,
   DEFAULT_MIN_REPLICAS,
   DEFAULT_POLLING_INTERVAL_SECONDS,
-} from './keda/scaling.ts';
+} from '../keda.ts';
+import { completeRules, DEFAULT_SCALE_DOWN, DEFAULT_SCALE_UP, type ScalingRules } from './hpa/behavior.ts';
+import type { Fallback } from './keda/fallback.ts';
+import type { LoopSpec } from './keda/loop.ts';
 
 /** What the command line sets for all ScaledObjects, as kube-controller-manager's flags do. */
 export interface HpaSettings {

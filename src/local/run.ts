@@ -6,6 +6,7 @@ import { credentials } from '@grpc/grpc-js';
 import { onAbort } from '../abort.ts';
 import type { Manifests } from '../auth/files.ts';
 import { createResolver } from '../auth/resolver.ts';
+import { endpointKeysOf } from '../scalers/registry.ts';
 import type { Logger } from '../logger.ts';
 import type { Scaler } from '../scalers/contract.ts';
 import { ExternalScalerClient } from '../server/grpc/gen/externalscaler.ts';
@@ -60,7 +61,7 @@ export async function run(options: RunOptions): Promise<RunEnd> {
   const server = await startServer({
     grpcAddress: LOOPBACK_ANY_PORT,
     ...(options.httpAddress === undefined ? {} : { httpAddress: options.httpAddress, page: true }),
-    credentials: createResolver({ reader: manifests.reader }),
+    credentials: createResolver({ reader: manifests.reader, endpointKeysOf }),
     logger,
     ...(options.scalers === undefined ? {} : { scalers: options.scalers }),
   });

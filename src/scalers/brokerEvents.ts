@@ -2,8 +2,15 @@
  * What brokers tell whoever watches them from outside (metrics, logs, the status page); reading code must never depend on a listener.
  */
 import type { QueueScalerError } from '../errors.ts';
-import type { BrokerIdentity } from './contract.ts';
 import type { Reading } from './reading.ts';
+
+/** A broker as one set of credentials sees it. Equal keys share one client. */
+export interface BrokerIdentity {
+  /** Fingerprint of everything that makes two clients differ. */
+  readonly key: string;
+  /** For a person: scheme, host and port, never user or password. */
+  readonly label: string;
+}
 
 export interface BrokerEvents {
   /** A sweep ended: how many questions it carried, how many of them got a known answer, and how long it took. */

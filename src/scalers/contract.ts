@@ -2,10 +2,12 @@
  * The contract between the scalers and everything above them: how metadata becomes a trigger, a trigger a question to a broker,
  * and a reading a decision. Nothing here speaks to KEDA, and only a {@link BrokerClient} speaks to a broker.
  */
+import { fingerprint } from '../auth/secret.ts';
 import { TriggerError, type Fault } from '../errors.ts';
 import { readKeys, type KeyTable, type Values } from './metadata.ts';
-import type { Known, Reading } from './reading.ts';
-import type { BrokerEvents } from './brokerEvents.ts';
+import type { Advice } from './advice.ts';
+import type { Known, Measures, Reading } from './reading.ts';
+import type { BrokerEvents, BrokerIdentity } from './brokerEvents.ts';
 
 /** What the HPA is told of a trigger. */
 export interface MetricSpec {
@@ -30,14 +32,6 @@ export interface Question {
   readonly subject: string;
   /** How long the last known reading may stand in while the answer is unknown, in ms. */
   readonly staleAfterMs: number;
-}
-
-/** A broker as one set of credentials sees it. Equal keys share one conversation. */
-export interface BrokerIdentity {
-  /** Fingerprint of everything that makes two conversations differ: endpoints, credentials, TLS, options. */
-  readonly key: string;
-  /** For a person: scheme, host and port, never user or password. */
-  readonly label: string;
 }
 
 /** Takes the answer to the question of that key. May be called more than once and after the sweep has ended: each answer stands for itself. */
@@ -68,6 +62,16 @@ export interface BrokerClient<Q extends Question> {
   close(): Promise<void>;
 }
 
+/** A kind of broker: how one is spoken to, whichever scalers ask it. */
+export interface BrokerKind<Connection, Q extends Question> {
+  /** One word; clients of two kinds are never shared. */
+  readonly name: string;
+  /** For a person: scheme, host and port, never user or password. */
+  label(connection: Connection): string;
+  /** Opens nothing yet. All that makes two clients differ is in `connection`. */
+  open(connection: Connection, broker: BrokerIdentity, events: BrokerEvents): BrokerClient<Q>;
+}
+
 /** A trigger with all it needs to be read. */
 export interface Bound {
   readonly broker: BrokerIdentity;
@@ -77,15 +81,13 @@ export interface Bound {
   open(events: BrokerEvents): BrokerClient<Question>;
 }
 
-/** A bound trigger as its own scaler sees it. */
-export interface BoundTo<Q extends Question> {
-  readonly broker: BrokerIdentity;
-  readonly question: Q;
-  decide(reading: Known): Decision;
-  open(events: BrokerEvents): BrokerClient<Q>;
+/** Figures as people compare them: messages that wait, and messages that a worker holds. Absent where nothing is known of them. */
+export interface Backlog {
+  readonly waiting: number | undefined;
+  readonly held: number | undefined;
 }
 
-export interface ScalerDefinition<Table extends KeyTable, Q extends Question> {
+export interface ScalerDefinition<Table extends KeyTable, Connection, Q extends Question, M extends Measures> {
   /** The name in `metadata.scaler`, which is KEDA's name of the built-in scaler. */
   readonly type: string;
   /** One sentence for the reference documentation. */
@@ -98,8 +100,14 @@ export interface ScalerDefinition<Table extends KeyTable, Q extends Question> {
   rules(values: Partial<Values<Table>>, fault: (key: string, message: string) => void, awaited: ReadonlySet<string>): void;
   /** Pure; needs nothing that may be awaited, and never throws once the rules have passed. */
   spec(values: Values<Table>): MetricSpec;
-  /** Pure; called with complete values only. */
-  bind(values: Values<Table>): BoundTo<Q>;
+  readonly broker: BrokerKind<Connection, Q>;
+  /** Which broker, and as whom: plain data, whose {@link fingerprint} is the client's identity. Complete values only, as below. */
+  connection(values: Values<Table>): Connection;
+  question(values: Values<Table>): Q;
+  decide(values: Values<Table>): (reading: Known<M>) => Decision;
+  backlog(measures: M): Backlog;
+  /** Loads what `check` and `convert` know of KEDA's own scaler of that name. */
+  readonly advice?: () => Promise<Advice>;
 }
 
 /** A scaler with its types closed over, as the registry keeps it. */
@@ -107,6 +115,7 @@ export interface Scaler {
   readonly type: string;
   readonly doc: string;
   readonly keys: KeyTable;
+  readonly advice?: () => Promise<Advice>;
   /** Metric name and target from metadata alone. Throws a {@link TriggerError} that lists every fault. */
   spec(metadata: Readonly<Record<string, string>>, authentication: 'none' | 'later'): MetricSpec;
   /**
@@ -120,9 +129,18 @@ export interface Scaler {
   ): readonly Fault[];
   /** Throws a {@link TriggerError} that lists every fault. */
   bind(metadata: Readonly<Record<string, string>>, authentication: Readonly<Record<string, string>>): Bound;
+  /** Of a reading of this scaler's own. */
+  backlog(measures: Measures): Backlog;
 }
 
-export function defineScaler<const Table extends KeyTable, Q extends Question>(definition: ScalerDefinition<Table, Q>): Scaler {
+export function defineScaler<const Table extends KeyTable, Connection, Q extends Question, M extends Measures>(
+  definition: ScalerDefinition<Table, Connection, Q, M>,
+): Scaler {
+  const { broker: kind } = definition;
+  // Without a mark the guard of other namespaces' credentials would let them go to any host that a trigger names.
+  if (Object.values(definition.keys).every(({ endpoint }) => endpoint === undefined))
+    throw new Error(`scaler ${definition.type}: no key is marked as an endpoint`);
+
   function parse(
     metadata: Readonly<Record<string, string>>,
     authentication: Readonly<Record<string, string>> | undefined,
@@ -147,10 +165,23 @@ export function defineScaler<const Table extends KeyTable, Q extends Question>(d
     type: definition.type,
     doc: definition.doc,
     keys: definition.keys,
+    ...(definition.advice && { advice: definition.advice }),
     spec: (metadata, authentication) => definition.spec(read(metadata, authentication === 'none' ? {} : undefined)),
     faults: (metadata, authentication, pending) => parse(metadata, authentication, pending).faults,
-    // A conversation only ever gets questions of its own broker key, which every scaler prefixes with its family.
-    bind: (metadata, authentication) => definition.bind(read(metadata, authentication)),
+    bind(metadata, authentication) {
+      const values = read(metadata, authentication);
+      const connection = definition.connection(values);
+      const broker = { key: fingerprint(kind.name, connection), label: kind.label(connection) };
+      const decide = definition.decide(values);
+      return {
+        broker,
+        question: definition.question(values),
+        // A client is only ever asked, and its answers only decided, by scalers of its own kind.
+        decide: (reading) => decide(reading as Known<M>),
+        open: (events) => kind.open(connection, broker, events),
+      };
+    },
+    backlog: (measures) => definition.backlog(measures as M),
   };
 }
 

@@ -4,6 +4,7 @@
  */
 import type { z } from 'zod';
 import type { Fault } from '../errors.ts';
+import { FROM_ENV, KEDA_KEYS } from '../keda.ts';
 
 /** Where a key's value may stand: in the trigger's metadata, there as `<key>FromEnv` (value already resolved), or in its authentication. */
 export type Place = 'metadata' | 'environment' | 'authentication';
@@ -19,6 +20,8 @@ export interface Key<Value = unknown> {
   /** One or two sentences for the user. */
   readonly doc: string;
   readonly secret: boolean;
+  /** The key names hosts that are spoken to, but for these words: credentials of another namespace never go to a host named here. */
+  readonly endpoint: { readonly noHost: readonly string[] } | undefined;
   readonly deprecated?: string;
   /** Other spellings, tried after the key's own name at each place. */
   readonly aliases: readonly string[];
@@ -33,7 +36,16 @@ export type Values<Table extends KeyTable> = {
     : z.output<Table[Name]['schema']> | undefined;
 };
 
-type KeyOptions = Partial<Omit<Key, 'schema' | 'doc'>>;
+type KeyOptions = Partial<Omit<Key, 'schema' | 'doc' | 'endpoint'>>;
+
+/** Of schemas whose values name hosts. */
+const endpointSchemas = new WeakMap<z.ZodType, NonNullable<Key['endpoint']>>();
+
+/** Marks a schema as one whose values name hosts, but for the words in `noHost`; so are then the keys that are declared with it. */
+export function endpoint<Schema extends z.ZodType>(schema: Schema, noHost: readonly string[] = []): Schema {
+  endpointSchemas.set(schema, { noHost });
+  return schema;
+}
 
 /** Declares a key; without options it is optional, not secret, and stands in metadata only. */
 export function key<Value, const Options extends KeyOptions = object>(
@@ -41,28 +53,15 @@ export function key<Value, const Options extends KeyOptions = object>(
   schema: z.ZodType<Value, string>,
   options?: Options,
 ) {
-  return { schema, doc, places: ['metadata'], required: false, secret: false, aliases: [], ...options } as unknown as Omit<
-    Key<Value>,
-    'required' | 'default'
-  > & { readonly required: Options extends { required: true } ? true : false } & (Options extends { default: string }
-      ? { readonly default: string }
-      : object);
+  const defaults = { places: ['metadata'], required: false, secret: false, aliases: [], endpoint: endpointSchemas.get(schema) };
+  return { schema, doc, ...defaults, ...options } as unknown as Omit<Key<Value>, 'required' | 'default'> & {
+    readonly required: Options extends { required: true } ? true : false;
+  } & (Options extends { default: string } ? { readonly default: string } : object);
 }
-
-/** Keys that KEDA itself reads from an external trigger's metadata and forwards along with ours. */
-export const KEDA_KEYS: readonly string[] = [
-  'scalerAddress',
-  'enableTLS',
-  'unsafeSsl',
-  'caCert',
-  'tlsClientCert',
-  'tlsClientKey',
-];
 
 /** The key that names the scaler; read by the registry. */
 export const SCALER_KEY = 'scaler';
 
-const ENVIRONMENT_SUFFIX = 'FromEnv';
 const MAX_SHOWN = 60;
 
 export interface Parsed<Table extends KeyTable> {
@@ -126,7 +125,7 @@ function lookUp(
   for (const place of key.places) {
     for (const spelling of [name, ...key.aliases]) {
       const source = place === 'authentication' ? authentication : metadata;
-      const raw = own(source, place === 'environment' ? `${spelling}${ENVIRONMENT_SUFFIX}` : spelling)?.trim();
+      const raw = own(source, place === 'environment' ? `${spelling}${FROM_ENV}` : spelling)?.trim();
       if (raw !== undefined && raw !== '') return raw;
     }
   }
@@ -151,7 +150,7 @@ function listNames(table: KeyTable): string[] {
   return Object.entries(table).flatMap(([name, key]) =>
     [name, ...key.aliases].flatMap((spelling) => [
       ...(key.places.includes('metadata') ? [spelling] : []),
-      ...(key.places.includes('environment') ? [`${spelling}${ENVIRONMENT_SUFFIX}`] : []),
+      ...(key.places.includes('environment') ? [`${spelling}${FROM_ENV}`] : []),
     ]),
   );
 }
@@ -173,11 +172,7 @@ function unknownKeys(table: KeyTable, metadata: Readonly<Record<string, string>>
 
 function inPlaces(name: string, key: Key): string {
   const places = key.places.map((place) =>
-    place === 'metadata'
-      ? 'in metadata'
-      : place === 'environment'
-        ? `as ${name}${ENVIRONMENT_SUFFIX}`
-        : 'in a TriggerAuthentication',
+    place === 'metadata' ? 'in metadata' : place === 'environment' ? `as ${name}${FROM_ENV}` : 'in a TriggerAuthentication',
   );
   return places.join(' or ');
 }

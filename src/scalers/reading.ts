@@ -3,41 +3,29 @@
  */
 import type { QueueScalerError } from '../errors.ts';
 
-/** Figures a reading can hold. Counts are whole messages, rates are messages a second. An absent figure is unknown, not zero. */
-export type MeasureName =
-  | 'ready' // waiting for a consumer
-  | 'unacknowledged' // held by a consumer
-  | 'messages' // ready + unacknowledged
-  | 'consumers'
-  | 'mayBeBusy' // consumers that may hold messages, where nobody tells how many they hold
-  | 'publishRate'
-  | 'deliverRate'
-  | 'acknowledgeRate'
-  | 'length' // members of a Redis list, set, sorted set, hash or stream
-  | 'processing' // held by a worker of a reliable queue
-  | 'pending' // delivered to a stream's group, not acknowledged
-  | 'lag' // not yet delivered to a stream's group
-  | 'shardsWithWork';
-
-export type Measures = Readonly<Partial<Record<MeasureName, number>>>;
+/**
+ * The figures of a reading, by names that its broker's scalers choose. Counts are whole messages, rates are messages a second. An
+ * absent figure is unknown, not zero.
+ */
+export type Measures = Readonly<Record<string, number | undefined>>;
 
 /** One queue's part in a reading. */
-export interface QueueReading {
+export interface QueueReading<M extends Measures = Measures> {
   readonly queue: string;
   /** The reader that answered for this queue. */
   readonly reader: string;
-  readonly measures: Measures;
+  readonly measures: M;
 }
 
-export interface Known {
+export interface Known<M extends Measures = Measures> {
   readonly known: true;
   /** When the broker answered, in ms of `performance.now()`. */
   readonly at: number;
   /** The reader, or readers joined by `+`, behind the figures. */
   readonly reader: string;
   /** The figures of all queues together. */
-  readonly measures: Measures;
-  readonly queues: readonly QueueReading[];
+  readonly measures: M;
+  readonly queues: readonly QueueReading<M>[];
   /** What has failed since: set while the last known reading stands in for one that could not be had. */
   readonly since?: QueueScalerError;
   /** Remarks for a person who asks why, such as how a zero was confirmed. */
@@ -52,7 +40,7 @@ export interface Unknown {
 }
 
 /** There is no third state. */
-export type Reading = Known | Unknown;
+export type Reading<M extends Measures = Measures> = Known<M> | Unknown;
 
 export function unknown(error: QueueScalerError): Unknown {
   return { known: false, at: performance.now(), error };
@@ -60,7 +48,7 @@ export function unknown(error: QueueScalerError): Unknown {
 
 export function sameMeasures(left: Measures, right: Measures): boolean {
   if (left === right) return true;
-  const names = Object.keys(left) as MeasureName[];
+  const names = Object.keys(left);
   return names.length === Object.keys(right).length && names.every((name) => left[name] === right[name]);
 }
 

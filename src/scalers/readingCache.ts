@@ -4,9 +4,9 @@
  */
 import { untilAborted } from '../abort.ts';
 import { BrokerError, ProcessError, toQueueScalerError, type QueueScalerError } from '../errors.ts';
-import type { BrokerEvents } from './brokerEvents.ts';
+import type { BrokerEvents, BrokerIdentity } from './brokerEvents.ts';
 import { sharingWith, unknown, type Known, type Reading } from './reading.ts';
-import type { BrokerIdentity, BrokerClient, Question, Watcher } from './contract.ts';
+import type { BrokerClient, Question, Watcher } from './contract.ts';
 
 /** A reading this young answers again: KEDA asks for metric and activity one after the other, and retries failures at once. */
 export const FRESH_MS = 1_000;

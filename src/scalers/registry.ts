@@ -1,6 +1,7 @@
 /**
  * The scalers there are, by the name in `metadata.scaler`; adding one is one line here.
  */
+import type { EndpointKeys } from '../auth/crossNamespaceGuard.ts';
 import { rabbitmq } from './rabbitmq/index.ts';
 import { redis, redisCluster, redisSentinel } from './redis/keyLengths.ts';
 import { redisClusterStreams, redisSentinelStreams, redisStreams } from './redis/streams.ts';
@@ -29,4 +30,18 @@ export function scalerOf(metadata: Readonly<Record<string, string>>, scalers: re
       ? `is required in metadata: one of ${types.join(', ')}`
       : `must be one of ${types.join(', ')}, not ${JSON.stringify(type.slice(0, 60))}${nearest === undefined ? '' : `; did you mean ${nearest}?`}`;
   throw invalidTrigger(type === '' ? '(none)' : type.slice(0, 60), [{ key: SCALER_KEY, message }]);
+}
+
+/** For the guard of credentials: the keys by which a trigger of that metadata names hosts; undefined for an unknown scaler. */
+export function endpointKeysOf(
+  metadata: Readonly<Record<string, string>>,
+  scalers: readonly Scaler[] = SCALERS,
+): EndpointKeys | undefined {
+  const scaler = scalers.find(({ type }) => type === metadata[SCALER_KEY]?.trim());
+  if (scaler === undefined) return undefined;
+  return new Map(
+    Object.entries(scaler.keys).flatMap(([name, { endpoint, aliases }]) =>
+      endpoint === undefined ? [] : [name, ...aliases].map((spelling) => [spelling, endpoint.noHost] as const),
+    ),
+  );
 }

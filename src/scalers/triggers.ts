@@ -1,6 +1,6 @@
 /**
- * The triggers that KEDA has asked about: each parsed once, bound to its credentials, read through its broker's reading cache and
- * decided. It must answer `spec` without any I/O and must never let one trigger's fault reach another.
+ * The triggers that KEDA has asked about: each checked when first seen, bound to its credentials, read through its broker's reading
+ * cache and decided. `spec` needs no I/O, and one trigger's fault reaches no other.
  */
 import { LRUCache } from 'lru-cache';
 import type { CredentialSource, TriggerReference } from '../auth/credentials.ts';
@@ -15,7 +15,7 @@ import type { BrokerPool } from './brokerPool.ts';
 export const MAX_METADATA_BYTES = 262_144;
 /** All triggers remembered as parsed, together; one that was dropped is simply parsed again. Enough for all that may have two streams each. */
 const MAX_REMEMBERED_BYTES = 134_217_728;
-/** What a trigger that has been watched holds beside its metadata: measured with 20 000 of Redis, of which 1.8 KB before the first reading. */
+/** What a trigger that has been watched holds beside its metadata: measured with 20 000, of which 1.8 KB before the first reading. */
 const TRIGGER_BYTES = 4_500;
 
 /** A reading with what it means for one trigger. */
@@ -266,5 +266,5 @@ function createTrigger(
 
 function isRefusal(reading: Reading): boolean {
   const error = reading.known ? reading.since : reading.error;
-  return error?.code === 'BROKER_REFUSED';
+  return error?.spec.retry === 'credentials';
 }

@@ -2,6 +2,7 @@
  * The types that a trigger key's text can have, as strict zod schemas: a text means one thing or is a fault, never a guess.
  */
 import { z } from 'zod';
+import { BOOLEAN, isTrue } from '../keda.ts';
 
 const MAX_TEXT = 8192;
 
@@ -15,12 +16,9 @@ export function oneOf<const Words extends readonly [string, ...string[]]>(words:
   return z.enum(words, `must be one of ${words.join(', ')}`);
 }
 
-/** `true` or `false` in the spellings that KEDA takes (Go's ParseBool). */
+/** `true` or `false` in the spellings that KEDA takes. */
 export function flag() {
-  return z
-    .string()
-    .regex(/^(?:1|t|T|TRUE|true|True|0|f|F|FALSE|false|False)$/, 'must be true or false')
-    .transform((word) => /^[1tT]/.test(word));
+  return z.string().regex(BOOLEAN, 'must be true or false').transform(isTrue);
 }
 
 /** A finite decimal number within the bounds: no sign but `-`, no `NaN`, no hexadecimal, no number too large to hold. */

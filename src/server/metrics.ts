@@ -123,7 +123,7 @@ export function createMetrics(version: string, gauges: Gauges): Metrics {
   });
   const polled = new Gauge({
     name: 'queue_scaler_broker_connections_polled',
-    help: 'Connections to Redis servers that refuse to tell of changes (CLIENT TRACKING): sleeping queues are polled over them.',
+    help: 'Connections to servers that refuse to report changes: sleeping queues are polled over them.',
     registers,
   });
   const troubles = new Counter({

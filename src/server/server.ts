@@ -15,7 +15,7 @@ import { startGrpcServer, type GrpcServer } from './grpc/server.ts';
 import { createHistory } from './http/page/history.ts';
 import { createPage } from './http/page/page.ts';
 import { createHttpServer } from './http/server.ts';
-import { createJournal, createRefusalLog } from './stateLog.ts';
+import { createStateLog, createRefusalLog } from './stateLog.ts';
 import { createLifecycle, SHUTDOWN_GRACE_MS } from './lifecycle.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { createReadiness } from './readiness.ts';
@@ -73,7 +73,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     triggers: () => triggers?.all().length ?? 0,
     watches: () => credentials.watches?.() ?? [],
   });
-  const journal = createJournal(logger);
+  const stateLog = createStateLog(logger);
 
   try {
     lifecycle.started('credentials', () => credentials.close());
@@ -113,7 +113,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       ready: () => readiness.waitingFor().length === 0,
       observe: (end) => {
         metrics.call(end);
-        journal.call(end);
+        stateLog.call(end);
       },
       woke: (ms) => {
         metrics.woke(ms);

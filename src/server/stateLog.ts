@@ -1,6 +1,5 @@
 /**
- * Log lines for changes of state: a trigger becomes unknown, or known again. The same failure is said once and counted, never once a
- * poll.
+ * Logs changes of state: a trigger becomes unknown, or recovers. A failure that lasts is logged once and counted, not once a poll.
  */
 import { LRUCache } from 'lru-cache';
 import type { ErrorCode } from '../errors.ts';
@@ -10,25 +9,25 @@ import type { CallEnd } from './grpc/adapt.ts';
 import type { CallSubject } from './grpc/externalScaler.ts';
 import type { Refusal } from './grpc/listener.ts';
 
-interface Trouble {
+interface Failure {
   code: ErrorCode;
   readonly since: number;
   calls: number;
 }
 
-/** Refused metadata that is remembered as told. */
+/** Rejected triggers that are remembered as logged. */
 const MAX_REFUSALS = 1_000;
-/** A failure of this process itself is said again after this time. */
+/** A failure of this process itself is logged again after this time. */
 const REPEAT_MS = 60_000;
 
-export interface Journal {
+export interface StateLog {
   call(end: CallEnd<CallSubject>): void;
 }
 
-export function createJournal(logger: Logger): Journal {
+export function createStateLog(logger: Logger): StateLog {
   // A trigger is remembered as long as the server remembers it.
-  const troubled = new WeakMap<Trigger, Trouble>();
-  const refused = new LRUCache<string, Trouble>({ max: MAX_REFUSALS });
+  const failing = new WeakMap<Trigger, Failure>();
+  const refused = new LRUCache<string, Failure>({ max: MAX_REFUSALS });
   const own = new LRUCache<ErrorCode, true>({ max: 10, ttl: REPEAT_MS });
 
   return {
@@ -36,13 +35,13 @@ export function createJournal(logger: Logger): Journal {
       const { trigger, namespace, name } = about;
       const asked = method === 'GetMetrics' || method === 'IsActive';
       if (error === undefined) {
-        const trouble = trigger === undefined || !asked ? undefined : troubled.get(trigger);
-        if (trigger === undefined || trouble === undefined) return;
-        troubled.delete(trigger);
-        const forMs = Math.round(performance.now() - trouble.since);
+        const failure = trigger === undefined || !asked ? undefined : failing.get(trigger);
+        if (trigger === undefined || failure === undefined) return;
+        failing.delete(trigger);
+        const forMs = Math.round(performance.now() - failure.since);
         logger.info(
-          { namespace, name, metric: trigger.spec.name, was: trouble.code, calls: trouble.calls, forMs },
-          'known again',
+          { namespace, name, metric: trigger.spec.name, was: failure.code, calls: failure.calls, forMs },
+          'trigger state recovered',
         );
         return;
       }
@@ -55,35 +54,35 @@ export function createJournal(logger: Logger): Journal {
       }
       if (trigger === undefined) {
         const key = `${namespace}/${name} ${error.message}`;
-        const trouble = refused.get(key);
-        if (trouble !== undefined) trouble.calls++;
+        const failure = refused.get(key);
+        if (failure !== undefined) failure.calls++;
         else {
           refused.set(key, { code: error.code, since: performance.now(), calls: 1 });
-          logger.warn({ namespace, name, error }, 'refused');
+          logger.warn({ namespace, name, error }, 'trigger rejected');
         }
         return;
       }
-      const trouble = troubled.get(trigger);
-      if (trouble?.code === error.code) {
-        trouble.calls++;
+      const failure = failing.get(trigger);
+      if (failure?.code === error.code) {
+        failure.calls++;
         return;
       }
-      troubled.set(trigger, { code: error.code, since: trouble?.since ?? performance.now(), calls: (trouble?.calls ?? 0) + 1 });
-      logger.warn({ namespace, name, metric: trigger.spec.name, error }, 'unknown');
+      failing.set(trigger, { code: error.code, since: failure?.since ?? performance.now(), calls: (failure?.calls ?? 0) + 1 });
+      logger.warn({ namespace, name, metric: trigger.spec.name, error }, 'trigger state unknown');
     },
   };
 }
 
-/** Logs refused connections: each reason once in a while, with the number that was not told. */
+/** Logs refused connections: each reason at most once a minute, with the number of those not logged. */
 export function createRefusalLog(logger: Logger): (why: Refusal, detail: string) => void {
-  const told = new LRUCache<Refusal, true>({ max: 10, ttl: REPEAT_MS });
-  const untold = new Map<Refusal, number>();
+  const logged = new LRUCache<Refusal, true>({ max: 10, ttl: REPEAT_MS });
+  const unlogged = new Map<Refusal, number>();
   return (why, detail) => {
-    const count = (untold.get(why) ?? 0) + 1;
-    untold.set(why, count);
-    if (told.has(why)) return;
-    told.set(why, true);
-    untold.delete(why);
+    const count = (unlogged.get(why) ?? 0) + 1;
+    unlogged.set(why, count);
+    if (logged.has(why)) return;
+    logged.set(why, true);
+    unlogged.delete(why);
     logger.warn({ why, detail, count }, 'a connection was refused');
   };
 }

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { openKubernetes } from '../../src/auth/kubernetes/reader.ts';
 import { createResolver } from '../../src/auth/resolver.ts';
+import { endpointKeysOf } from '../../src/scalers/registry.ts';
 import { startScaler, type TestScaler } from '../bed/scaler.ts';
 import { until } from '../bed/until.ts';
 import { startApiServer, type ApiServer } from './apiServer.ts';
@@ -143,7 +144,7 @@ beforeAll(async () => {
     scaledObject('attacker', 'not-for-him', metadata(), { ...cluster, name: 'kept' }),
     scaledObject('attacker', 'two-readings', metadata({ host: `amqp://u:x@shared.example/y@127.0.0.1:${evil.port}` }), cluster),
   );
-  const resolver = createResolver({ reader: await openKubernetes({ kubeconfig: api.kubeconfig }) });
+  const resolver = createResolver({ reader: await openKubernetes({ kubeconfig: api.kubeconfig }), endpointKeysOf });
   scaler = await startScaler({ credentials: resolver, page: true });
   await until('the API server is watched', () => api.openWatches() === 4);
 });

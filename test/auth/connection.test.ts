@@ -10,7 +10,6 @@ import { kubeconfigOf } from './kubeconfig.ts';
 import { secret } from './objects.ts';
 import { BASE_RBAC, rulesIn } from './rbac.ts';
 
-const SECRET = '/api/v1/namespaces/shop/secrets/login';
 let folder: string;
 let certificates: Certificates;
 let api: ApiServer;
@@ -43,7 +42,7 @@ async function clientOf(user: object, cluster: object = { 'certificate-authority
   return client;
 }
 
-const get = (client: ApiClient): Promise<unknown> => client.get(SECRET, AbortSignal.timeout(5_000));
+const get = (client: ApiClient): Promise<unknown> => client.get('Secret', 'shop', 'login', AbortSignal.timeout(5_000));
 const base64 = (file: string): string => readFileSync(file).toString('base64');
 
 describe('a kubeconfig', () => {
@@ -66,6 +65,18 @@ describe('a kubeconfig', () => {
       expect(await until('the Secret', () => get(client))).toMatchObject({ kind: 'Secret' });
     }
     expect(api.requests.map(({ status }) => status)).toEqual([200, 200]);
+  });
+
+  it('whose exec plugin hangs holds nobody up', async () => {
+    const exec = {
+      apiVersion: 'client.authentication.k8s.io/v1',
+      command: process.execPath,
+      args: ['-e', 'setTimeout(() => undefined, 6000)'],
+    };
+    const startedAt = performance.now();
+    await expect(get(await clientOf({ exec }))).rejects.toThrow('the API server did not answer in time');
+    expect(performance.now() - startedAt).toBeLessThan(4_000);
+    expect(api.requests).toEqual([]);
   });
 
   it('is told as such where its login is refused, without the login', async () => {
@@ -102,4 +113,34 @@ it('many requests share few connections', async () => {
   for (let round = 0; round < 20; round++) await Promise.all(Array.from({ length: IN_FLIGHT }, () => get(client)));
   expect(api.requests).toHaveLength(20 * IN_FLIGHT);
   expect(api.connections() - before).toBeLessThanOrEqual(4 * IN_FLIGHT);
+});
+
+it('watches one after the other share few connections', async () => {
+  const client = await clientOf({ token: SCALER_TOKEN });
+  const before = api.connections();
+  for (let round = 0; round < 20; round++) {
+    const listener = {
+      opened: () => {
+        api.endWatches();
+      },
+      event: () => undefined,
+    };
+    await client.watch('ScaledObject', '0', listener, AbortSignal.timeout(5_000));
+  }
+  expect(api.requests.map(({ verb }) => verb)).toEqual(Array.from({ length: 20 }, () => 'watch'));
+  expect(api.connections() - before).toBeLessThanOrEqual(4);
+});
+
+it('a watch without an answer ends with its signal', async () => {
+  const client = await clientOf({ token: SCALER_TOKEN });
+  const listener = { opened: () => undefined, event: () => undefined };
+  api.delay(8_000);
+  try {
+    const startedAt = performance.now();
+    await expect(client.watch('ScaledObject', '0', listener, AbortSignal.timeout(200))).rejects.toThrow('timeout');
+    await client.close();
+    expect(performance.now() - startedAt).toBeLessThan(2_000);
+  } finally {
+    api.delay(0);
+  }
 });

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { CredentialSource } from '../../src/auth/credentials.ts';
 import { openKubernetes, type KubernetesOptions, type KubernetesReader } from '../../src/auth/kubernetes/reader.ts';
 import { createResolver } from '../../src/auth/resolver.ts';
+import { endpointKeysOf } from '../../src/scalers/registry.ts';
 import { startApiServer, type ApiServer } from './apiServer.ts';
 import { authentication, deployment, fromSecret, scaledObject, secret } from './objects.ts';
 import { BASE_RBAC, rulesIn } from './rbac.ts';
@@ -40,7 +41,7 @@ async function world(options: Partial<KubernetesOptions> = {}, isUp = true): Pro
     events: { trouble: (kind, message) => troubles.push(`${kind}: ${message}`) },
     ...options,
   });
-  const resolver = createResolver({ reader });
+  const resolver = createResolver({ reader, endpointKeysOf });
   stops.push(() => resolver.close());
   if (isUp) await reader.synced;
   return {
@@ -233,7 +234,7 @@ describe('the Kubernetes reader', () => {
       secret('shop', 'login', { password: 'first' }),
     );
     const reader = await openKubernetes({ kubeconfig: server.kubeconfig, firstBackoffMs: 20 });
-    const resolver = createResolver({ reader });
+    const resolver = createResolver({ reader, endpointKeysOf });
     stops.push(() => resolver.close());
     await eventually(() => reader.watches().filter(({ synced }) => synced).length === 3, 'three lists');
     const { parameters } = await resolver.resolve(reference, AbortSignal.timeout(2_000));
@@ -250,7 +251,7 @@ describe('the Kubernetes reader', () => {
       authentication('shop', 'rabbit', fromSecret('login', 'password')),
     );
     const reader = await openKubernetes({ kubeconfig: server.kubeconfig });
-    const resolver = createResolver({ reader });
+    const resolver = createResolver({ reader, endpointKeysOf });
     stops.push(() => resolver.close());
     await expect(resolver.resolve(reference, AbortSignal.timeout(2_000))).rejects.toThrow(
       'Secret shop/login could not be read: the API server answered 403 (User "system:serviceaccount:keda:keda-queue-scaler" cannot get resource "secrets")',
@@ -352,7 +353,7 @@ describe('a service account’s token', () => {
     const server = await startApiServer([...(await rulesIn(BASE_RBAC)), rule]);
     stops.push(() => server.close());
     server.put(scaledObject('shop', 'orders', metadata, { name: 'rabbit' }), authentication('shop', 'rabbit', bound));
-    const resolver = createResolver({ reader: await openKubernetes({ kubeconfig: server.kubeconfig }) });
+    const resolver = createResolver({ reader: await openKubernetes({ kubeconfig: server.kubeconfig }), endpointKeysOf });
     stops.push(() => resolver.close());
     for (let round = 0; round < 3; round++) {
       expect((await resolver.resolve(reference, AbortSignal.timeout(2_000))).parameters).toEqual({

@@ -2,11 +2,14 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import type { z } from 'zod';
 import type { TriggerReference } from '../../src/auth/credentials.ts';
 import { parseManifests } from '../../src/auth/files.ts';
-import { ENDPOINT_KEYS } from '../../src/auth/crossNamespaceGuard.ts';
 import { createResolver, type ResolverOptions } from '../../src/auth/resolver.ts';
-import { SCALERS } from '../../src/scalers/registry.ts';
+import { defineScaler } from '../../src/scalers/contract.ts';
+import { endpoint, key } from '../../src/scalers/metadata.ts';
+import { endpointKeysOf, SCALERS } from '../../src/scalers/registry.ts';
+import { text } from '../../src/scalers/values.ts';
 
 const base = `
 apiVersion: apps/v1
@@ -72,7 +75,7 @@ function resolve(
 ): Promise<Readonly<Record<string, string>>> {
   const { reader, faults } = parseManifests('test', [base, ...objects.map((object) => JSON.stringify(object))].join('\n---\n'));
   expect(faults).toEqual([]);
-  const resolver = createResolver({ reader, ...options });
+  const resolver = createResolver({ reader, endpointKeysOf, ...options });
   return resolver
     .resolve({ namespace: 'shop', name: 'orders', metadata, ...reference }, AbortSignal.timeout(1000))
     .then(({ parameters }) => parameters);
@@ -230,7 +233,10 @@ describe('a trigger’s authentication', () => {
       ];
       const { reader } = parseManifests('test', text.join('\n---\n'));
       return (
-        await createResolver({ reader }).resolve({ namespace: 'shop', name: 'orders', metadata }, AbortSignal.timeout(1000))
+        await createResolver({ reader, endpointKeysOf }).resolve(
+          { namespace: 'shop', name: 'orders', metadata },
+          AbortSignal.timeout(1000),
+        )
       ).version;
     };
     expect(await version('a')).toBe(await version('a'));
@@ -319,7 +325,7 @@ describe('credentials of another namespace', () => {
 
   it('do not go to a host that the trigger names, in its metadata or its environment', async () => {
     await expect(ask(whole, { host: 'amqp://evil' })).rejects.toMatchObject(notAllowed);
-    await expect(ask(password, { address: 'evil:6379' })).rejects.toMatchObject(notAllowed);
+    await expect(ask(password, { scaler: 'redis', address: 'evil:6379' })).rejects.toMatchObject(notAllowed);
     const claim = { hostFromEnv: 'amqp://rabbit.shop:5672' };
     await expect(ask(password, { hostFromEnv: 'RABBITMQ_URL' }, {}, claim)).rejects.toMatchObject(notAllowed);
     const env = { env: [{ parameter: 'host', name: 'RABBITMQ_URL' }], ...password };
@@ -329,7 +335,7 @@ describe('credentials of another namespace', () => {
   it('go to a host that the administrator allows, and to no other in the same list', async () => {
     const annotations = { 'keda-queue-scaler/allowed-hosts': 'rabbit.shop, *.redis.svc' };
     expect(await ask(password, { host: 'amqp://Rabbit.shop:5672/v%2F' }, annotations)).toEqual({ password: 'cluster-secret' });
-    expect(await ask(password, { addresses: 'a.redis.svc:6379,b.redis.svc:6379' }, annotations)).toEqual({
+    expect(await ask(password, { scaler: 'redis', addresses: 'a.redis.svc:6379,b.redis.svc:6379' }, annotations)).toEqual({
       password: 'cluster-secret',
     });
     for (const host of [
@@ -350,23 +356,86 @@ describe('credentials of another namespace', () => {
 
   it('do not go to a place that another key of a scaler names', async () => {
     for (const key of ['management', 'prometheus', 'natMap', 'hosts']) {
-      await expect(ask(whole, { [key]: key === 'natMap' ? 'a:1=evil:1' : 'http://evil' }), key).rejects.toMatchObject(notAllowed);
+      await expect(
+        ask(whole, key === 'natMap' ? { scaler: 'redis-cluster', natMap: 'a:1=evil:1' } : { [key]: 'http://evil' }),
+        key,
+      ).rejects.toMatchObject(notAllowed);
     }
     expect(await ask(whole, { management: 'off', prometheus: 'auto' })).toMatchObject({ password: 'cluster-secret' });
   });
 
   it('are guarded by every key of every scaler that names a place', () => {
-    const places = SCALERS.flatMap(({ keys }) =>
-      Object.entries(keys).flatMap(([name, { aliases, doc }]) =>
+    // These choose no host: a port of one that is named elsewhere, and parameters of a token request.
+    const harmless = ['port', 'ports', 'endpointParams', 'tls', 'vhostName'];
+    for (const { type, keys } of SCALERS) {
+      const places = Object.entries(keys).flatMap(([name, { aliases, doc }]) =>
         /host|address|ur[il]|endpoint|port|nat|management|prometheus/i.test(`${name} ${aliases.join(' ')}`) || doc.includes('URL')
           ? [name, ...aliases]
           : [],
-      ),
+      );
+      const endpoints = endpointKeysOf({ scaler: type }) ?? new Map<string, readonly string[]>();
+      expect(places).toContain('host');
+      expect(places.filter((name) => !endpoints.has(name) && !harmless.includes(name))).toEqual([]);
+    }
+  });
+
+  it.each(SCALERS.map((scaler) => [scaler.type, scaler] as const))(
+    '%s speaks to no host that an unmarked key names',
+    (_, scaler) => {
+      const places = {
+        host: 'safe',
+        address: 'safe:1',
+        port: '1',
+        queueName: 'q',
+        listName: 'q',
+        stream: 'q',
+        sentinelMaster: 'm',
+      };
+      const base = Object.fromEntries(
+        Object.entries({ ...places, ...(scaler.type === 'rabbitmq' ? { host: 'amqp://safe' } : {}) }).filter(
+          ([name]) => name in scaler.keys,
+        ),
+      );
+      expect(scaler.bind(base, {}).broker.label).toContain('safe');
+      for (const [name, { endpoint, schema }] of Object.entries(scaler.keys)) {
+        if (endpoint !== undefined) continue;
+        for (const evil of ['evil.example', 'evil.example:5672', 'amqp://evil.example', 'http://evil.example/']) {
+          if (!schema.safeParse(evil).success) continue;
+          // Where rules forbid the value there is nothing to speak to.
+          if (scaler.faults({ ...base, [name]: evil }, { [name]: evil }, new Set()).length > 0) continue;
+          const { label } = scaler.bind({ ...base, [name]: evil }, { [name]: evil }).broker;
+          // A sentinel's name for its primary is shown, and is no host.
+          if (name !== 'sentinelMaster') expect(label, name).not.toContain('evil');
+        }
+      }
+    },
+  );
+
+  it('go nowhere where the scaler is not known, and no scaler can leave its hosts unmarked', async () => {
+    const unknown = { endpointKeysOf: () => undefined };
+    const objects = [scaledObject([trigger({}, CLUSTER)]), authentication(whole, CLUSTER, {})];
+    await expect(resolve(objects, {}, unknown)).rejects.toMatchObject(notAllowed);
+    const server = (schema: z.ZodType<string, string>) =>
+      defineScaler({
+        type: 'beanstalkd',
+        doc: 'A scaler whose host has another name than those of ours.',
+        keys: { server: key('Host and port.', schema) },
+        rules: () => undefined,
+        spec: () => ({ name: 'tube', target: 1 }),
+        broker: { name: 'beanstalkd', label: String, open: () => expect.unreachable() },
+        connection: ({ server: named }) => named,
+        question: () => ({ key: 'q', subject: 'q', staleAfterMs: 0 }),
+        decide: () => () => ({ value: 0, active: false, because: [] }),
+        backlog: () => ({ waiting: undefined, held: undefined }),
+      });
+    expect(() => server(text())).toThrow('no key is marked as an endpoint');
+    const scalers = [server(endpoint(text()))];
+    const asked = resolve(
+      [scaledObject([trigger({ scaler: 'beanstalkd', server: 'evil:11300' }, CLUSTER)]), authentication(whole, CLUSTER, {})],
+      { metadata: { ...metadata, scaler: 'beanstalkd', server: 'evil:11300' } },
+      { endpointKeysOf: (given) => endpointKeysOf(given, scalers) },
     );
-    // These choose no host: a port of one that is named elsewhere, and parameters of a token request.
-    const harmless = ['port', 'ports', 'endpointParams', 'tls', 'vhostName'];
-    expect(places).toContain('host');
-    expect([...new Set(places)].filter((name) => !ENDPOINT_KEYS.includes(name) && !harmless.includes(name))).toEqual([]);
+    await expect(asked).rejects.toMatchObject(notAllowed);
   });
 
   it('are not for a namespace that the administrator leaves out', async () => {

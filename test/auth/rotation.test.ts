@@ -2,6 +2,7 @@ import { connect } from 'amqplib';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { openKubernetes } from '../../src/auth/kubernetes/reader.ts';
 import { createResolver } from '../../src/auth/resolver.ts';
+import { endpointKeysOf } from '../../src/scalers/registry.ts';
 import { startRabbit, type RabbitNode } from '../bed/rabbitmq.ts';
 import { startRedis, type RedisServer } from '../bed/redis.ts';
 import { startScaler, type TestScaler } from '../bed/scaler.ts';
@@ -19,7 +20,9 @@ let scaler: TestScaler;
 async function startAgainst(objects: readonly KubernetesObject[]): Promise<void> {
   api = await startApiServer(await rulesIn(BASE_RBAC));
   api.put(...objects);
-  scaler = await startScaler({ credentials: createResolver({ reader: await openKubernetes({ kubeconfig: api.kubeconfig }) }) });
+  scaler = await startScaler({
+    credentials: createResolver({ reader: await openKubernetes({ kubeconfig: api.kubeconfig }), endpointKeysOf }),
+  });
 }
 
 afterEach(async () => {

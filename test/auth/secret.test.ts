@@ -37,4 +37,15 @@ test('fingerprints are equal for equal settings only, and parts do not run into 
   expect(fingerprint('ab', 'c')).not.toBe(fingerprint('a', 'bc'));
   expect(fingerprint(undefined)).not.toBe(fingerprint('undefined'));
   expect(fingerprint('hunter2')).not.toContain('hunter2');
+  const settings = { at: [{ host: 'a', port: 1 }], login: new Secret('s'), nat: new Map([['a', { port: 1 }]]), tls: undefined };
+  expect(fingerprint({ ...settings })).toBe(fingerprint(Object.fromEntries(Object.entries(settings).reverse())));
+  for (const other of [
+    { ...settings, at: [{ host: 'a', port: 2 }] },
+    { ...settings, at: [] },
+    { ...settings, login: new Secret('t') },
+    { ...settings, nat: new Map([['a', { port: 2 }]]) },
+    { ...settings, tls: false },
+  ])
+    expect(fingerprint(other)).not.toBe(fingerprint(settings));
+  expect(() => fingerprint({ open: () => undefined })).toThrow('has no fingerprint');
 });

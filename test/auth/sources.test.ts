@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CredentialSource } from '../../src/auth/credentials.ts';
 import { openKubernetes } from '../../src/auth/kubernetes/reader.ts';
 import { createResolver } from '../../src/auth/resolver.ts';
+import { endpointKeysOf } from '../../src/scalers/registry.ts';
 import { startApiServer, type ApiServer, type KubernetesObject } from './apiServer.ts';
 import { authentication, scaledObject, secret } from './objects.ts';
 import { BASE_RBAC, rulesIn } from './rbac.ts';
@@ -93,7 +94,7 @@ beforeAll(async () => {
   );
   const reader = await openKubernetes({ kubeconfig: api.kubeconfig });
   await reader.synced;
-  resolver = createResolver({ reader });
+  resolver = createResolver({ reader, endpointKeysOf });
 });
 afterAll(async () => {
   await resolver.close();

@@ -2,11 +2,13 @@
  * A scaler whose broker is a map in this process, for tests of the server alone: what brokers really do is tested with real ones.
  */
 import { BrokerError, type QueueScalerError } from '../../src/errors.ts';
-import { fingerprint, Secret } from '../../src/auth/secret.ts';
-import { key } from '../../src/scalers/metadata.ts';
-import { unknown, type Reading } from '../../src/scalers/reading.ts';
+import { Secret } from '../../src/auth/secret.ts';
+import { endpoint, key } from '../../src/scalers/metadata.ts';
+import { unknown, type Known, type Reading } from '../../src/scalers/reading.ts';
 import { defineScaler, type Question, type Scaler, type Watcher } from '../../src/scalers/contract.ts';
 import { decimal, text } from '../../src/scalers/values.ts';
+
+type Measures = Readonly<{ ready: number }>;
 
 export interface MemoryBroker {
   readonly scaler: Scaler;
@@ -43,7 +45,7 @@ export function createMemoryBroker(): MemoryBroker {
     doc: 'Reads a queue in memory.',
     keys: {
       queueName: key('Name of the queue.', text(), { required: true }),
-      host: key('URL of the broker.', text(), { secret: true, places: ['metadata', 'environment', 'authentication'] }),
+      host: key('URL of the broker.', endpoint(text()), { secret: true, places: ['metadata', 'environment', 'authentication'] }),
       value: key('Target a replica.', decimal({ above: 0 }), { default: '20' }),
       activationValue: key('Active above this.', decimal({ min: 0 }), { default: '0' }),
     },
@@ -51,13 +53,18 @@ export function createMemoryBroker(): MemoryBroker {
       if (host !== undefined && !URL.canParse(host)) fault('host', 'must be a URL');
     },
     spec: ({ queueName, value }) => ({ name: `memory-${queueName}`, target: value }),
-    bind: ({ queueName, host, activationValue }) => ({
-      broker: { key: fingerprint('memory', host === undefined ? undefined : new Secret(host)), label: 'memory://' },
-      question: { key: queueName, subject: `queue ${queueName}`, staleAfterMs: 0 } satisfies Question,
-      decide(reading) {
-        const value = reading.measures.ready ?? 0;
+    connection: ({ host }) => ({ host: host === undefined ? undefined : new Secret(host) }),
+    question: ({ queueName }): Question => ({ key: queueName, subject: `queue ${queueName}`, staleAfterMs: 0 }),
+    decide:
+      ({ activationValue }) =>
+      ({ measures }: Known<Measures>) => {
+        const value = measures.ready;
         return { value, active: value > activationValue, because: [`${value} ready`] };
       },
+    backlog: ({ ready }: Measures) => ({ waiting: ready, held: undefined }),
+    broker: {
+      name: 'memory',
+      label: () => 'memory://',
       open: () => {
         opened++;
         return {
@@ -79,7 +86,7 @@ export function createMemoryBroker(): MemoryBroker {
           close: () => Promise.resolve(),
         };
       },
-    }),
+    },
   });
 
   const tellAll = (): void => {

@@ -6,6 +6,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { check, type CheckOptions } from '../../src/cli/check.ts';
 import { checkFiles } from '../../src/cli/check/check.ts';
 import { RULES } from '../../src/cli/check/finding.ts';
+import { loadKnownScalers } from '../../src/cli/knownScalers.ts';
 import { parseObjects } from '../../src/cli/yaml/objects.ts';
 import { readCases } from './check/cases.ts';
 
@@ -14,6 +15,8 @@ afterAll(() => {
   rmSync(folder, { recursive: true });
 });
 
+const scalers = await loadKnownScalers();
+
 const lastStep = (path: string | undefined): string | undefined =>
   path === undefined ? undefined : /(?:^|[.[])([^.[\]]+)\]?$/.exec(path)?.[1];
 
@@ -21,7 +24,7 @@ const cases = readCases();
 
 describe('check finds every fault of a broken manifest, where it is and nowhere else', () => {
   test.each(cases)('$title', ({ yaml, expected }) => {
-    const { findings } = checkFiles([parseObjects('case.yaml', yaml)]);
+    const { findings } = checkFiles([parseObjects('case.yaml', yaml)], scalers);
     const found = findings
       .filter(({ severity }) => severity !== 'note')
       .map(({ rule, position, path, fix }) => ({ line: position.line, rule, key: lastStep(path), fix }));
@@ -41,7 +44,7 @@ describe('check finds every fault of a broken manifest, where it is and nowhere 
 
   test('no finding repeats a secret', () => {
     for (const { yaml } of cases) {
-      const { findings } = checkFiles([parseObjects('case.yaml', yaml)]);
+      const { findings } = checkFiles([parseObjects('case.yaml', yaml)], scalers);
       expect(JSON.stringify(findings)).not.toContain('hunter2');
     }
   });

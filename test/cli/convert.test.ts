@@ -6,6 +6,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { checkFiles } from '../../src/cli/check/check.ts';
 import { convert } from '../../src/cli/convert.ts';
 import { convertText } from '../../src/cli/convert/convert.ts';
+import { loadKnownScalers } from '../../src/cli/knownScalers.ts';
 import { parseObjects } from '../../src/cli/yaml/objects.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'convert-'));
@@ -13,7 +14,8 @@ afterAll(() => {
   rmSync(folder, { recursive: true });
 });
 
-const options = { scalerAddress: 'keda-queue-scaler.keda:6000' };
+const scalers = await loadKnownScalers();
+const options = { scalerAddress: 'keda-queue-scaler.keda:6000', scalers };
 const forward = (text: string) => convertText('x.yaml', text, options);
 const back = (text: string) => convertText('x.yaml', text, { ...options, back: true });
 
@@ -105,7 +107,7 @@ const FORMS: Readonly<Record<string, string>> = {
 };
 
 const errorsIn = (text: string) =>
-  checkFiles([parseObjects('x.yaml', text)]).findings.filter(({ severity }) => severity === 'error');
+  checkFiles([parseObjects('x.yaml', text)], scalers).findings.filter(({ severity }) => severity === 'error');
 
 describe('convert', () => {
   test.each(Object.entries(FORMS))('makes %s a trigger of this scaler that passes check, and nothing else changes', (_, form) => {

@@ -6,6 +6,7 @@ import { connect, type ChannelModel, type ConfirmChannel } from 'amqplib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { convertText } from '../../src/cli/convert/convert.ts';
+import { loadKnownScalers } from '../../src/cli/knownScalers.ts';
 import { startRabbit, type RabbitNode } from '../bed/rabbitmq.ts';
 import { startRedis, type RedisServer } from '../bed/redis.ts';
 import { startRedisCluster, type RedisCluster } from '../bed/redisCluster.ts';
@@ -32,6 +33,7 @@ interface Case {
 const AGREE_MS = 25_000;
 const FLOW_EVERY_MS = 20;
 
+const scalers = await loadKnownScalers();
 let scaler: TestScaler;
 beforeAll(async () => {
   scaler = await startScaler();
@@ -43,7 +45,7 @@ afterAll(async () => {
 function converted(type: string, metadata: Metadata): { readonly metadata: Metadata; readonly remarks: string } {
   const entries = Object.entries(metadata).map(([key, value]) => `        ${key}: ${JSON.stringify(value)}\n`);
   const before = `apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata:\n  name: x\nspec:\n  scaleTargetRef:\n    name: x\n  triggers:\n    - type: ${type}\n      metadata:\n${entries.join('')}`;
-  const { text, conversions } = convertText('x.yaml', before, { scalerAddress: scaler.grpc });
+  const { text, conversions } = convertText('x.yaml', before, { scalerAddress: scaler.grpc, scalers });
   const [trigger] = (parse(text) as { spec: { triggers: { metadata: Metadata }[] } }).spec.triggers;
   return { metadata: trigger?.metadata ?? {}, remarks: conversions[0]?.remarks.join('\n') ?? '' };
 }

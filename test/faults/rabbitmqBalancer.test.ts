@@ -143,7 +143,7 @@ function reader(road: 'amqp' | 'http', more: Readonly<Record<string, string>> = 
       return latest.at !== last?.at && latest;
     });
     last = reading;
-    return reading.known ? (reading.measures.messages ?? reading.measures.ready ?? NaN) : reading.error;
+    return reading.known ? (reading.measures['messages'] ?? reading.measures['ready'] ?? NaN) : reading.error;
   };
 }
 

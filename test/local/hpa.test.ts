@@ -8,7 +8,7 @@ import {
   type ScalingRules,
 } from '../../src/local/hpa/behavior.ts';
 import { INITIAL_HPA_STATE, syncHpa, type HpaDecision, type HpaSpec, type HpaState } from '../../src/local/hpa/hpa.ts';
-import { proposeReplicas, type ExternalMetric, type MetricTargetType } from '../../src/local/hpa/metrics.ts';
+import { proposeReplicas, type ExternalMetric, type MetricTargetType } from '../../src/local/hpa/hpaMetrics.ts';
 
 const TOLERANCE = { up: 0.1, down: 0.1 };
 

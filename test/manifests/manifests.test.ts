@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { readManifests } from '../../src/auth/files.ts';
 import { checkFiles } from '../../src/cli/check/check.ts';
+import { loadKnownScalers } from '../../src/cli/knownScalers.ts';
 import { readYamlFiles } from '../../src/cli/yaml/files.ts';
 import { SCALERS } from '../../src/scalers/registry.ts';
 import { envOf, SERVE_SETTINGS } from '../../src/settings.ts';
@@ -105,7 +106,7 @@ describe('the examples', () => {
     );
     const warnings: string[] = [];
     for (const path of paths) {
-      const { findings } = checkFiles(await readYamlFiles([path], process.stdin));
+      const { findings } = checkFiles(await readYamlFiles([path], process.stdin), await loadKnownScalers());
       for (const { severity, rule, position } of findings)
         if (severity !== 'note') warnings.push(`${relative(examples, position.file)} ${rule}`);
     }

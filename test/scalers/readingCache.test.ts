@@ -35,7 +35,7 @@ describe('asking', () => {
     expect(sweep.keys).toEqual(['a', 'b', 'c']);
     for (const key of sweep.keys) sweep.report(key, ready(key.charCodeAt(0)));
     const readings = await Promise.all(reads);
-    expect(readings.map((reading) => reading.known && reading.measures.ready)).toEqual([97, 98, 97, 99, 97]);
+    expect(readings.map((reading) => reading.known && reading.measures['ready'])).toEqual([97, 98, 97, 99, 97]);
     expect(it.sweeps).toHaveLength(1);
   });
 

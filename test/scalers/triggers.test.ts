@@ -3,8 +3,8 @@ import type { CredentialSource, TriggerReference } from '../../src/auth/credenti
 import { noCredentialSource } from '../../src/auth/credentials.ts';
 import { BrokerError, TriggerError, type QueueScalerError } from '../../src/errors.ts';
 import { noEvents } from '../../src/scalers/brokerEvents.ts';
-import { key } from '../../src/scalers/metadata.ts';
-import { unknown, type Reading } from '../../src/scalers/reading.ts';
+import { endpoint, key } from '../../src/scalers/metadata.ts';
+import { unknown, type Known, type Reading } from '../../src/scalers/reading.ts';
 import { createBrokerPool } from '../../src/scalers/brokerPool.ts';
 import { defineScaler, type BrokerClient, type Question, type Watcher } from '../../src/scalers/contract.ts';
 import { createTriggers, MAX_METADATA_BYTES, type Sample } from '../../src/scalers/triggers.ts';
@@ -23,6 +23,7 @@ function world(source: CredentialSource = noCredentialSource) {
     doc: 'For tests.',
     keys: {
       queueName: key('The queue.', text(), { required: true }),
+      server: key('The broker.', endpoint(text())),
       password: key('The password.', text(), { required: true, secret: true, places: ['metadata', 'authentication'] }),
       value: key('The target.', decimal({ above: 0 }), { default: '20' }),
     },
@@ -30,11 +31,16 @@ function world(source: CredentialSource = noCredentialSource) {
       if (queueName === 'forbidden') fault('queueName', 'must not be forbidden');
     },
     spec: ({ queueName, value }) => ({ name: `scripted-${queueName}`, target: value }),
-    bind: ({ queueName, password }) => ({
-      broker: { key: `scripted ${password}`, label: 'scripted://broker' },
-      question: { key: queueName, subject: queueName, staleAfterMs: 0 },
-      decide: ({ measures }) => ({ value: measures.ready ?? NaN, active: (measures.ready ?? 0) > 0, because: [] }),
-      open: (): BrokerClient<Question> => ({
+    connection: ({ password }) => password,
+    question: ({ queueName }): Question => ({ key: queueName, subject: queueName, staleAfterMs: 0 }),
+    decide:
+      () =>
+      ({ measures: { ready = NaN } }: Known<Readonly<{ ready?: number }>>) => ({ value: ready, active: ready > 0, because: [] }),
+    backlog: ({ ready }) => ({ waiting: ready, held: undefined }),
+    broker: {
+      name: 'scripted',
+      label: () => 'scripted://broker',
+      open: (password): BrokerClient<Question> => ({
         readBatch(questions, report) {
           asked.push(password);
           for (const { key } of questions) report(key, answers.get(password)?.() ?? refusal());
@@ -46,7 +52,7 @@ function world(source: CredentialSource = noCredentialSource) {
         },
         close: () => Promise.resolve(),
       }),
-    }),
+    },
   });
   const brokers = createBrokerPool(noEvents);
   return { answers, watchers, asked, brokers, triggers: createTriggers(source, brokers, [scaler]) };

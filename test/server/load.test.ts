@@ -62,7 +62,7 @@ describe('the log', () => {
     for (let polls = 0; polls < 5; polls++) await code(on('told').poll());
     broker.fail(undefined);
     await expect.poll(() => code(on('told').poll()), { timeout: 5_000 }).toBe(status.OK);
-    expect(messages('told')).toEqual(['unknown', 'known again']);
+    expect(messages('told')).toEqual(['trigger state unknown', 'trigger state recovered']);
     const metrics = await scaler.metrics();
     expect(metrics).toMatch(/queue_scaler_answers_total\{scaler="memory",outcome="BROKER_UNREACHABLE"\} [1-9]/);
     expect(metrics).toMatch(/queue_scaler_answers_total\{scaler="memory",outcome="known"\} [1-9]/);
@@ -71,7 +71,7 @@ describe('the log', () => {
   it('says the same bad metadata once', async () => {
     const bad = scaler.client.trigger({ name: 'misspelt', metadata: { scaler: 'memory', queue: 'x' } });
     for (let polls = 0; polls < 3; polls++) expect(await code(bad.spec())).toBe(status.INVALID_ARGUMENT);
-    expect(messages('misspelt')).toEqual(['refused']);
+    expect(messages('misspelt')).toEqual(['trigger rejected']);
   });
 });
 

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { openKubernetes } from '../../src/auth/kubernetes/reader.ts';
 import { createResolver } from '../../src/auth/resolver.ts';
+import { endpointKeysOf } from '../../src/scalers/registry.ts';
 import { startApiServer, type ApiServer } from '../auth/apiServer.ts';
 import { BASE_RBAC, rulesIn } from '../auth/rbac.ts';
 import { createMemoryBroker, UNREACHABLE } from '../bed/memoryScaler.ts';
@@ -15,7 +16,10 @@ afterEach(async () => {
 
 async function startWith(api: ApiServer): Promise<TestScaler> {
   const reader = await openKubernetes({ kubeconfig: api.kubeconfig, firstBackoffMs: 20 });
-  const scaler = await startScaler({ credentials: createResolver({ reader }), scalers: [createMemoryBroker().scaler] });
+  const scaler = await startScaler({
+    credentials: createResolver({ reader, endpointKeysOf }),
+    scalers: [createMemoryBroker().scaler],
+  });
   closing.push(() => scaler.close());
   return scaler;
 }

@@ -1,79 +1,38 @@
 /**
- * Speaks to the API server: get, list in pages, watch, create a token. It must never wait without bound, and must tell "not there"
- * and "not allowed" from "no answer".
+ * The API server by the client library's typed APIs and its watch, with what they lack: a deadline for each request, and a 429
+ * waited out where the time allows.
  *
- * Requests are made here and not by the client library, as its own watch neither asks for bookmarks nor notices for long that a
- * connection is dead.
+ * The size of an answer is bounded by the API server: it stores no object of more than some 1.5 MB, and a list comes in pages.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { request, type Dispatcher } from 'undici';
+import type { Configuration, ObservableMiddleware } from '@kubernetes/client-node';
 import { z } from 'zod';
-import { TriggerError } from '../../errors.ts';
+import { untilAborted } from '../../abort.ts';
+import type { Kind } from '../objects.ts';
+import { ApiFailure, refusal, unreachable } from './apiFailure.ts';
 import { connectTo } from './connection.ts';
+import { watchFrom, type WatchListener } from './watch.ts';
 
 /** One object by name; a trigger's caller waits for it. */
 const GET_TIMEOUT_MS = 1_500;
 /** One page of a list. */
 const LIST_TIMEOUT_MS = 30_000;
 const LIST_PAGE_SIZE = 500;
-/** The server sends a bookmark about once a minute; a watch that says nothing for longer than that is taken for dead. */
-export const WATCH_SILENCE_MS = 90_000;
-/** The server is asked to end a watch after between this and twice this time, as client-go does. */
-const WATCH_LIFETIME_S = 300;
+/** A service account token is asked for with this lifetime, which outlasts the cache's last good answer. */
+const TOKEN_LIFETIME_S = 7200;
 
-const MAX_RETRY_AFTER_MS = 30_000;
-const FIXED_HEADERS = { accept: 'application/json', 'user-agent': 'keda-queue-scaler' };
+const KEDA = { group: 'keda.sh', version: 'v1alpha1' };
+/** KEDA's kinds, which may be listed and watched, with the names of their collections. */
+const COLLECTIONS = {
+  ScaledObject: 'scaledobjects',
+  ScaledJob: 'scaledjobs',
+  TriggerAuthentication: 'triggerauthentications',
+  ClusterTriggerAuthentication: 'clustertriggerauthentications',
+} as const;
+export type WatchedKind = keyof typeof COLLECTIONS;
+export const WATCHED_KINDS = Object.keys(COLLECTIONS) as WatchedKind[];
 
-/** What one watch event is about. */
-export interface WatchEvent {
-  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK';
-  readonly object: unknown;
-  readonly resourceVersion: string;
-}
-
-/** The API server did not give what was asked for. */
-export class ApiFailure extends Error {
-  /** HTTP status; 0 where there was no answer. */
-  readonly status: number;
-  /** How long the server wants to be left alone, in ms. */
-  readonly retryAfterMs: number | undefined;
-
-  constructor(
-    status: number,
-    message: string,
-    options?: { readonly cause?: unknown; readonly retryAfterMs?: number | undefined },
-  ) {
-    super(message, options);
-    this.status = status;
-    this.retryAfterMs = options?.retryAfterMs;
-  }
-
-  /** As a trigger's caller must hear it; `what` is what could not be had. */
-  toTriggerError(what: string): TriggerError {
-    return new TriggerError('AUTHENTICATION_UNRESOLVED', `${what} could not be read: ${this.message}`, { cause: this });
-  }
-}
-
-export interface ApiClient {
-  /** The server's address, for logs. */
-  readonly server: string;
-  /** The namespace that this process runs in, if it does. */
-  readonly namespace: string | undefined;
-  /** Undefined where there is none. Rejects with an {@link ApiFailure}. */
-  get(path: string, signal: AbortSignal): Promise<unknown>;
-  /** All objects of the collection, page after page; resolves with the version to watch from. */
-  list(path: string, each: (object: unknown) => void, signal: AbortSignal): Promise<string>;
-  /** Tells events until the server ends the watch; rejects with an {@link ApiFailure}, of status 410 where the version is too old. */
-  watch(path: string, resourceVersion: string, on: WatchListener, signal: AbortSignal): Promise<void>;
-  create(path: string, body: unknown, signal: AbortSignal): Promise<unknown>;
-  close(): Promise<void>;
-}
-
-export interface WatchListener {
-  /** The server has begun to answer. */
-  opened(): void;
-  event(event: WatchEvent): void;
-}
+export type ApiClient = Awaited<ReturnType<typeof createApiClient>>;
 
 export interface ApiClientOptions {
   /** A kubeconfig's path; without it, `KUBECONFIG`, `~/.kube/config` or the pod's service account. */
@@ -81,173 +40,132 @@ export interface ApiClientOptions {
   readonly watchSilenceMs?: number;
 }
 
+/** What the library's APIs take for a single request. */
+type CallOptions = Pick<Configuration, 'middleware'>;
+
 const listPage = z.object({
   metadata: z.object({ resourceVersion: z.string(), continue: z.string().optional() }),
   items: z.array(z.unknown()),
 });
-const eventLine = z.object({
-  type: z.enum(['ADDED', 'MODIFIED', 'DELETED', 'BOOKMARK', 'ERROR']),
-  object: z.looseObject({
-    metadata: z.looseObject({ resourceVersion: z.string().optional() }).optional(),
-    code: z.number().optional(),
-    message: z.string().optional(),
-  }),
-});
 
-/** Rejects where no cluster is configured. */
-export async function createApiClient(options: ApiClientOptions = {}): Promise<ApiClient> {
+/** Rejects where no cluster is configured; all that is asked of it rejects with an {@link ApiFailure}. */
+export async function createApiClient(options: ApiClientOptions = {}) {
   const connection = await connectTo(options.kubeconfig).catch((thrown: unknown) => {
     throw new ApiFailure(0, `no cluster is configured: ${thrown instanceof Error ? thrown.message : 'unknown reason'}`, {
       cause: thrown,
     });
   });
-  const { server, namespace } = connection;
-  const watchSilenceMs = options.watchSilenceMs ?? WATCH_SILENCE_MS;
+  const { library, config, server, namespace } = connection;
+  const core = config.makeApiClient(library.CoreV1Api);
+  const apps = config.makeApiClient(library.AppsV1Api);
+  const custom = config.makeApiClient(library.CustomObjectsApi);
+  const watcher = new library.Watch(config);
 
-  async function send(
-    method: 'GET' | 'POST',
-    path: string,
-    signal: AbortSignal,
-    body?: unknown,
-  ): Promise<Dispatcher.ResponseData> {
-    try {
-      const { headers, dispatcher } = await connection.authorise();
-      const response = await request(new URL(server + path), {
-        method,
-        headers: { ...FIXED_HEADERS, ...headers, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
-        signal,
-        // The signal bounds both; a watch's body has no other end.
-        headersTimeout: 0,
-        bodyTimeout: 0,
-        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        ...(dispatcher === undefined ? {} : { dispatcher }),
-      });
-      if (response.statusCode < 300) return response;
-      throw await failureOf(response);
-    } catch (thrown) {
-      if (thrown instanceof ApiFailure) throw thrown;
-      const reason = signal.aborted ? 'the API server did not answer in time' : 'the API server cannot be reached';
-      throw new ApiFailure(0, reason, { cause: thrown });
-    }
-  }
-
-  async function json(response: Dispatcher.ResponseData): Promise<unknown> {
-    try {
-      return await response.body.json();
-    } catch (thrown) {
-      throw new ApiFailure(0, 'the API server broke off its answer', { cause: thrown });
-    }
-  }
-
-  /** Waits out one 429 where the time allows it. */
-  async function patiently<T>(signal: AbortSignal, timeoutMs: number, ask: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  /** The library's request, bounded, with its failure as an {@link ApiFailure}. */
+  async function call<T>(timeoutMs: number, signal: AbortSignal, ask: (options: CallOptions) => Promise<T>): Promise<T> {
     const deadline = performance.now() + timeoutMs;
     const bounded = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+    let isAnswered = false;
+    const middleware: ObservableMiddleware = {
+      pre(context) {
+        isAnswered = false;
+        context.setSignal(bounded);
+        return new library.Observable(Promise.resolve(context));
+      },
+      post(context) {
+        isAnswered = true;
+        return new library.Observable(Promise.resolve(context));
+      },
+    };
     for (;;) {
       try {
-        return await ask(bounded);
+        // The signal reaches the request; what precedes it, a plugin for credentials for one, is not waited for.
+        return await untilAborted(ask({ middleware: [middleware] }), bounded);
       } catch (thrown) {
-        const wait = thrown instanceof ApiFailure ? thrown.retryAfterMs : undefined;
-        if (wait === undefined || performance.now() + wait >= deadline || bounded.aborted) throw thrown;
+        const failure = bounded.aborted ? undefined : failureOf(thrown, isAnswered);
+        if (failure === undefined) throw new ApiFailure(0, 'the API server did not answer in time', { cause: thrown });
+        const wait = failure.retryAfterMs;
+        if (wait === undefined || performance.now() + wait >= deadline) throw failure;
         await sleep(wait, undefined, { signal: bounded, ref: false }).catch(() => undefined);
       }
     }
   }
 
+  function failureOf(thrown: unknown, isAnswered: boolean): ApiFailure {
+    if (!(thrown instanceof library.ApiException))
+      return isAnswered ? new ApiFailure(0, 'the API server’s answer cannot be read', { cause: thrown }) : unreachable(thrown);
+    // Without the exception as its cause, whose message repeats the whole answer.
+    return refusal(thrown.code, thrown.body, thrown.headers['retry-after']);
+  }
+
+  function read(kind: Kind, at: { readonly namespace: string; readonly name: string }, bounded: CallOptions): Promise<unknown> {
+    switch (kind) {
+      case 'Secret':
+        return core.readNamespacedSecret(at, bounded);
+      case 'ConfigMap':
+        return core.readNamespacedConfigMap(at, bounded);
+      case 'Deployment':
+        return apps.readNamespacedDeployment(at, bounded);
+      case 'StatefulSet':
+        return apps.readNamespacedStatefulSet(at, bounded);
+      case 'ClusterTriggerAuthentication':
+        return custom.getClusterCustomObject({ ...KEDA, plural: COLLECTIONS[kind], name: at.name }, bounded);
+      case 'ScaledObject':
+      case 'ScaledJob':
+      case 'TriggerAuthentication':
+        return custom.getNamespacedCustomObject({ ...KEDA, plural: COLLECTIONS[kind], ...at }, bounded);
+    }
+  }
+
   return {
+    /** The server's address, for logs. */
     server,
+    /** The namespace that this process runs in, if it does. */
     namespace,
 
-    async get(path, signal) {
+    /** Undefined where there is none; `namespace` is ignored for kinds that have none. */
+    async get(kind: Kind, namespace: string, name: string, signal: AbortSignal): Promise<unknown> {
       try {
-        return await patiently(signal, GET_TIMEOUT_MS, async (bounded) => json(await send('GET', path, bounded)));
+        return await call(GET_TIMEOUT_MS, signal, (bounded) => read(kind, { namespace, name }, bounded));
       } catch (thrown) {
         if (thrown instanceof ApiFailure && thrown.status === 404) return undefined;
         throw thrown;
       }
     },
 
-    async list(path, each, signal) {
-      let next: string | undefined;
+    /** All objects of the kind, page after page; resolves with the version to watch from. */
+    async list(kind: WatchedKind, each: (object: unknown) => void, signal: AbortSignal): Promise<string> {
+      const collection = { ...KEDA, resourcePlural: COLLECTIONS[kind], limit: LIST_PAGE_SIZE };
+      let next: { readonly _continue?: string } = {};
       for (;;) {
-        const query = new URLSearchParams({ limit: String(LIST_PAGE_SIZE), ...(next === undefined ? {} : { continue: next }) });
-        const answer = await patiently(signal, LIST_TIMEOUT_MS, async (bounded) =>
-          json(await send('GET', `${path}?${query.toString()}`, bounded)),
+        const answer: unknown = await call(LIST_TIMEOUT_MS, signal, (bounded) =>
+          custom.listCustomObjectForAllNamespaces({ ...collection, ...next }, bounded),
         );
         const page = listPage.safeParse(answer);
         if (!page.success) throw new ApiFailure(0, 'the API server answered with something that is no list');
         for (const item of page.data.items) each(item);
-        next = page.data.metadata.continue;
-        if (next === undefined || next === '') return page.data.metadata.resourceVersion;
+        const { resourceVersion, continue: token = '' } = page.data.metadata;
+        if (token === '') return resourceVersion;
+        next = { _continue: token };
       }
     },
 
-    async watch(path, resourceVersion, on, signal) {
-      const silence = new AbortController();
-      const timer = setTimeout(() => {
-        silence.abort();
-      }, watchSilenceMs);
-      timer.unref();
-      const bounded = AbortSignal.any([signal, silence.signal]);
-      const query = new URLSearchParams({
-        watch: 'true',
-        allowWatchBookmarks: 'true',
-        resourceVersion,
-        timeoutSeconds: String(Math.round(WATCH_LIFETIME_S * (1 + Math.random()))),
-      });
-      try {
-        const { body } = await send('GET', `${path}?${query.toString()}`, bounded);
-        on.opened();
-        try {
-          for await (const line of linesOf(body)) {
-            timer.refresh();
-            on.event(eventOf(line));
-          }
-        } catch (thrown) {
-          if (thrown instanceof ApiFailure) throw thrown;
-          throw new ApiFailure(0, silence.signal.aborted ? 'the watch fell silent' : 'the watch broke', { cause: thrown });
-        }
-      } finally {
-        clearTimeout(timer);
-      }
+    /** Reports events until the server ends the watch; rejects with status 410 where the version is too old. */
+    watch(kind: WatchedKind, resourceVersion: string, listener: WatchListener, signal: AbortSignal): Promise<void> {
+      const path = `/apis/${KEDA.group}/${KEDA.version}/${COLLECTIONS[kind]}`;
+      return watchFrom({ watcher, path, resourceVersion }, listener, signal, options.watchSilenceMs);
     },
 
-    async create(path, body, signal) {
-      return await patiently(signal, GET_TIMEOUT_MS, async (bounded) => json(await send('POST', path, bounded, body)));
+    async createToken(namespace: string, name: string, signal: AbortSignal): Promise<string> {
+      const body = new library.AuthenticationV1TokenRequest();
+      body.spec = Object.assign(new library.V1TokenRequestSpec(), { expirationSeconds: TOKEN_LIFETIME_S });
+      const { status: created } = await call(GET_TIMEOUT_MS, signal, (bounded) =>
+        core.createNamespacedServiceAccountToken({ namespace, name, body }, bounded),
+      );
+      if (created?.token === undefined) throw new ApiFailure(0, 'the API server answered with something that is no token');
+      return created.token;
     },
 
     close: () => connection.close(),
   };
-}
-
-async function failureOf({ statusCode, headers, body }: Dispatcher.ResponseData): Promise<ApiFailure> {
-  const status = z.object({ message: z.string() }).safeParse(await body.json().catch(() => undefined));
-  const message = `the API server answered ${statusCode}${status.success ? ` (${status.data.message})` : ''}`;
-  const seconds = Number(headers['retry-after']);
-  const retryAfterMs = Number.isFinite(seconds) && seconds > 0 ? Math.min(seconds * 1000, MAX_RETRY_AFTER_MS) : undefined;
-  return new ApiFailure(statusCode, message, { retryAfterMs });
-}
-
-async function* linesOf(body: AsyncIterable<Buffer>): AsyncGenerator<string> {
-  const decoder = new TextDecoder();
-  let rest = '';
-  for await (const chunk of body) {
-    const parts = (rest + decoder.decode(chunk, { stream: true })).split('\n');
-    rest = parts.pop() ?? '';
-    for (const part of parts) if (part !== '') yield part;
-  }
-}
-
-function eventOf(line: string): WatchEvent {
-  let input: unknown;
-  try {
-    input = JSON.parse(line);
-  } catch (thrown) {
-    throw new ApiFailure(0, 'the watch sent something that is no event', { cause: thrown });
-  }
-  const event = eventLine.safeParse(input);
-  if (!event.success) throw new ApiFailure(0, 'the watch sent something that is no event');
-  const { type, object } = event.data;
-  if (type === 'ERROR') throw new ApiFailure(object.code ?? 0, `the watch ended: ${object.message ?? 'no reason given'}`);
-  return { type, object, resourceVersion: object.metadata?.resourceVersion ?? '' };
 }

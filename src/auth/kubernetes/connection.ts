@@ -1,83 +1,70 @@
 /**
- * The way to the API server: its address, and what each request carries of the kubeconfig's or the pod's credentials. Connections are
- * kept and shared; they must never outlive the certificates that they were made with.
+ * The cluster as the client library finds it, with its connections kept. The library reads the kubeconfig or the pod's service account,
+ * renews tokens and certificates, and knows proxies; but it makes a pool of connections for every request, and so a TLS handshake each.
+ * Here requests share one pool until the certificates change.
  *
- * The client library finds the cluster and renews its credentials (token files, exec plugins), but makes a pool of connections for
- * every request, and so a TLS handshake each. It costs a second and tens of megabytes, and is therefore loaded when needed.
+ * Loading the library costs some 200 ms of CPU and 15 MB, so a scaler without a cluster never does.
  */
-import type { RequestOptions } from 'node:https';
+import { isDeepStrictEqual } from 'node:util';
+import type { KubeConfig } from '@kubernetes/client-node';
 import type { Dispatcher } from 'undici';
-import { fingerprint, Secret } from '../secret.ts';
+import type * as clientLibrary from './clientLibrary.ts';
+
+type RequestContext = Parameters<KubeConfig['applySecurityAuthentication']>[0];
+type PoolOptions = ReturnType<KubeConfig['createDispatcherOptions']>;
+
+const USER_AGENT = 'keda-queue-scaler';
 
 export interface Connection {
-  /** The server's URL, for logs too. */
+  readonly library: typeof clientLibrary;
+  /** What the library's APIs and watches are made with. */
+  readonly config: KubeConfig;
+  /** The server's URL, for logs. */
   readonly server: string;
   /** The namespace of the kubeconfig's context, or the one that this process runs in. */
   readonly namespace: string | undefined;
-  /** What the next request carries; asked for each request, as tokens and certificates are renewed. */
-  authorise(): Promise<Authorisation>;
   /** Ends all connections at once. */
   close(): Promise<void>;
 }
 
-export interface Authorisation {
-  readonly headers: Readonly<Record<string, string>>;
-  readonly dispatcher: Dispatcher | undefined;
-}
-
 /** `kubeconfig` is a file's path; without it, `KUBECONFIG`, `~/.kube/config` or the pod's service account. Rejects where there is no cluster. */
 export async function connectTo(kubeconfig?: string): Promise<Connection> {
-  const { KubeConfig } = await import('@kubernetes/client-node');
-  const config = new KubeConfig();
+  const library = await import('./clientLibrary.ts');
+  let wanted: PoolOptions | undefined;
+  let pool: { readonly options: PoolOptions | undefined; readonly dispatcher: Dispatcher } | undefined;
+
+  class KeepingKubeConfig extends library.KubeConfig {
+    override createDispatcherOptions(...given: Parameters<KubeConfig['createDispatcherOptions']>): PoolOptions {
+      return (wanted = super.createDispatcherOptions(...given));
+    }
+
+    /** The library calls this for each request, typed or watch. */
+    override async applySecurityAuthentication(context: RequestContext): Promise<void> {
+      const setDispatcher = context.setDispatcher.bind(context);
+      context.setDispatcher = (dispatcher) => {
+        // A former pool is left alone: its requests, watches among them, end in their own time, and its idle connections within seconds.
+        if (pool === undefined || !isDeepStrictEqual(pool.options, wanted)) pool = { options: wanted, dispatcher };
+        setDispatcher(pool.dispatcher);
+      };
+      await super.applySecurityAuthentication(context);
+      context.setHeaderParam('User-Agent', USER_AGENT);
+    }
+  }
+
+  const config = new KeepingKubeConfig();
   if (kubeconfig === undefined) config.loadFromDefault();
   else config.loadFromFile(kubeconfig);
   const cluster = config.getCurrentCluster();
   if (cluster === null) throw new Error('the kubeconfig has no current cluster');
-  let pool: { readonly identity: string; readonly dispatcher: Promise<Dispatcher | undefined> } | undefined;
-
-  async function newDispatcher(): Promise<Dispatcher | undefined> {
-    let dispatcher: Dispatcher | undefined;
-    const context = {
-      setHeaderParam: () => undefined,
-      setDispatcher: (given: Dispatcher) => {
-        dispatcher = given;
-      },
-    };
-    // The library's request context is not exported; these are the two methods that are called.
-    await config.applySecurityAuthentication(context as unknown as Parameters<typeof config.applySecurityAuthentication>[0]);
-    return dispatcher;
-  }
+  const server = cluster.server.replace(/\/+$/, '');
+  // The library appends paths that begin with a slash.
+  Object.assign(cluster, { server });
 
   return {
-    server: cluster.server.replace(/\/+$/, ''),
+    library,
+    config,
+    server,
     namespace: config.getContextObject(config.getCurrentContext())?.namespace,
-
-    async authorise() {
-      const options: RequestOptions = {};
-      await config.applyToHTTPSOptions(options);
-      const identity = identityOf(options);
-      // A former pool is left alone: its requests, watches among them, end in their own time, and its idle connections within seconds.
-      if (pool?.identity !== identity) pool = { identity, dispatcher: newDispatcher() };
-      return { headers: headersOf(options), dispatcher: await pool.dispatcher };
-    },
-
-    async close() {
-      const dispatcher = await pool?.dispatcher.catch(() => undefined);
-      await dispatcher?.destroy();
-    },
+    close: async () => pool?.dispatcher.destroy(),
   };
-}
-
-/** Everything that a connection, once made, cannot change. */
-function identityOf({ ca, cert, key, pfx, passphrase, servername, rejectUnauthorized }: RequestOptions): string {
-  const parts = [ca, cert, key, pfx, passphrase].map((part) =>
-    part === undefined ? undefined : new Secret(Buffer.isBuffer(part) ? part.toString('latin1') : JSON.stringify(part)),
-  );
-  return fingerprint(...parts, servername, rejectUnauthorized);
-}
-
-function headersOf({ headers, auth }: RequestOptions): Record<string, string> {
-  const given = Object.entries(headers ?? {}).map(([name, value]) => [name.toLowerCase(), String(value)] as const);
-  const login = typeof auth === 'string' ? { authorization: `Basic ${Buffer.from(auth).toString('base64')}` } : {};
-  return { ...login, ...Object.fromEntries(given) };
 }

@@ -4,7 +4,7 @@
  */
 import { LRUCache } from 'lru-cache';
 import { untilAborted } from '../../abort.ts';
-import { ApiFailure } from './apiClient.ts';
+import { ApiFailure } from './apiFailure.ts';
 
 /** An answer so young is not asked for again, not even after a broker's refusal. */
 export const FRESH_FLOOR_MS = 1_000;

@@ -7,29 +7,10 @@ import { TriggerError } from '../../errors.ts';
 import type { ObjectReader } from '../objectReader.ts';
 import { apiVersionOf, SERVED, type Kind, type ObjectOf } from '../objects.ts';
 import { Secret } from '../secret.ts';
-import { ApiFailure, createApiClient, type ApiClient, type ApiClientOptions } from './apiClient.ts';
+import { createApiClient, WATCHED_KINDS, type ApiClientOptions, type WatchedKind } from './apiClient.ts';
+import { ApiFailure } from './apiFailure.ts';
 import { createObjectCache } from './objectCache.ts';
-import { startReflector, type Reflector, type ReflectorState } from './reflector.ts';
-
-/** The kinds that are watched. */
-const WATCHED = ['ScaledObject', 'ScaledJob', 'TriggerAuthentication', 'ClusterTriggerAuthentication'] as const;
-type Watched = (typeof WATCHED)[number];
-
-const KEDA = '/apis/keda.sh/v1alpha1';
-/** Where each kind lies: its collection, and the part before `namespaces/`. */
-const RESOURCES: Readonly<Record<Kind, readonly [group: string, collection: string]>> = {
-  ScaledObject: [KEDA, 'scaledobjects'],
-  ScaledJob: [KEDA, 'scaledjobs'],
-  TriggerAuthentication: [KEDA, 'triggerauthentications'],
-  ClusterTriggerAuthentication: [KEDA, 'clustertriggerauthentications'],
-  Deployment: ['/apis/apps/v1', 'deployments'],
-  StatefulSet: ['/apis/apps/v1', 'statefulsets'],
-  Secret: ['/api/v1', 'secrets'],
-  ConfigMap: ['/api/v1', 'configmaps'],
-};
-
-/** A service account token is asked for with this lifetime, which outlasts the cache's last good answer. */
-const TOKEN_LIFETIME_S = 7200;
+import { startReflector, type Reflector, type ReflectorState, type ReflectorTiming } from './reflector.ts';
 
 /** What the reader tells whoever watches it from outside. */
 export interface KubernetesEvents {
@@ -46,51 +27,44 @@ export interface KubernetesReader extends ObjectReader {
   watches(): readonly ReflectorState[];
 }
 
-export interface KubernetesOptions extends ApiClientOptions {
+export interface KubernetesOptions extends ApiClientOptions, ReflectorTiming {
   readonly events?: KubernetesEvents;
-  readonly relistMs?: number;
-  readonly firstBackoffMs?: number;
 }
 
 /** Connects and begins to watch; rejects only where no cluster is configured, not where it is away. */
 export async function openKubernetes(options: KubernetesOptions = {}): Promise<KubernetesReader> {
   const client = await createApiClient(options);
-  return createKubernetesReader(client, options);
-}
-
-export function createKubernetesReader(client: ApiClient, options: KubernetesOptions = {}): KubernetesReader {
   const cache = createObjectCache<unknown>();
   const tokens = createObjectCache<Secret>();
-  const reflectors = Object.fromEntries(WATCHED.map((kind) => [kind, reflect(kind)])) as Record<Watched, Reflector<Parsed>>;
+  const reflectors = Object.fromEntries(WATCHED_KINDS.map((kind) => [kind, reflect(kind)])) as Record<
+    WatchedKind,
+    Reflector<Parsed>
+  >;
 
-  function reflect(kind: Watched): Reflector<Parsed> {
-    const [group, collection] = RESOURCES[kind];
+  function reflect(kind: WatchedKind): Reflector<Parsed> {
     return startReflector<Parsed>({
+      ...options,
       kind,
-      path: `${group}/${collection}`,
       client,
       parse: (object) => parseWatched(kind, object),
       trouble: (failure) => options.events?.trouble(kind, failure.message),
-      ...(options.relistMs === undefined ? {} : { relistMs: options.relistMs }),
-      ...(options.firstBackoffMs === undefined ? {} : { firstBackoffMs: options.firstBackoffMs }),
     });
   }
 
   async function getOne(kind: Kind, namespace: string, name: string, maxAgeMs: number | undefined, signal: AbortSignal) {
-    const path = pathOf(kind, namespace, name);
+    const what = kind === 'ClusterTriggerAuthentication' ? `${kind} ${name}` : `${kind} ${namespace}/${name}`;
     const fetch = async (bounded: AbortSignal): Promise<unknown> => {
-      const object = await client.get(path, bounded);
+      const object = await client.get(kind, namespace, name, bounded);
       return object === undefined ? undefined : unwrap(parse(kind, withoutUnread(kind, object), name));
     };
-    const what = kind === 'ClusterTriggerAuthentication' ? `${kind} ${name}` : `${kind} ${namespace}/${name}`;
-    return await asked(what, signal, () => cache.get(path, fetch, { signal, maxAgeMs, unvouched: isWatched(kind), isCertain }));
+    return await asked(what, signal, () => cache.get(what, fetch, { signal, maxAgeMs, unvouched: isWatched(kind), isCertain }));
   }
 
   return {
     server: client.server,
     namespace: client.namespace,
-    synced: Promise.all(WATCHED.map((kind) => reflectors[kind].synced)).then(() => undefined),
-    watches: () => WATCHED.map((kind) => reflectors[kind].state()),
+    synced: Promise.all(WATCHED_KINDS.map((kind) => reflectors[kind].synced)).then(() => undefined),
+    watches: () => WATCHED_KINDS.map((kind) => reflectors[kind].state()),
 
     async get<K extends Kind>(
       kind: K,
@@ -108,19 +82,10 @@ export function createKubernetesReader(client: ApiClient, options: KubernetesOpt
     },
 
     async serviceAccountToken(namespace, name, signal) {
-      const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/serviceaccounts/${encodeURIComponent(name)}/token`;
-      const body = {
-        apiVersion: 'authentication.k8s.io/v1',
-        kind: 'TokenRequest',
-        spec: { expirationSeconds: TOKEN_LIFETIME_S },
-      };
-      const create = async (bounded: AbortSignal) => {
-        const answer = tokenAnswer.safeParse(await client.create(path, body, bounded));
-        if (!answer.success) throw new ApiFailure(0, 'the API server answered with something that is no token');
-        return new Secret(answer.data.status.token);
-      };
-      return await asked(`a token of service account ${namespace}/${name}`, signal, async () => {
-        const token = await tokens.get(path, create, { signal, maxAgeMs: undefined, isCertain });
+      const what = `a token of service account ${namespace}/${name}`;
+      const create = async (bounded: AbortSignal) => new Secret(await client.createToken(namespace, name, bounded));
+      return await asked(what, signal, async () => {
+        const token = await tokens.get(what, create, { signal, maxAgeMs: undefined, isCertain });
         if (token === undefined) throw new ApiFailure(404, 'the API server gave none');
         return token.reveal();
       });
@@ -129,13 +94,11 @@ export function createKubernetesReader(client: ApiClient, options: KubernetesOpt
     async close() {
       cache.close();
       tokens.close();
-      await Promise.all(WATCHED.map((kind) => reflectors[kind].close()));
+      await Promise.all(WATCHED_KINDS.map((kind) => reflectors[kind].close()));
       await client.close();
     },
   };
 }
-
-const tokenAnswer = z.object({ status: z.object({ token: z.string().min(1) }) });
 
 /** Runs the request; its failure is told as that of `what`. */
 async function asked<T>(what: string, signal: AbortSignal, run: () => Promise<T>): Promise<T> {
@@ -151,8 +114,8 @@ async function asked<T>(what: string, signal: AbortSignal, run: () => Promise<T>
 /** An object, or why it cannot be used. */
 type Parsed = ObjectOf<Kind> | TriggerError;
 
-function isWatched(kind: Kind): kind is Watched {
-  return (WATCHED as readonly Kind[]).includes(kind);
+function isWatched(kind: Kind): kind is WatchedKind {
+  return (WATCHED_KINDS as readonly Kind[]).includes(kind);
 }
 
 /** "Not there" and "not allowed" are answers; silence is not. */
@@ -160,15 +123,9 @@ function isCertain(failure: unknown): boolean {
   return failure instanceof TriggerError || (failure instanceof ApiFailure && [401, 403, 404].includes(failure.status));
 }
 
-function pathOf(kind: Kind, namespace: string, name: string): string {
-  const [group, collection] = RESOURCES[kind];
-  const scope = kind === 'ClusterTriggerAuthentication' ? '' : `/namespaces/${encodeURIComponent(namespace)}`;
-  return `${group}${scope}/${collection}/${encodeURIComponent(name)}`;
-}
-
 const identity = z.looseObject({ metadata: z.looseObject({ name: z.string(), namespace: z.string().optional() }) });
 const outline = z.looseObject({
-  spec: z.record(z.string(), z.unknown()),
+  spec: z.looseObject({}),
   metadata: z.looseObject({ annotations: z.record(z.string(), z.string()).optional() }),
 });
 /** Fields of a spec that decide credentials; the others may be of a newer KEDA and must not matter here. */
@@ -177,7 +134,7 @@ const READ_FIELDS: Readonly<Partial<Record<Kind, readonly string[]>>> = {
   ScaledJob: ['jobTargetRef', 'envSourceContainerName', 'triggers'],
 };
 
-function parseWatched(kind: Watched, object: unknown): { readonly key: string; readonly value: Parsed } | undefined {
+function parseWatched(kind: WatchedKind, object: unknown): { readonly key: string; readonly value: Parsed } | undefined {
   const identified = identity.safeParse(object);
   if (!identified.success) return undefined;
   const { name, namespace } = identified.data.metadata;

@@ -1,10 +1,14 @@
 /**
  * Keeps all objects of one kind in memory: lists, watches, and begins anew whenever either fails, for as long as it lives. It must
  * never give up, and never drop what it knows because the API server is away.
+ *
+ * The client library's informer does not do: it asks for no bookmarks and so lists everything anew after a quiet spell, stops for good
+ * at its first failure, and keeps objects whole (10 000 ScaledObjects with their managed fields: 45 MB instead of 11).
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { WatchState } from '../credentials.ts';
-import { ApiFailure, type ApiClient } from './apiClient.ts';
+import type { ApiClient, WatchedKind } from './apiClient.ts';
+import { ApiFailure } from './apiFailure.ts';
 
 const FIRST_BACKOFF_MS = 500;
 const MAX_BACKOFF_MS = 30_000;
@@ -26,20 +30,23 @@ export interface Reflector<T> {
   close(): Promise<void>;
 }
 
-export interface ReflectorOptions<T> {
-  readonly kind: string;
-  readonly path: string;
-  readonly client: ApiClient;
-  /** What is kept of an object, and under which key. */
-  parse(object: unknown): { readonly key: string; readonly value: T } | undefined;
-  /** Told once for each failure; the reflector goes on by itself. */
-  trouble(failure: ApiFailure): void;
+/** In ms; for tests. */
+export interface ReflectorTiming {
   readonly relistMs?: number;
   readonly firstBackoffMs?: number;
 }
 
+export interface ReflectorOptions<T> extends ReflectorTiming {
+  readonly kind: WatchedKind;
+  readonly client: ApiClient;
+  /** What is kept of an object, and under which key. */
+  parse(object: unknown): { readonly key: string; readonly value: T } | undefined;
+  /** Called once for each failure; the reflector goes on by itself. */
+  trouble(failure: ApiFailure): void;
+}
+
 export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
-  const { kind, path, client } = options;
+  const { kind, client } = options;
   const firstBackoffMs = options.firstBackoffMs ?? FIRST_BACKOFF_MS;
   const closing = new AbortController();
   let objects = new Map<string, T>();
@@ -66,7 +73,7 @@ export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
     const listed = new Map<string, T>();
     const startedAt = performance.now();
     resourceVersion = await client.list(
-      path,
+      kind,
       (object) => {
         const parsed = options.parse(object);
         if (parsed !== undefined) listed.set(parsed.key, parsed.value);
@@ -87,11 +94,11 @@ export function startReflector<T>(options: ReflectorOptions<T>): Reflector<T> {
     const openedAt = performance.now();
     try {
       await client.watch(
-        path,
+        kind,
         from,
         {
           opened: heard,
-          event({ type, object, resourceVersion: version }) {
+          event(type, object, version = '') {
             heard();
             events++;
             if (version !== '') resourceVersion = version;

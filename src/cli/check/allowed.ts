@@ -1,6 +1,6 @@
 /**
- * Findings that the author has looked at and means: a comment `# check: allow RULE` on the line, or alone on the line above, takes a
- * warning or a note away. An error cannot be allowed, as what it tells of will not work.
+ * Findings that the author has looked at and accepts: a comment `# check: allow RULE` on the line, or alone on the line above,
+ * suppresses a warning or a note. An error cannot be allowed, as the manifest would not work.
  */
 import type { YamlFile } from '../yaml/objects.ts';
 import { RULES, type Finding } from './finding.ts';
@@ -17,7 +17,7 @@ interface Allowance {
   readonly rule: string;
 }
 
-/** Without what is allowed; an allowance that allows nothing is told, as it hides what may come later. */
+/** Without what is allowed. An allowance that allows nothing is a finding itself: it would hide what may come later. */
 export function withoutAllowed(files: readonly YamlFile[], findings: readonly Finding[]): Finding[] {
   const used = new Set<Allowance>();
   const allowances = files.flatMap(allowancesIn);

@@ -1,19 +1,19 @@
 /**
- * TriggerAuthentications: their own faults, and what one of them gives a trigger. A parameter's value is used to look for faults and
- * is never told.
+ * TriggerAuthentications: their own faults, and what one of them gives a trigger. A parameter's value is examined for faults and
+ * never printed.
  */
 import { nearestName } from '../../scalers/metadata.ts';
 import { isRecord, textOf, type Path, type YamlObject } from '../yaml/objects.ts';
 import { reportOn, type Finding, type Report } from './finding.ts';
 import { containerOf, ELSEWHERE, podOf, recordsOf, type Inventory, type Lookup } from './inventory.ts';
-import type { Site } from './triggerLocation.ts';
+import type { TriggerLocation } from './triggerLocation.ts';
 import { didYouMean } from './structure.ts';
 
 /** What an authentication gives, parameter by parameter. */
 export interface Given {
   readonly object: YamlObject;
   readonly parameters: ReadonlyMap<string, { readonly path: Path; readonly lookup: Lookup }>;
-  /** It has sources whose parameters cannot be told from the file. */
+  /** It has sources whose parameters the file does not show. */
   readonly open: boolean;
 }
 
@@ -137,13 +137,13 @@ function* parametersIn(
 }
 
 /** What the trigger's authentication gives it. `none`: it has no authentication; `elsewhere`: it is not in the files. */
-export function authenticationOf(site: Site): Given | 'none' | 'elsewhere' {
-  const { authentication, object, inventory, report, path } = site;
+export function authenticationOf(location: TriggerLocation): Given | 'none' | 'elsewhere' {
+  const { authentication, object, inventory, report, path } = location;
   if (authentication === undefined) return 'none';
   const { name, kind } = authentication;
   const namespace = kind === 'ClusterTriggerAuthentication' ? '' : object.namespace;
   const found = inventory.find(kind, namespace, name);
-  if (found !== undefined) return given(found, site);
+  if (found !== undefined) return given(found, location);
   const at = [...path, 'authenticationRef', 'name'];
   const other = inventory.objects.find((each) => each.kind.endsWith('TriggerAuthentication') && each.name === name);
   if (other?.kind === 'ClusterTriggerAuthentication') {
@@ -167,12 +167,12 @@ export function authenticationOf(site: Site): Given | 'none' | 'elsewhere' {
   return 'elsewhere';
 }
 
-function given(authentication: YamlObject, site: Site): Given {
+function given(authentication: YamlObject, location: TriggerLocation): Given {
   const spec = authentication.data['spec'];
   const parameters = new Map<string, { path: Path; lookup: Lookup }>();
   if (!isRecord(spec)) return { object: authentication, parameters, open: true };
   for (const { parameter, path, source } of parametersIn(spec)) {
-    parameters.set(parameter, { path, lookup: lookUp(String(path[1]), source, authentication, path, site) });
+    parameters.set(parameter, { path, lookup: lookUp(String(path[1]), source, authentication, path, location) });
   }
   if (isRecord(spec['oauth2'])) {
     for (const parameter of ['oauthTokenURI', 'clientID', 'clientSecret', 'scopes', 'endpointParams'])
@@ -182,19 +182,25 @@ function given(authentication: YamlObject, site: Site): Given {
   return { object: authentication, parameters, open };
 }
 
-function lookUp(field: string, source: Record<string, unknown>, authentication: YamlObject, path: Path, site: Site): Lookup {
+function lookUp(
+  field: string,
+  source: Record<string, unknown>,
+  authentication: YamlObject,
+  path: Path,
+  location: TriggerLocation,
+): Lookup {
   const namespace = authentication.namespace === '' ? CLUSTER_OBJECT_NAMESPACE : authentication.namespace;
   const name = String(source['name']);
-  if (field === 'secretTargetRef') return site.inventory.value('Secret', namespace, name, String(source['key']));
-  if (field === 'configMapTargetRef') return site.inventory.value('ConfigMap', namespace, name, String(source['key']));
+  if (field === 'secretTargetRef') return location.inventory.value('Secret', namespace, name, String(source['key']));
+  if (field === 'configMapTargetRef') return location.inventory.value('ConfigMap', namespace, name, String(source['key']));
   if (field !== 'env') return ELSEWHERE;
   const container = typeof source['containerName'] === 'string' ? source['containerName'] : undefined;
-  const found = variableOf(site, container, name);
+  const found = variableOf(location, container, name);
   if (found.state === 'absent') {
-    // Told where the trigger stands, as the authentication may serve others too.
-    site.report(
+    // Reported at the trigger, as the authentication may serve others too.
+    location.report(
       'variable-missing',
-      [...site.path, 'authenticationRef', 'name'],
+      [...location.path, 'authenticationRef', 'name'],
       `${authentication.kind} ${authentication.name} (line ${authentication.positionOf(path).line}) wants variable ${name}, which ${found.owner} does not set${didYouMean(nearestName(name, found.names))}`,
     );
   }
@@ -202,7 +208,7 @@ function lookUp(field: string, source: Record<string, unknown>, authentication: 
 }
 
 /** A variable of what the trigger's object scales. */
-export function variableOf({ object, inventory }: Site, container: string | undefined, name: string): Lookup {
+export function variableOf({ object, inventory }: TriggerLocation, container: string | undefined, name: string): Lookup {
   const workload = workloadOf(object, inventory);
   if (workload === undefined) return ELSEWHERE;
   return inventory.variable(podOf(workload), container, object.namespace, name);

@@ -2,19 +2,20 @@
  * Finds the faults of a set of manifest files; pure: it reads no file and asks nobody.
  */
 import { nearestName, SCALER_KEY } from '../../scalers/metadata.ts';
+import type { KnownScaler } from '../knownScalers.ts';
 import type { YamlFile, YamlObject } from '../yaml/objects.ts';
 import { withoutAllowed } from './allowed.ts';
 import { checkAuthentication, checkSourceContainer } from './authentication.ts';
 import { checkBuiltIn } from './builtIn.ts';
-import { BUILT_IN, TRIGGER_TYPES } from './builtInKeys.ts';
 import { reportOn, RULES, type Finding } from './finding.ts';
 import { takeInventory, type Inventory } from './inventory.ts';
-import { checkLink } from './scalerAddress.ts';
-import { checkOurs, isOurs } from './externalTrigger.ts';
+import { checkScalerAddress } from './scalerAddress.ts';
+import { checkExternalTrigger, isForThisProgram } from './externalTrigger.ts';
 import { checkRisks } from './risks.ts';
 import { checkScaling, checkSharedTargets } from './scaling.ts';
-import { sitesOf, type Site } from './triggerLocation.ts';
+import { triggerLocations, type TriggerLocation } from './triggerLocation.ts';
 import { checkDuplicates, checkStructure, didYouMean, isKeda } from './structure.ts';
+import { OTHER_TRIGGER_TYPES } from './triggerTypes.ts';
 
 export interface CheckResult {
   /** In the order of the files and of the places in them. */
@@ -24,7 +25,7 @@ export interface CheckResult {
   readonly triggers: number;
 }
 
-export function checkFiles(files: readonly YamlFile[]): CheckResult {
+export function checkFiles(files: readonly YamlFile[], scalers: readonly KnownScaler[]): CheckResult {
   const findings: Finding[] = [];
   for (const file of files) checkSyntax(file, findings);
   const objects = files.filter(({ text }) => templateLine(text) === undefined).flatMap((file) => file.objects);
@@ -34,18 +35,19 @@ export function checkFiles(files: readonly YamlFile[]): CheckResult {
     checkStructure(object, findings);
     if (!isKeda(object)) continue;
     if (object.kind.endsWith('TriggerAuthentication')) checkAuthentication(object, inventory, findings);
-    else if (object.kind === 'ScaledObject' || object.kind === 'ScaledJob') triggers += checkScaled(object, inventory, findings);
+    else if (object.kind === 'ScaledObject' || object.kind === 'ScaledJob')
+      triggers += checkScaled(object, inventory, scalers, findings);
   }
   checkDuplicates(objects, findings);
   checkSharedTargets(objects, findings);
   const order = new Map(files.map(({ file }, index) => [file, index]));
-  const told = withoutAllowed(files, withoutEchoes(findings)).sort(
+  const reported = withoutAllowed(files, withoutEchoes(findings)).sort(
     (left, right) =>
       (order.get(left.position.file) ?? 0) - (order.get(right.position.file) ?? 0) ||
       left.position.line - right.position.line ||
       left.position.column - right.position.column,
   );
-  return { findings: told, objects: objects.filter(isKeda).length, triggers };
+  return { findings: reported, objects: objects.filter(isKeda).length, triggers };
 }
 
 /** What only a Helm chart's templates hold. */
@@ -75,50 +77,51 @@ function templateLine(text: string): number | undefined {
   return index < 0 ? undefined : index + 1;
 }
 
-function checkScaled(object: YamlObject, inventory: Inventory, findings: Finding[]): number {
+function checkScaled(object: YamlObject, inventory: Inventory, scalers: readonly KnownScaler[], findings: Finding[]): number {
   const report = reportOn(object, findings);
-  const sites = sitesOf(object, inventory, report);
-  for (const site of sites) checkTrigger(site);
-  checkScaling(object, sites, inventory, report);
+  const locations = triggerLocations(object, inventory, scalers, report);
+  for (const location of locations) checkTrigger(location);
+  checkScaling(object, locations, inventory, report);
   checkSourceContainer(object, inventory, report);
-  return sites.length;
+  return locations.length;
 }
 
-function checkTrigger(site: Site): void {
-  const { type, path, metricType, object, report } = site;
+function checkTrigger(location: TriggerLocation): void {
+  const { type, path, metricType, object, report, scalers } = location;
   if (metricType === 'Utilization')
     report('metric-type', [...path, 'metricType'], 'Utilization is for cpu and memory triggers only', { fix: 'AverageValue' });
   else if (metricType !== '' && object.kind === 'ScaledJob')
     report('metric-type', [...path, 'metricType'], 'a ScaledJob has no metricType', { part: 'key' });
   if (type === 'external' || type === 'external-push') {
-    checkLink(site);
-    if (!isOurs(site)) {
+    checkScalerAddress(location);
+    if (!isForThisProgram(location)) {
       report('foreign-scaler', [...path, 'type'], 'an external trigger of another scaler, as it has no key scaler');
       return;
     }
-    const known = checkOurs(site);
-    if (known !== undefined) checkRisks(site, known);
+    const trigger = checkExternalTrigger(location);
+    if (trigger !== undefined) checkRisks(location, trigger);
     return;
   }
-  if (BUILT_IN[type] !== undefined) {
-    checkBuiltIn(site);
-    if (site.metadata[SCALER_KEY] !== undefined || site.metadata['scalerAddress'] !== undefined)
+  const known = scalers.find(({ scaler }) => scaler.type === type);
+  if (known !== undefined) {
+    checkBuiltIn(location, known);
+    if (location.metadata[SCALER_KEY] !== undefined || location.metadata['scalerAddress'] !== undefined)
       report('bad-value', [...path, 'type'], 'for this scaler the type must be external-push', { fix: 'external-push' });
     return;
   }
-  if (type === '' || TRIGGER_TYPES.includes(type)) return;
-  const nearest = nearestName(type.replaceAll('_', '-'), TRIGGER_TYPES);
+  if (type === '' || OTHER_TRIGGER_TYPES.includes(type)) return;
+  const nearest = nearestName(type.replaceAll('_', '-'), [...scalers.map(({ scaler }) => scaler.type), ...OTHER_TRIGGER_TYPES]);
   report('unknown-trigger-type', [...path, 'type'], `KEDA has no trigger of type ${JSON.stringify(type)}${didYouMean(nearest)}`, {
     fix: nearest,
     severity: nearest === undefined ? 'warning' : 'error',
   });
-  if (site.metadata['scalerAddress'] !== undefined) {
-    checkLink(site);
-    if (isOurs(site)) checkOurs(site);
+  if (location.metadata['scalerAddress'] !== undefined) {
+    checkScalerAddress(location);
+    if (isForThisProgram(location)) checkExternalTrigger(location);
   }
 }
 
-/** One thing told twice of one place is told once: a schema and a rule may see the same. */
+/** Reports a finding once where a schema and a rule both made it. */
 function withoutEchoes(findings: readonly Finding[]): Finding[] {
   const seen = new Set<string>();
   return findings.filter(({ rule, position, message }) => {

@@ -2,86 +2,18 @@
  * What people write instead of a key or field because another version, another scaler or common sense calls it so; a nearest name by
  * spelling would miss these.
  */
+import type { Advice, OtherName } from '../../scalers/advice.ts';
 import type { Path } from '../yaml/objects.ts';
 
-/** The right name, where there is one, and what to do. */
-export interface OtherName {
-  readonly name?: string;
-  readonly advice: string;
-}
-
-/** The usual advice, with a word more where that is needed. */
-const write = (name: string, more = ''): OtherName => ({ name, advice: `write ${name}${more}` });
-
-/** Wrong name in lower case → what to do, for the keys of a trigger; scalers are told apart by prefix. */
-const KEYS: Readonly<Record<string, Readonly<Record<string, OtherName>>>> = {
-  rabbitmq: {
-    apihost: { name: 'host', advice: 'give the http(s):// URL as host' },
-    apihostfromenv: { name: 'hostFromEnv', advice: 'give the http(s):// URL as hostFromEnv' },
-    url: write('host'),
-    uri: write('host'),
-    address: write('host', ', with a URL such as amqp://broker:5672/vhost'),
-    port: { name: 'host', advice: 'the port is a part of host: amqp://broker:5672/vhost' },
-    queue: write('queueName'),
-    listname: write('queueName'),
-    vhost: write('vhostName'),
-    virtualhost: write('vhostName'),
-    user: write('username', ', in a TriggerAuthentication'),
-    publishrate: write('mode', ': MessageRate and value'),
-    includeunacked: {
-      name: 'excludeUnacknowledged',
-      advice: 'unacknowledged messages count unless excludeUnacknowledged is true',
-    },
-    countunacked: { name: 'excludeUnacknowledged', advice: 'unacknowledged messages count unless excludeUnacknowledged is true' },
-    length: { name: 'value', advice: 'write mode: QueueLength and value' },
-    threshold: write('value'),
-    target: write('value'),
-    targetvalue: write('value'),
-    activationqueuelength: write('activationValue'),
-    activationthreshold: write('activationValue'),
-    regex: write('useRegex', ': "true"'),
-    metricname: { advice: 'leave it out: KEDA makes the name itself since 2.10' },
-  },
-  redis: {
-    url: write('address', ', which takes redis:// and rediss:// URLs'),
-    uri: write('address', ', which takes redis:// and rediss:// URLs'),
-    server: write('address'),
-    list: write('listName'),
-    key: write('listName'),
-    queue: write('listName'),
-    queuename: write('listName'),
-    queuelength: write('listLength'),
-    value: write('listLength'),
-    length: write('listLength'),
-    threshold: write('listLength'),
-    activationvalue: write('activationListLength'),
-    db: write('databaseIndex'),
-    database: write('databaseIndex'),
-    user: write('username'),
-    ssl: write('tls', ': enable, or a rediss:// address'),
-    master: write('sentinelMaster'),
-    mastername: write('sentinelMaster'),
-    metricname: { advice: 'leave it out: KEDA makes the name itself since 2.10' },
-  },
-  streams: {
-    streamname: write('stream'),
-    group: write('consumerGroup'),
-    lag: write('lagCount'),
-    pending: write('pendingEntriesCount'),
-    activationvalue: write('activationLagCount'),
-    listname: write('stream', ', or use the scaler for lists'),
-  },
+/** Names that no scaler reads, in lower case. */
+const OF_ANY_SCALER: Readonly<Record<string, OtherName>> = {
+  metricname: { advice: 'leave it out: KEDA makes the name itself since 2.10' },
 };
 
 /** The right key for a name that a person may have from elsewhere. */
-export function otherNameOfKey(scaler: string, key: string): OtherName | undefined {
+export function otherNameOfKey({ otherNames = {} }: Advice, key: string): OtherName | undefined {
   const word = key.toLowerCase();
-  const family = scaler.startsWith('redis') ? 'redis' : scaler;
-  for (const table of [...(scaler.endsWith('streams') ? ['streams'] : []), family]) {
-    const names = KEYS[table];
-    if (names !== undefined && Object.hasOwn(names, word)) return names[word];
-  }
-  return undefined;
+  return [otherNames, OF_ANY_SCALER].find((names) => Object.hasOwn(names, word))?.[word];
 }
 
 const SCALED_OBJECT_ONLY: ReadonlySet<string> = new Set([

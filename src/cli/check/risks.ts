@@ -1,39 +1,43 @@
 /**
- * Valid settings of this program's triggers that lose work, time or sleep: each is told with what happens, not with a rule of taste.
+ * Valid settings of this program's triggers that lose work, time or sleep. Each finding says what will happen, not what would be better style.
  */
+import { DEFAULT_COOLDOWN_SECONDS, isTrue } from '../../keda.ts';
 import { isRecord } from '../yaml/objects.ts';
-import type { Known } from './externalTrigger.ts';
+import type { KnownTrigger } from './externalTrigger.ts';
 import { minReplicas, numberIn } from './scaling.ts';
-import { keyPath, type Site } from './triggerLocation.ts';
+import { keyPath, reportKeysOf, type TriggerLocation } from './triggerLocation.ts';
 
-/** KEDA's default. */
-const COOLDOWN_SECONDS = 300;
-/** RabbitMQ's management statistics are up to 10 s old, 5 s by default and once more by cache. */
-const STATISTICS_SECONDS = 10;
+/** Workers are stopped and started with every message below it. */
+const SHORT_COOLDOWN_SECONDS = 10;
 
-export function checkRisks(site: Site, known: Known): void {
-  const { scaler } = known;
-  const toZero = minReplicas(site.object) === 0;
-  checkAnyScaler(site, known, toZero);
-  if (scaler.type === 'rabbitmq') checkRabbit(site, known, toZero);
-  else if (scaler.type.endsWith('streams')) checkStreams(site, known);
-  else checkLists(site, known);
+export function checkRisks(location: TriggerLocation, known: KnownTrigger): void {
+  const { metadata, value, advice } = known;
+  const { metricType, object } = location;
+  const scalesToZero = minReplicas(object) === 0;
+  checkAnyScaler(location, known, scalesToZero);
+  const spec = object.data['spec'];
+  const triggers = isRecord(spec) && Array.isArray(spec['triggers']) ? spec['triggers'].length : 1;
+  advice.checkRisks?.({ metadata, value, metricType, scalesToZero, triggers }, reportKeysOf(location));
 }
 
-function checkAnyScaler(site: Site, { scaler, metadata, value }: Known, toZero: boolean): void {
-  const { report, object, type, path } = site;
+function checkAnyScaler(
+  location: TriggerLocation,
+  { scaler, advice, metadata, value }: KnownTrigger,
+  scalesToZero: boolean,
+): void {
+  const { report, object, type, path } = location;
   const spec = object.data['spec'];
   for (const [name, key] of Object.entries(scaler.keys)) {
-    const spelling = [name, ...key.aliases].find((word) => Object.hasOwn(site.metadata, word));
+    const spelling = [name, ...key.aliases].find((word) => Object.hasOwn(location.metadata, word));
     if (spelling === undefined) continue;
     if (key.deprecated !== undefined)
-      report('deprecated', keyPath(site, spelling), `${spelling} is deprecated`, { part: 'key', fix: key.deprecated });
-    const text = site.metadata[spelling] ?? '';
+      report('deprecated', keyPath(location, spelling), `${spelling} is deprecated`, { part: 'key', fix: key.deprecated });
+    const text = location.metadata[spelling] ?? '';
     const holdsPassword = key.secret && (/password|secret/i.test(name) || /:\/\/[^/\s]*:[^/\s]+@/.test(text));
-    if (holdsPassword && !/:\/\/(?:guest:guest)@/.test(text))
+    if (holdsPassword && advice.publicLogin?.test(text) !== true)
       report(
         'secret-in-manifest',
-        keyPath(site, spelling),
+        keyPath(location, spelling),
         `${spelling} holds a password that everybody who may read this object sees`,
         {
           part: 'key',
@@ -45,21 +49,22 @@ function checkAnyScaler(site: Site, { scaler, metadata, value }: Known, toZero: 
     report('push-in-job', [...path, 'type'], 'KEDA does not push for a ScaledJob: it polls each pollingInterval', {
       fix: 'external',
     });
-  else if (object.kind === 'ScaledObject' && type === 'external' && toZero)
+  else if (object.kind === 'ScaledObject' && type === 'external' && scalesToZero)
     report('push-preferred', [...path, 'type'], 'with type external the first worker waits for the next poll', {
       fix: 'external-push',
     });
-  if (object.kind === 'ScaledObject' && toZero && isRecord(spec)) {
-    const cooldown = numberIn(spec, 'cooldownPeriod') ?? COOLDOWN_SECONDS;
-    const sure = Math.max(STATISTICS_SECONDS, seconds(value('confirmZero')) ?? 0);
-    if (cooldown < sure && scaler.type === 'rabbitmq')
+  if (object.kind === 'ScaledObject' && scalesToZero && isRecord(spec)) {
+    const cooldown = numberIn(spec, 'cooldownPeriod') ?? DEFAULT_COOLDOWN_SECONDS;
+    const { sureZero } = advice;
+    const sure = sureZero?.seconds(value) ?? 0;
+    if (sureZero !== undefined && cooldown < sure)
       report(
         'cooldown-short',
         ['spec', 'cooldownPeriod'],
-        `${cooldown} s is less than the ${sure} s after which RabbitMQ’s zero is sure`,
+        `${cooldown} s is less than the ${sure} s after which ${sureZero.broker}’s zero is sure`,
         { fix: `${Math.ceil(sure / 30) * 30} or more` },
       );
-    else if (cooldown < STATISTICS_SECONDS)
+    else if (cooldown < SHORT_COOLDOWN_SECONDS)
       report(
         'cooldown-short',
         ['spec', 'cooldownPeriod'],
@@ -67,140 +72,12 @@ function checkAnyScaler(site: Site, { scaler, metadata, value }: Known, toZero: 
         { fix: '30 or more' },
       );
   }
-  if (isTrue(metadata['unsafeSsl']) && scaler.type === 'rabbitmq')
+  const { uncheckedCertificate: unchecked } = advice;
+  if (unchecked !== undefined && isTrue(metadata[unchecked]))
     report(
       'certificate-unchecked',
-      keyPath(site, 'unsafeSsl'),
+      keyPath(location, unchecked),
       'any certificate is taken: whoever stands between sees the password',
       { fix: 'ca in a TriggerAuthentication' },
     );
-  if (isTrue(metadata['insecureSkipVerify']))
-    report(
-      'certificate-unchecked',
-      keyPath(site, 'insecureSkipVerify'),
-      'any certificate is taken: whoever stands between sees the password',
-      { fix: 'ca in a TriggerAuthentication' },
-    );
-}
-
-function checkRabbit(site: Site, { value, metadata }: Known, toZero: boolean): void {
-  const { report, metricType } = site;
-  const mode = value('mode') ?? 'QueueLength';
-  const amqp = /^amqps?:/i.test(value('host') ?? '');
-  const excluded = isTrue(value('excludeUnacknowledged'));
-  if (toZero && excluded)
-    report(
-      'busy-excluded',
-      keyPath(site, 'excludeUnacknowledged'),
-      'with minReplicaCount 0 the worker of the last message may be stopped while it works',
-      {
-        fix: 'leave it out, or set minReplicaCount to 1',
-      },
-    );
-  if (toZero && amqp && value('management') === 'off' && !excluded)
-    report(
-      'busy-unseen',
-      keyPath(site, 'management'),
-      'without the management API nobody sees unacknowledged messages: a job longer than busyFor may lose its worker',
-      {
-        fix: 'management: auto, or a busyFor longer than the longest job',
-      },
-    );
-  const queue = metadata['queueName'] ?? '';
-  if (!/^(?:0|f)/i.test(value('useRegex') ?? 'false')) {
-    if (/^\*|^[\w.-]*\*$/.test(queue) && !/[.)\]]\*$/.test(queue))
-      report(
-        'pattern-suspicious',
-        keyPath(site, 'queueName'),
-        'this looks like a glob; as a regular expression * repeats what stands before it',
-        { fix: queue.replaceAll('*', '.*') },
-      );
-  } else if (/[*^$|()[\]\\]|\.\+/.test(queue)) {
-    report(
-      'pattern-suspicious',
-      keyPath(site, 'queueName'),
-      'this looks like a regular expression, but is taken as the name of one queue',
-      { fix: 'useRegex: "true"' },
-    );
-  }
-  if (value('onMissingQueue') === 'zero')
-    report('missing-is-zero', keyPath(site, 'onMissingQueue'), 'a misspelt queue name passes for an empty queue', {
-      fix: 'error, unless the queue comes and goes',
-    });
-  const target = Number(value('value') ?? value('queueLength') ?? 20);
-  const activation = Number(value('activationValue') ?? 0);
-  if (toZero && mode === 'QueueLength' && activation > 0)
-    report(
-      'activation-high',
-      keyPath(site, 'activationValue'),
-      `up to ${activation} messages wait for ever while there is no worker${activation >= target ? `, and the target is ${target}` : ''}`,
-      { fix: '"0"' },
-    );
-  const spec = site.object.data['spec'];
-  const triggers = isRecord(spec) && Array.isArray(spec['triggers']) ? spec['triggers'].length : 1;
-  if ((mode === 'MessageRate' || mode === 'DeliverGetRate') && triggers === 1)
-    report(
-      'rate-only',
-      keyPath(site, 'mode'),
-      'a rate says nothing of the backlog: after a burst it is worked off by the least number of workers',
-      { fix: 'a second trigger with mode QueueLength' },
-    );
-  if (
-    (mode === 'PublishedToDeliveredRatio' || mode === 'ExpectedQueueConsumptionTime' || mode === 'DeliverGetRate') &&
-    metricType !== 'Value'
-  )
-    report('average-of-ratio', keyPath(site, 'mode'), `${mode} does not grow with the number of workers, but is divided by it`, {
-      fix: 'metricType: Value',
-    });
-}
-
-function checkLists(site: Site, { value, metadata }: Known): void {
-  const { report } = site;
-  const names = metadata['listName'] ?? '';
-  if (/(?:^|:)(?:bull|bullmq):/.test(names) && !/:(?:wait|prioritized|paused|active|delayed)/.test(names))
-    report('pattern-suspicious', keyPath(site, 'listName'), 'BullMQ keeps waiting jobs under PREFIX:QUEUE:wait', {
-      fix: `${names}:wait`,
-    });
-  if (/[*?]/.test(names) && !isTrue(value('requireMatch')))
-    report('missing-is-zero', keyPath(site, 'listName'), 'a pattern that matches no key passes for an empty queue', {
-      fix: 'requireMatch: "true"',
-    });
-  const activation = Number(value('activationListLength') ?? 0);
-  if (minReplicas(site.object) === 0 && activation > 0)
-    report(
-      'activation-high',
-      keyPath(site, 'activationListLength'),
-      `up to ${activation} messages wait for ever while there is no worker`,
-      { fix: '"0"' },
-    );
-}
-
-function checkStreams(site: Site, { value }: Known): void {
-  const { report } = site;
-  if (value('consumerGroup') === undefined && site.metadata['consumerGroup'] === undefined)
-    report(
-      'stream-never-empty',
-      keyPath(site, 'stream'),
-      'without consumerGroup the length counts, which acknowledging does not lower',
-      { part: 'key', fix: 'consumerGroup' },
-    );
-  const activation = Number(value('activationLagCount') ?? 0);
-  if (minReplicas(site.object) === 0 && activation > 0)
-    report(
-      'activation-high',
-      keyPath(site, 'activationLagCount'),
-      `up to ${activation} entries wait for ever while there is no worker`,
-      { fix: '"0"' },
-    );
-}
-
-function isTrue(text: string | undefined): boolean {
-  return /^(?:1|t|true)$/i.test(text?.trim() ?? '');
-}
-
-/** A duration as the keys take it, in seconds. */
-function seconds(text: string | undefined): number | undefined {
-  const [, amount, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text ?? '') ?? [];
-  if (amount === undefined) return undefined;
-  return (Number(amount) * ({ ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[unit ?? 'ms'] ?? 1)) / 1000;
 }

@@ -1,66 +1,57 @@
 /**
  * KEDA's own connection to an external scaler: address and TLS, as KEDA dials them.
  */
-import { keyPath, type Site } from './triggerLocation.ts';
+import { BOOLEAN, isTrue, KEDA_PARAMETERS } from '../../keda.ts';
+import { SCALER_KEY } from '../../scalers/metadata.ts';
+import { keyPath, type TriggerLocation } from './triggerLocation.ts';
 
-const BOOLEAN = /^(?:1|t|T|TRUE|true|True|0|f|F|FALSE|false|False)$/;
 /** The port on which this program serves HTTP by default. */
 const HTTP_PORT = '8080';
 const GRPC_PORT = '6000';
 
-export function checkLink(site: Site): void {
-  checkAddress(site);
-  const { metadata, report } = site;
+export function checkScalerAddress(location: TriggerLocation): void {
+  checkAddress(location);
+  const { metadata, report, scalers } = location;
   for (const key of ['enableTLS', 'unsafeSsl']) {
     const value = metadata[key]?.trim();
     if (value !== undefined && value !== '' && !BOOLEAN.test(value))
-      report('bad-value', keyPath(site, key), `${key} must be true or false`, { fix: '"true" or "false"' });
+      report('bad-value', keyPath(location, key), `${key} must be true or false`, { fix: '"true" or "false"' });
   }
-  for (const key of ['caCert', 'tlsClientCert', 'tlsClientKey']) {
+  for (const key of KEDA_PARAMETERS) {
     if (metadata[key] === undefined) continue;
     report(
       'scaler-link',
-      keyPath(site, key),
+      keyPath(location, key),
       `KEDA reads ${key} from a TriggerAuthentication only; here it is merely passed on`,
       { part: 'key' },
     );
   }
-  const enabled = /^(?:1|t)/i.test(metadata['enableTLS']?.trim() ?? '');
-  if (enabled && metadata['scaler']?.startsWith('redis') === true) {
-    report(
-      'scaler-link',
-      keyPath(site, 'enableTLS'),
-      'enableTLS is for KEDA’s connection to this scaler; TLS to Redis is tls: enable',
-      {
-        part: 'key',
-      },
-    );
-  }
-  const unsafe = /^(?:1|t)/i.test(metadata['unsafeSsl']?.trim() ?? '');
-  if (unsafe && metadata['scaler']?.startsWith('redis') === true) {
-    report(
-      'scaler-link',
-      keyPath(site, 'unsafeSsl'),
-      'unsafeSsl is for KEDA’s connection to this scaler; for Redis write insecureSkipVerify',
-      {
-        part: 'key',
-        fix: 'insecureSkipVerify',
-      },
-    );
+  const advice = scalers.find(({ scaler }) => scaler.type === metadata[SCALER_KEY]?.trim())?.advice;
+  for (const [key, { name, advice: instead }] of Object.entries(advice?.connectionKeys ?? {})) {
+    if (!isTrue(metadata[key])) continue;
+    report('scaler-link', keyPath(location, key), `${key} is for KEDA’s connection to this scaler; ${instead}`, {
+      part: 'key',
+      fix: name,
+    });
   }
 }
 
-function checkAddress(site: Site): void {
-  const { metadata, report, path } = site;
+function checkAddress(location: TriggerLocation): void {
+  const { metadata, report, path } = location;
   if (metadata['scalerAddressFromEnv'] !== undefined) {
-    report('scaler-address', keyPath(site, 'scalerAddressFromEnv'), 'KEDA reads scalerAddress itself, never from a variable', {
-      part: 'key',
-      fix: 'scalerAddress',
-    });
+    report(
+      'scaler-address',
+      keyPath(location, 'scalerAddressFromEnv'),
+      'KEDA reads scalerAddress itself, never from a variable',
+      {
+        part: 'key',
+        fix: 'scalerAddress',
+      },
+    );
     return;
   }
   const address = metadata['scalerAddress']?.trim() ?? '';
-  const at = keyPath(site, 'scalerAddress');
+  const at = keyPath(location, 'scalerAddress');
   if (address === '') {
     report(
       'scaler-address',

@@ -2,40 +2,43 @@
  * What KEDA does around the triggers: replica bounds, cooldown, fallback, formulas, names; and settings that are valid and yet
  * surprise in production.
  */
+import { DEFAULT_MAX_REPLICAS, DEFAULT_MIN_REPLICAS, DEFAULT_POLLING_INTERVAL_SECONDS } from '../../keda.ts';
 import { nearestName } from '../../scalers/metadata.ts';
 import { isRecord, textOf, type YamlObject } from '../yaml/objects.ts';
 import type { Finding, Report } from './finding.ts';
 import { labelOf, reportOn } from './finding.ts';
 import type { Inventory } from './inventory.ts';
 import { workloadOf } from './authentication.ts';
-import type { Site } from './triggerLocation.ts';
+import type { TriggerLocation } from './triggerLocation.ts';
 import { didYouMean } from './structure.ts';
 
-/** KEDA's defaults. */
-const MAX_REPLICAS = 100;
-const POLLING_SECONDS = 30;
 /** A poll this rare is what people notice as "late". */
 const LONG_POLLING_SECONDS = 120;
 
-export function checkScaling(object: YamlObject, sites: readonly Site[], inventory: Inventory, report: Report): void {
+export function checkScaling(
+  object: YamlObject,
+  locations: readonly TriggerLocation[],
+  inventory: Inventory,
+  report: Report,
+): void {
   const spec = object.data['spec'];
   if (!isRecord(spec)) return;
   checkReplicas(spec, report);
   checkTarget(object, spec, inventory, report);
-  checkTriggerNames(spec, sites, report);
+  checkTriggerNames(spec, locations, report);
   checkPaused(object, report);
   if (object.kind === 'ScaledObject') checkFallback(spec, report);
-  const polling = numberIn(spec, 'pollingInterval') ?? POLLING_SECONDS;
-  if (polling > LONG_POLLING_SECONDS && minReplicas(object) === 0 && sites.some(({ type }) => type !== 'external-push'))
+  const polling = numberIn(spec, 'pollingInterval') ?? DEFAULT_POLLING_INTERVAL_SECONDS;
+  if (polling > LONG_POLLING_SECONDS && minReplicas(object) === 0 && locations.some(({ type }) => type !== 'external-push'))
     report('polling-long', ['spec', 'pollingInterval'], `work can wait ${polling} s for the first worker`, {
       fix: 'external-push, or a shorter interval',
     });
 }
 
-/** The least number of replicas; KEDA's default is 0. */
+/** The least number of replicas. */
 export function minReplicas(object: YamlObject): number {
   const spec = object.data['spec'];
-  return isRecord(spec) ? (numberIn(spec, 'minReplicaCount') ?? 0) : 0;
+  return (isRecord(spec) ? numberIn(spec, 'minReplicaCount') : undefined) ?? DEFAULT_MIN_REPLICAS;
 }
 
 export function numberIn(record: Record<string, unknown>, key: string): number | undefined {
@@ -44,8 +47,8 @@ export function numberIn(record: Record<string, unknown>, key: string): number |
 }
 
 function checkReplicas(spec: Record<string, unknown>, report: Report): void {
-  const least = numberIn(spec, 'minReplicaCount') ?? 0;
-  const most = numberIn(spec, 'maxReplicaCount') ?? MAX_REPLICAS;
+  const least = numberIn(spec, 'minReplicaCount') ?? DEFAULT_MIN_REPLICAS;
+  const most = numberIn(spec, 'maxReplicaCount') ?? DEFAULT_MAX_REPLICAS;
   const idle = numberIn(spec, 'idleReplicaCount');
   if (least > most) {
     const written =
@@ -91,7 +94,7 @@ function checkTarget(object: YamlObject, spec: Record<string, unknown>, inventor
   );
 }
 
-function checkTriggerNames(spec: Record<string, unknown>, sites: readonly Site[], report: Report): void {
+function checkTriggerNames(spec: Record<string, unknown>, locations: readonly TriggerLocation[], report: Report): void {
   const triggers: unknown[] = Array.isArray(spec['triggers']) ? spec['triggers'] : [];
   const names = new Map<string, number>();
   for (const [index, trigger] of triggers.entries()) {
@@ -123,12 +126,12 @@ function checkTriggerNames(spec: Record<string, unknown>, sites: readonly Site[]
     }
   }
   const seen = new Map<string, number>();
-  for (const { index, type, metadata, path: at, authentication } of sites) {
+  for (const { index, type, metadata, path: at, authentication } of locations) {
     const same = JSON.stringify([type.startsWith('external') ? 'external' : type, Object.entries(metadata).sort()]);
     const first = seen.get(same);
     seen.set(same, first ?? index);
-    if (first === undefined || sites[first]?.index === undefined) continue;
-    const other = sites.find((site) => site.index === first)?.authentication;
+    if (first === undefined || locations[first]?.index === undefined) continue;
+    const other = locations.find((location) => location.index === first)?.authentication;
     const why =
       other?.name === authentication?.name && other?.kind === authentication?.kind
         ? 'KEDA refuses metrics of the same name'
@@ -141,7 +144,7 @@ function checkFallback(spec: Record<string, unknown>, report: Report): void {
   const fallback = spec['fallback'];
   if (!isRecord(fallback)) return;
   const replicas = numberIn(fallback, 'replicas');
-  const most = numberIn(spec, 'maxReplicaCount') ?? MAX_REPLICAS;
+  const most = numberIn(spec, 'maxReplicaCount') ?? DEFAULT_MAX_REPLICAS;
   const path = ['spec', 'fallback', 'replicas'];
   if (replicas === 0)
     report('fallback-risk', path, 'with 0 replicas an unknown queue counts as an empty one', {

@@ -59,7 +59,7 @@ function reportIssue(issue: z.core.$ZodIssue, object: YamlObject, schema: z.ZodT
     }
     return;
   }
-  // Told by the rules about triggers, which know the keys.
+  // The rules about triggers report it: they know the keys.
   if (path[0] === 'spec' && path[1] === 'triggers' && path[3] === 'metadata' && path.length === 5) return;
   const value = at(object.data, path);
   if (value === undefined && path.length > 0) {

@@ -1,12 +1,14 @@
 /**
- * One trigger in its file: its metadata as text, and where it stands. Values that are not text are told, and read as if they were.
+ * One trigger in its file: its metadata as text, and where it stands. Values that are not text are reported, then read as text.
  */
 import { isScalar } from 'yaml';
+import type { ReportKey } from '../../scalers/advice.ts';
+import type { KnownScaler } from '../knownScalers.ts';
 import { isRecord, textOf, type Path, type YamlObject } from '../yaml/objects.ts';
 import type { Report } from './finding.ts';
 import type { Inventory } from './inventory.ts';
 
-export interface Site {
+export interface TriggerLocation {
   readonly object: YamlObject;
   readonly index: number;
   /** `['spec', 'triggers', index]`. */
@@ -16,6 +18,7 @@ export interface Site {
   readonly metricType: string;
   readonly authentication: { readonly name: string; readonly kind: string } | undefined;
   readonly inventory: Inventory;
+  readonly scalers: readonly KnownScaler[];
   readonly report: Report;
 }
 
@@ -24,11 +27,16 @@ const OLD_BOOLEAN = /^(?:y|yes|n|no|on|off)$/i;
 /** Typographic quotes, no-break spaces, zero-width characters, byte-order marks. */
 const SUSPICIOUS = /[‘’“”„«»\u00a0\u200b-\u200f\u2028-\u202f\u2060\ufeff]/u;
 
-export function sitesOf(object: YamlObject, inventory: Inventory, report: Report): Site[] {
+export function triggerLocations(
+  object: YamlObject,
+  inventory: Inventory,
+  scalers: readonly KnownScaler[],
+  report: Report,
+): TriggerLocation[] {
   const spec = object.data['spec'];
   const triggers = isRecord(spec) ? spec['triggers'] : undefined;
   if (!Array.isArray(triggers)) return [];
-  return triggers.flatMap((trigger: unknown, index): Site[] => {
+  return triggers.flatMap((trigger: unknown, index): TriggerLocation[] => {
     if (!isRecord(trigger)) return [];
     const path = ['spec', 'triggers', index];
     const reference = trigger['authenticationRef'];
@@ -44,6 +52,7 @@ export function sitesOf(object: YamlObject, inventory: Inventory, report: Report
           ? { name: String(reference['name']), kind: textOf(reference['kind']) || 'TriggerAuthentication' }
           : undefined,
         inventory,
+        scalers,
         report,
       },
     ];
@@ -87,6 +96,13 @@ function readMetadata(object: YamlObject, path: Path, metadata: unknown, report:
 }
 
 /** Path of a metadata key. */
-export function keyPath({ path }: Site, key: string): Path {
+export function keyPath({ path }: TriggerLocation, key: string): Path {
   return [...path, 'metadata', key];
+}
+
+/** Reports of the trigger by the names of its keys. */
+export function reportKeysOf(location: TriggerLocation): ReportKey {
+  return (rule, key, message, options) => {
+    location.report(rule, keyPath(location, key), message, options);
+  };
 }

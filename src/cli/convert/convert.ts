@@ -3,24 +3,26 @@
  * cannot rewrite it leaves alone and says so.
  */
 import { isAlias, isMap, isScalar, type Node, type Pair } from 'yaml';
-import { BUILT_IN } from '../check/builtInKeys.ts';
+import { SCALER_KEY } from '../../scalers/metadata.ts';
 import { labelOf } from '../check/finding.ts';
 import { recordsOf } from '../check/inventory.ts';
+import type { KnownScaler } from '../knownScalers.ts';
 import { isRecord, parseObjects, textOf, type Path, type YamlObject } from '../yaml/objects.ts';
 import { differencesOf } from './differences.ts';
 import { applyEdits, type Edit } from './edits.ts';
-import { toBuiltIn, toOurs, type KeyChange } from './keys.ts';
+import { toBuiltIn, toExternal, type EntryChange } from './keys.ts';
 import { applyChange, insertion, replace, spelled, takenUp } from './rewrite.ts';
 
 /** What begins the comment that a key becomes which only the other side knows; the way back takes it up by these words. */
 const IGNORED = '# ignored by KEDA: ';
-const OURS_ALONE = '# for keda-queue-scaler only: ';
+const EXTERNAL_ONLY = '# for keda-queue-scaler only: ';
 
 export interface ConvertOptions {
   /** From this scaler to KEDA's own. */
   readonly back?: boolean;
   /** `host:port` of this scaler's Service, as KEDA reaches it. */
   readonly scalerAddress: string;
+  readonly scalers: readonly KnownScaler[];
 }
 
 /** What was done about one trigger, or why nothing was. */
@@ -76,8 +78,9 @@ function convertTrigger(work: Work): { readonly converted: boolean; readonly rem
   const written = textOf(trigger['type']);
   const metadata = isRecord(trigger['metadata']) ? trigger['metadata'] : {};
   const back = options.back === true;
-  const type = back ? textOf(metadata['scaler']).trim() : written;
-  if (BUILT_IN[type] === undefined || (back && written !== 'external' && written !== 'external-push')) return undefined;
+  const type = back ? textOf(metadata[SCALER_KEY]).trim() : written;
+  const known = options.scalers.find(({ scaler }) => scaler.type === type);
+  if (known === undefined || (back && written !== 'external' && written !== 'external-push')) return undefined;
 
   const typeNode = object.nodeAt([...path, 'type']);
   const map = object.nodeAt([...path, 'metadata']);
@@ -89,30 +92,29 @@ function convertTrigger(work: Work): { readonly converted: boolean; readonly rem
 
   const edits: Edit[] = [];
   const remarks: string[] = [];
-  const marker = back ? OURS_ALONE : IGNORED;
+  const marker = back ? EXTERNAL_ONLY : IGNORED;
   for (const item of map.items) {
     const pair = item as Pair<Node, Node | null>;
     const key = isScalar(pair.key) ? String(pair.key.value) : '';
     const value = values[key] ?? '';
-    const change =
-      options.back === true ? toBuiltIn(type, key, value, (name) => isKeyOfKeda(type, name)) : toOurs(type, key, value);
+    const change = back ? toBuiltIn(known, key, value) : toExternal(known, key, value);
     if (change.kind !== 'keep' && isShared(pair.value))
       return untouched(`the value of ${key} has to change, and its anchor or alias shares it with others`);
     applyChange(change, pair, map, work.text, marker, edits);
     if (change.kind !== 'keep' && change.why !== '') remarks.push(remarkOf(change, key, map.flow === true));
     if (change.kind === 'change' && !back) {
-      const returned = toBuiltIn(type, change.key, change.value ?? value, () => true);
+      const returned = toBuiltIn(known, change.key, change.value ?? value);
       if (returned.kind === 'change' && (returned.value ?? value) !== value)
         remarks.push(`--back will write ${key}: "${returned.value ?? ''}"`);
     }
   }
-  for (const [name, from] of takenUp(object, path, map, work.text, back ? IGNORED : OURS_ALONE, edits))
+  for (const [name, from] of takenUp(object, path, map, work.text, back ? IGNORED : EXTERNAL_ONLY, edits))
     remarks.push(`${name} ${from}`);
   const target = back ? type : object.kind === 'ScaledJob' ? 'external' : 'external-push';
   edits.push(replace(typeNode, spelled(target, typeNode)));
   if (!back) {
     edits.push(insertion(object, path, map, work.text, [`scalerAddress: ${options.scalerAddress}`, `scaler: ${type}`]));
-    remarks.push(...differencesOf(type, values, values['host'], object.kind === 'ScaledJob'));
+    remarks.push(...differencesOf(known.advice, values, object.kind === 'ScaledJob'));
     if (isRecord(trigger['authenticationRef']))
       remarks.push('its TriggerAuthentication stays; this scaler reads it itself and must be allowed to');
   }
@@ -124,18 +126,12 @@ function untouched(why: string): { readonly converted: boolean; readonly remarks
   return { converted: false, remarks: [`left alone: ${why}`] };
 }
 
-function isKeyOfKeda(type: string, key: string): boolean {
-  const keys = BUILT_IN[type] ?? {};
-  if (Object.hasOwn(keys, key)) return keys[key]?.includes('M') === true;
-  return key.endsWith('FromEnv') && keys[key.slice(0, -'FromEnv'.length)]?.includes('E') === true;
-}
-
 /** Whether the value is another's as well, or may be. */
 function isShared(value: Node | null): boolean {
   return isAlias(value) || (isScalar(value) && value.anchor !== undefined);
 }
 
-function remarkOf(change: Exclude<KeyChange, { kind: 'keep' }>, key: string, inBraces: boolean): string {
+function remarkOf(change: Exclude<EntryChange, { kind: 'keep' }>, key: string, inBraces: boolean): string {
   if (change.kind === 'change') return change.key === key ? change.why : `${key} becomes ${change.key}: ${change.why}`;
   return `${change.why}; ${inBraces ? 'it is left out, as a mapping in braces has no line for a comment' : 'it is a comment now'}`;
 }

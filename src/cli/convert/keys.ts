@@ -2,63 +2,27 @@
  * How one trigger's keys change between KEDA's own scaler and this one: a few are called otherwise, as KEDA reads those names of an
  * external trigger for itself, and what KEDA ignored in silence is set aside.
  */
+import type { KeyChange } from '../../scalers/advice.ts';
 import { metadataNames } from '../../scalers/metadata.ts';
-import { SCALERS } from '../../scalers/registry.ts';
+import { isBuiltInKey, type KnownScaler } from '../knownScalers.ts';
 
 /** What becomes of one entry of the metadata. */
-export type KeyChange =
-  | { readonly kind: 'keep' }
-  | { readonly kind: 'change'; readonly key: string; readonly value: string | undefined; readonly why: string }
-  | { readonly kind: 'aside'; readonly why: string };
+export type EntryChange =
+  { readonly kind: 'keep' } | ({ readonly kind: 'change' } & KeyChange) | { readonly kind: 'aside'; readonly why: string };
 
-const KEEP: KeyChange = { kind: 'keep' };
-const isTrue = (text: string): boolean => /^(?:1|t|true)$/i.test(text.trim());
-
-/** From KEDA's own scaler of that type to ours of the same name. */
-export function toOurs(type: string, key: string, value: string): KeyChange {
-  if (type.startsWith('redis')) {
-    if (key === 'enableTLS')
-      return {
-        kind: 'change',
-        key: 'tls',
-        value: isTrue(value) ? 'enable' : 'disable',
-        why: 'enableTLS is KEDA’s key for the connection to a scaler',
-      };
-    if (key === 'unsafeSsl')
-      return {
-        kind: 'change',
-        key: 'insecureSkipVerify',
-        value: undefined,
-        why: 'unsafeSsl is KEDA’s key for the connection to a scaler',
-      };
-    if (key === 'listName' && /[,*?[\\]/.test(value))
-      return {
-        kind: 'change',
-        key,
-        value: value.replaceAll(/[,*?[\\]/g, String.raw`\$&`),
-        why: 'a list name can be a pattern here: its special characters are escaped',
-      };
-  }
-  const scaler = SCALERS.find((candidate) => candidate.type === type);
-  if (scaler === undefined || metadataNames(scaler.keys).includes(key)) return KEEP;
-  return { kind: 'aside', why: `KEDA’s ${type} scaler ignored ${key}` };
+/** From KEDA's own scaler to ours of the same name. */
+export function toExternal({ scaler, advice }: KnownScaler, key: string, value: string): EntryChange {
+  const change = advice.toExternal?.(key, value);
+  if (change !== undefined) return { kind: 'change', ...change };
+  if (metadataNames(scaler.keys).includes(key)) return { kind: 'keep' };
+  return { kind: 'aside', why: `KEDA’s ${scaler.type} scaler ignored ${key}` };
 }
 
 /** The way back. */
-export function toBuiltIn(type: string, key: string, value: string, keysOfKeda: (key: string) => boolean): KeyChange {
+export function toBuiltIn({ scaler, advice }: KnownScaler, key: string, value: string): EntryChange {
   if (key === 'scaler' || key === 'scalerAddress') return { kind: 'aside', why: '' };
-  if (type.startsWith('redis')) {
-    if (key === 'tls')
-      return {
-        kind: 'change',
-        key: 'enableTLS',
-        value: value.trim() === 'enable' ? 'true' : 'false',
-        why: 'KEDA’s own scaler calls it enableTLS',
-      };
-    if (key === 'insecureSkipVerify')
-      return { kind: 'change', key: 'unsafeSsl', value: undefined, why: 'KEDA’s own scaler calls it unsafeSsl' };
-    if (key === 'listName' && value.includes('\\'))
-      return { kind: 'change', key, value: value.replaceAll(/\\(.)/g, '$1'), why: 'KEDA’s own scaler has no patterns' };
-  }
-  return keysOfKeda(key) ? KEEP : { kind: 'aside', why: `KEDA’s ${type} scaler has no key ${key}` };
+  const change = advice.toBuiltIn?.(key, value);
+  if (change !== undefined) return { kind: 'change', ...change };
+  if (isBuiltInKey(advice, key)) return { kind: 'keep' };
+  return { kind: 'aside', why: `KEDA’s ${scaler.type} scaler has no key ${key}` };
 }

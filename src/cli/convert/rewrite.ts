@@ -5,7 +5,7 @@
 import { isScalar, parse, type Node, type Pair, type YAMLMap } from 'yaml';
 import type { Path, YamlObject } from '../yaml/objects.ts';
 import { endOfLine, lineEnd, lineStart, type Edit } from './edits.ts';
-import type { KeyChange } from './keys.ts';
+import type { EntryChange } from './keys.ts';
 
 function rangeOf(node: Node): readonly [number, number] {
   const [start, end] = node.range ?? [0, 0];
@@ -19,7 +19,7 @@ export function replace(node: Node, text: string): Edit {
 
 /** What becomes of one entry of the metadata; `marker` begins the comment of one that is set aside. */
 export function applyChange(
-  change: KeyChange,
+  change: EntryChange,
   pair: Pair<Node, Node | null>,
   map: YAMLMap,
   text: string,

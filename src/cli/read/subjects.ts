@@ -1,5 +1,5 @@
 /**
- * The triggers of the files as KEDA would forward them, with what the HPA would be told. What a file does not hold is looked up in a
+ * The triggers of the files as KEDA would forward them, with what the HPA would get to know. What a file does not hold is looked up in a
  * cluster if there is one, and variables in this process's environment.
  */
 import { containerOf, environmentOf, type ReadValues } from '../../auth/environment.ts';
@@ -13,6 +13,7 @@ import {
   type Trigger,
 } from '../../auth/objects.ts';
 import type { Manifests, Position } from '../../auth/files.ts';
+import { DEFAULT_MAX_REPLICAS, DEFAULT_MIN_REPLICAS, FROM_ENV } from '../../keda.ts';
 
 export interface Subject {
   /** `ScaledObject shop/orders trigger 0`. */
@@ -32,11 +33,6 @@ export interface Subject {
   /** Replicas of the workload, where its object is known. */
   readonly replicas: number | undefined;
 }
-
-const FROM_ENV = 'FromEnv';
-/** KEDA's defaults. */
-const MIN_REPLICAS = 0;
-const MAX_REPLICAS = 100;
 
 /** Objects of the files first, then those of the cluster; a workload that neither has is one with this process's environment. */
 export function layeredReader(
@@ -90,8 +86,8 @@ export async function subjectsOf(manifests: Manifests, reader: ObjectReader, sig
         unset,
         targetType: trigger.metricType === 'Value' ? 'Value' : 'AverageValue',
         isJob: kind === 'ScaledJob',
-        minReplicas: object.spec.minReplicaCount ?? MIN_REPLICAS,
-        maxReplicas: object.spec.maxReplicaCount ?? MAX_REPLICAS,
+        minReplicas: object.spec.minReplicaCount ?? DEFAULT_MIN_REPLICAS,
+        maxReplicas: object.spec.maxReplicaCount ?? DEFAULT_MAX_REPLICAS,
         replicas,
       });
     }

@@ -1,7 +1,7 @@
 /**
  * One reading for a person: what was read where, how it became the metric, and what KEDA and the HPA make of it.
  */
-import { proposeReplicas } from '../../local/hpa/metrics.ts';
+import { proposeReplicas } from '../../local/hpa/hpaMetrics.ts';
 import { DEFAULT_TOLERANCE } from '../../local/hpa/behavior.ts';
 import type { Explanation } from '../../scalers/explanation.ts';
 import type { Measures } from '../../scalers/reading.ts';
@@ -44,7 +44,7 @@ function composition(operation: string | undefined, queueCount: number): string 
 }
 
 function figures(measures: Measures): string {
-  const words = Object.entries(measures).map(([name, figure]) => `${name} ${Math.round(figure * 1000) / 1000}`);
+  const words = Object.entries(measures).map(([name, figure = NaN]) => `${name} ${Math.round(figure * 1000) / 1000}`);
   return words.length === 0 ? 'none' : words.join(', ');
 }
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { parseObjects, type YamlFile } from './objects.ts';
 
-/** The name under which the standard input's faults are told. */
+/** Stands for the standard input where a fault names its file. */
 export const STDIN = '<stdin>';
 
 /** A file that cannot be read is a YAML file with one fault. */

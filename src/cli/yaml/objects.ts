@@ -1,6 +1,6 @@
 /**
- * The Kubernetes objects of a YAML text with the place of everything in them, whatever is wrong with them; it must never drop an
- * object because some part of it is wrong, as those who read it tell all faults at once.
+ * The Kubernetes objects of a YAML text with the place of everything in them. An object that is wrong in part is kept, so that its
+ * readers can report all its faults at once.
  */
 import { isMap, isPair, isScalar, isSeq, LineCounter, parseAllDocuments, type Document, type Node, type Pair } from 'yaml';
 

@@ -3,7 +3,7 @@
  * the time go in; the replica count, the reason and what to remember come out. It must never leave the bounds it was given.
  */
 import { recentEvents, scaleDownLimit, scaleUpLimit, type ScaleEvent, type ScalingRules } from './behavior.ts';
-import { proposeReplicas, type ExternalMetric, type ReplicaCounts } from './metrics.ts';
+import { proposeReplicas, type ExternalMetric, type ReplicaCounts } from './hpaMetrics.ts';
 import { remember, stabilize, type Recommendation } from './stabilization.ts';
 
 export interface HpaSpec {

@@ -3,7 +3,7 @@
  *
  * Source: https://keda.sh/docs/latest/reference/scaledobject-spec/#fallback
  */
-import type { MetricTargetType } from '../hpa/metrics.ts';
+import type { MetricTargetType } from '../hpa/hpaMetrics.ts';
 
 export type FallbackBehavior = 'static' | 'currentReplicas' | 'currentReplicasIfHigher' | 'currentReplicasIfLower';
 

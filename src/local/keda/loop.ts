@@ -8,7 +8,7 @@
 import { status } from '@grpc/grpc-js';
 import type { LoopEvent, MetricReport, Scaler, Tell } from '../events.ts';
 import { INITIAL_HPA_STATE, syncHpa, type HpaSpec, type HpaState } from '../hpa/hpa.ts';
-import type { ExternalMetric, MetricTargetType } from '../hpa/metrics.ts';
+import type { ExternalMetric, MetricTargetType } from '../hpa/hpaMetrics.ts';
 import { pause, repeat } from '../repeat.ts';
 import { fallbackValue, type Fallback } from './fallback.ts';
 import { scalingAction, type Activity, type ScalingBounds, type ScalingState } from './scaling.ts';

@@ -5,12 +5,6 @@
  * Source: https://keda.sh/docs/latest/reference/scaledobject-spec/ and the behaviour of KEDA 2.20.
  */
 
-/** https://keda.sh/docs/latest/reference/scaledobject-spec/ */
-export const DEFAULT_POLLING_INTERVAL_SECONDS = 30;
-export const DEFAULT_COOLDOWN_SECONDS = 300;
-export const DEFAULT_MIN_REPLICAS = 0;
-export const DEFAULT_MAX_REPLICAS = 100;
-
 export interface ScalingBounds {
   readonly minReplicas: number;
   /** The count while no trigger is active, where it is not to be `minReplicas`. */

@@ -12,7 +12,7 @@ import type {
   MetricValue,
   ScaledObjectRef,
 } from '../../server/grpc/gen/externalscaler.ts';
-import type { MetricTargetType } from '../hpa/metrics.ts';
+import type { MetricTargetType } from '../hpa/hpaMetrics.ts';
 import { pause } from '../repeat.ts';
 
 /** KEDA itself waits without end; a scaler answers much sooner than this. */

@@ -3,8 +3,8 @@
  * watches sleeping queues. A question that hangs never holds up another.
  */
 import { BrokerError } from '../../errors.ts';
-import type { BrokerEvents } from '../brokerEvents.ts';
-import type { BrokerClient, BrokerIdentity, Report } from '../contract.ts';
+import type { BrokerEvents, BrokerIdentity } from '../brokerEvents.ts';
+import type { BrokerClient, Report } from '../contract.ts';
 import type { Reading } from '../reading.ts';
 import type { Declarer } from './amqp/declarePool.ts';
 import type { Management } from './management/api.ts';

@@ -3,7 +3,7 @@
  * an error.
  */
 import { QueueError } from '../../errors.ts';
-import type { Measures, MeasureName } from '../reading.ts';
+import type { Measures, MeasureName } from './measures.ts';
 import type { Decision } from '../contract.ts';
 import type { Operation } from './question.ts';
 

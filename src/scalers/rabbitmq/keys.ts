@@ -3,7 +3,7 @@
  */
 import { z } from 'zod';
 import { Secret } from '../../auth/secret.ts';
-import { key, type Values } from '../metadata.ts';
+import { endpoint, key, type Values } from '../metadata.ts';
 import { TLS_KEYS } from '../net/tls.ts';
 import { decimal, duration, flag, list, oneOf, text, whole } from '../values.ts';
 import { parseAddress } from './address.ts';
@@ -46,13 +46,17 @@ const source = () =>
 export const keys = {
   host: key(
     'URL of the broker: `amqp://`, `amqps://`, `http://` or `https://`, then `user:password@` if you must, host, port and vhost. A password may hold any character; one that is percent-encoded is decoded.',
-    address(),
+    endpoint(address()),
     { places: everywhere, required: true, secret: true },
   ),
-  hosts: key('More endpoints of the same broker, `host` or `host:port` separated by commas, tried when one fails.', list(), {
-    places: everywhere,
-    secret: true,
-  }),
+  hosts: key(
+    'More endpoints of the same broker, `host` or `host:port` separated by commas, tried when one fails.',
+    endpoint(list()),
+    {
+      places: everywhere,
+      secret: true,
+    },
+  ),
   protocol: key('Must agree with the scheme of `host`; `auto` takes whatever that is.', oneOf(['auto', 'amqp', 'http']), {
     places: metadataOrAuthentication,
     default: 'auto',
@@ -90,7 +94,7 @@ export const keys = {
   }),
   ...TLS_KEYS,
   cert: { ...TLS_KEYS.cert, doc: `${TLS_KEYS.cert.doc} Without user and password it is also the login (SASL EXTERNAL).` },
-  oauthTokenURI: key('Where OAuth2 client credentials get a token for the management API.', text(), {
+  oauthTokenURI: key('Where OAuth2 client credentials get a token for the management API.', endpoint(text()), {
     places: authentication,
     secret: true,
   }),
@@ -110,12 +114,12 @@ export const keys = {
   ),
   management: key(
     'The management API: `auto` looks for it on the hosts of an AMQP URL (ports 15672, 15671), with the same login; `off` never asks it; or URLs.',
-    source(),
+    endpoint(source(), ['auto', 'off']),
     { places: metadataOrAuthentication, default: 'auto', secret: true },
   ),
   prometheus: key(
     'The Prometheus plugin: `auto` finds the port of every node through the management API, and asks none unless all nodes of the cluster have one; `off` never asks it; or the URLs of all nodes.',
-    source(),
+    endpoint(source(), ['auto', 'off']),
     { places: metadataOrAuthentication, default: 'auto', secret: true },
   ),
   confirmZero: key(

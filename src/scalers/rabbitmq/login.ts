@@ -4,8 +4,7 @@
  */
 import { Secret } from '../../auth/secret.ts';
 import type { RabbitValues } from './keys.ts';
-import { fixedHeader, type Authorization } from './management/http.ts';
-import { createOAuth } from './management/oauth.ts';
+import type { OAuthSettings } from './management/oauth.ts';
 
 /** RabbitMQ's own first user, which it lets in from its own host alone. */
 const DEFAULT_USER = 'guest';
@@ -29,23 +28,15 @@ export function loginOf(values: LoginValues): Login | undefined {
   return endpoint.scheme.startsWith('amqp') ? { user: DEFAULT_USER, password: new Secret(DEFAULT_USER) } : undefined;
 }
 
-/** For the management API. */
-export function authorizationOf(values: RabbitValues, login: Login | undefined): Authorization {
+/** The OAuth2 client that logs in at the management API in the user's place. */
+export function oauthOf(values: RabbitValues): OAuthSettings | undefined {
   const { oauthTokenURI, clientID, clientSecret } = values;
-  if (oauthTokenURI !== undefined && clientID !== undefined && clientSecret !== undefined) {
-    const settings = {
-      tokenUri: oauthTokenURI,
-      clientId: clientID,
-      clientSecret,
-      scopes: values.scopes ?? [],
-      parameters: [...new URLSearchParams(values.endpointParams ?? '')],
-    };
-    return createOAuth(settings, values.timeout);
-  }
-  return fixedHeader(basic(login));
-}
-
-function basic(login: Login | undefined): string | undefined {
-  if (login === undefined) return undefined;
-  return `Basic ${Buffer.from(`${login.user}:${login.password.reveal()}`, 'utf8').toString('base64')}`;
+  if (oauthTokenURI === undefined || clientID === undefined || clientSecret === undefined) return undefined;
+  return {
+    tokenUri: oauthTokenURI,
+    clientId: clientID,
+    clientSecret,
+    scopes: values.scopes ?? [],
+    parameters: [...new URLSearchParams(values.endpointParams ?? '')],
+  };
 }

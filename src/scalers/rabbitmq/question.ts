@@ -30,17 +30,5 @@ export function createQuestion(parts: Omit<RabbitQuestion, 'key' | 'subject'>): 
   const name =
     selection.kind === 'queue' ? selection.name : selection.kind === 'pattern' ? selection.pattern : selection.exchange;
   const what = { queue: 'queue', pattern: 'queues matching', shards: 'shards of exchange' }[selection.kind];
-  const key = fingerprint(
-    parts.vhost,
-    selection.kind,
-    name,
-    parts.operation,
-    parts.needs,
-    parts.missingIsZero,
-    parts.confirmZeroMs,
-    parts.rateWindowMs,
-    parts.busyForMs,
-    parts.staleAfterMs,
-  );
-  return { ...parts, key, subject: `${what} ${name} in vhost ${parts.vhost}` };
+  return { ...parts, key: fingerprint(parts), subject: `${what} ${name} in vhost ${parts.vhost}` };
 }

@@ -3,9 +3,11 @@
  * its rules wait.
  */
 import { RE2JS, RE2JSSyntaxException } from 're2js';
-import { MAX_SHORT_BYTES } from './amqp/frames.ts';
 import { parseEndpoint } from './address.ts';
 import type { RabbitValues } from './keys.ts';
+
+/** AMQP's short string. */
+const MAX_NAME_BYTES = 255;
 
 export function checkRules(
   values: Partial<RabbitValues>,
@@ -75,8 +77,8 @@ function checkQueue(values: Partial<RabbitValues>, fault: (key: string, message:
   if (queueName === undefined && shardedExchange === undefined) fault('queueName', 'is required in metadata');
   if (queueName !== undefined && shardedExchange !== undefined) fault('shardedExchange', 'and queueName exclude each other');
   if (shardedExchange !== undefined && useRegex === true) fault('useRegex', 'goes with queueName, not with shardedExchange');
-  if (queueName !== undefined && useRegex !== true && Buffer.byteLength(queueName) > MAX_SHORT_BYTES) {
-    fault('queueName', `must be at most ${MAX_SHORT_BYTES} bytes, as every queue name is`);
+  if (queueName !== undefined && useRegex !== true && Buffer.byteLength(queueName) > MAX_NAME_BYTES) {
+    fault('queueName', `must be at most ${MAX_NAME_BYTES} bytes, as every queue name is`);
   }
   if (queueName === undefined || useRegex !== true) return;
   try {

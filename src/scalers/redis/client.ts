@@ -4,9 +4,10 @@
  */
 import { LRUCache } from 'lru-cache';
 import { toQueueScalerError } from '../../errors.ts';
-import type { BrokerEvents } from '../brokerEvents.ts';
+import type { BrokerEvents, BrokerIdentity } from '../brokerEvents.ts';
 import { unknown, type Reading } from '../reading.ts';
-import type { BrokerIdentity, BrokerClient, Report } from '../contract.ts';
+import type { Measures } from './measures.ts';
+import type { BrokerClient, Report } from '../contract.ts';
 import { answer } from './read/answer.ts';
 import { createDiscovery } from './read/discovery.ts';
 import type { NamePattern } from './names.ts';
@@ -78,7 +79,7 @@ export function createRedisClient(
     question: RedisQuestion,
     { roles }: Plan,
     resultOf: (partId: string) => PartResult | undefined,
-  ): Reading | undefined {
+  ): Reading<Measures> | undefined {
     return answer(question, roles, resultOf, (key) => seenKeys.has(key), sessions.notes());
   }
 

@@ -1,30 +1,33 @@
 /**
- * Makes the conversation with a deployment, with the topology of its kind.
+ * How a Redis deployment is spoken to, with the topology of its kind.
  */
-import type { BrokerEvents } from '../brokerEvents.ts';
-import type { BoundTo } from '../contract.ts';
-import { identityOf, type Deployment } from './keys.ts';
+import type { BrokerKind } from '../contract.ts';
 import { createRedisClient } from './client.ts';
-import type { NodeListener } from './topology/node.ts';
+import type { Deployment } from './keys.ts';
 import type { RedisQuestion } from './question.ts';
 import { cluster } from './topology/cluster.ts';
+import type { NodeListener } from './topology/node.ts';
 import { sentinel } from './topology/sentinel.ts';
 import { standalone } from './topology/standalone.ts';
 import type { Topology } from './topology/topology.ts';
+import { addressText } from './wire/address.ts';
 
-export function bindTo(
-  deployment: Deployment,
-  question: RedisQuestion,
-  decide: BoundTo<RedisQuestion>['decide'],
-): BoundTo<RedisQuestion> {
-  const broker = identityOf(deployment);
-  return {
-    broker,
-    question,
-    decide,
-    open: (events: BrokerEvents) => createRedisClient(broker, events, (listener) => connect(deployment, listener)),
-  };
-}
+export const redisBroker: BrokerKind<Deployment, RedisQuestion> = {
+  name: 'redis',
+  label({ kind, addresses, access, masterName }) {
+    const places = addresses.map(addressText).join(',');
+    const scheme = access.tls === undefined ? 'redis' : 'rediss';
+    switch (kind) {
+      case 'standalone':
+        return `${scheme}://${places}/${access.database}`;
+      case 'cluster':
+        return `${scheme} cluster ${places}`;
+      case 'sentinel':
+        return `${scheme} primary ${masterName} of sentinels ${places}, database ${access.database}`;
+    }
+  },
+  open: (deployment, broker, events) => createRedisClient(broker, events, (listener) => connect(deployment, listener)),
+};
 
 function connect(deployment: Deployment, listener: NodeListener): Topology {
   const { addresses, access } = deployment;

@@ -4,18 +4,12 @@
 import { QueueError } from '../../errors.ts';
 import { key, type KeyTable } from '../metadata.ts';
 import { metricName } from '../metricName.ts';
-import type { Known } from '../reading.ts';
 import { defineScaler, type Decision, type Scaler } from '../contract.ts';
 import { flag, oneOf, text, whole } from '../values.ts';
-import {
-  CONNECTION_KEYS,
-  connectionRules,
-  deploymentOf,
-  NAT_KEYS,
-  SENTINEL_KEYS,
-  type DeploymentKind,
-} from './keys.ts';
-import { bindTo } from './deployment.ts';
+import { CONNECTION_KEYS, connectionRules, deploymentOf, NAT_KEYS, SENTINEL_KEYS, type DeploymentKind } from './keys.ts';
+import { redisBroker } from './deployment.ts';
+import type { Known } from '../reading.ts';
+import type { Measures } from './measures.ts';
 import { parseNames } from './names.ts';
 import { keysQuestion } from './question.ts';
 
@@ -50,27 +44,26 @@ function defineLists(type: string, kind: DeploymentKind, doc: string, connection
     type,
     doc,
     keys,
+    advice: async () => (await import('./advice.ts')).listAdvice(kind),
     rules: connectionRules,
     spec: (values) => ({
       name: metricName('redis', values.listName.map((name) => name.text).join(',')),
       target: values.listLength,
     }),
-    bind: (values) => {
-      const { listName, processingListName, operation, requireMatch, activationListLength, staleAfter } = values;
-      const question = keysQuestion({
-        names: listName,
-        processing: processingListName ?? [],
-        operation,
-        requireMatch,
-        staleAfterMs: staleAfter,
-      });
-      return bindTo(deploymentOf(kind, values), question, (reading) => decideLists(reading, activationListLength));
-    },
+    broker: redisBroker,
+    connection: (values) => deploymentOf(kind, values),
+    question: ({ listName, processingListName, operation, requireMatch, staleAfter }) =>
+      keysQuestion({ names: listName, processing: processingListName ?? [], operation, requireMatch, staleAfterMs: staleAfter }),
+    decide:
+      ({ activationListLength }) =>
+      (reading) =>
+        decideLists(reading, activationListLength),
+    backlog: ({ length, processing }: Measures) => ({ waiting: length, held: processing }),
   });
 }
 
 /** Waiting and held messages together; active above the threshold, and always while a worker holds one. */
-export function decideLists({ measures }: Known, activationListLength: number): Decision {
+export function decideLists({ measures }: Known<Measures>, activationListLength: number): Decision {
   const { length, processing } = measures;
   if (length === undefined) throw new QueueError('FIELD_MISSING', 'the reading holds no length');
   const held = processing ?? 0;

@@ -2,9 +2,8 @@
  * The keys that say which Redis to ask and as whom, in KEDA's names and look-up orders, and the deployment that they describe. A
  * password is never repeated in a fault.
  */
-import { fingerprint, Secret } from '../../auth/secret.ts';
-import { key, type Values } from '../metadata.ts';
-import type { BrokerIdentity } from '../contract.ts';
+import { Secret } from '../../auth/secret.ts';
+import { endpoint, key, type Values } from '../metadata.ts';
 import { TLS_KEYS, tlsSettings, type TlsSettings } from '../net/tls.ts';
 import { duration, flag, list, oneOf, text, whole } from '../values.ts';
 import { addressText, DEFAULT_PORT, parseAddress, type Address } from './wire/address.ts';
@@ -32,10 +31,13 @@ const secret = () => text().transform((value) => new Secret(value));
 export const CONNECTION_KEYS = {
   address: key(
     'Comma-separated `host:port` or `redis://[user:password@]host[:port][/db]`, `rediss://…` with TLS. A single server is the first one.',
-    list(),
+    endpoint(list()),
     { ...ADDRESS_PLACES, aliases: ['addresses'], secret: true },
   ),
-  host: key('Comma-separated hosts, in pairs with `port`; added to `address`.', list(), { ...HOST_PLACES, aliases: ['hosts'] }),
+  host: key('Comma-separated hosts, in pairs with `port`; added to `address`.', endpoint(list()), {
+    ...HOST_PLACES,
+    aliases: ['hosts'],
+  }),
   port: key('Comma-separated ports, in pairs with `host`.', list(), { ...HOST_PLACES, aliases: ['ports'] }),
   username: key('User of the access control list.', text(), HOST_PLACES),
   password: key('Password of the user, or of the server.', secret(), { ...HOST_PLACES, secret: true }),
@@ -63,7 +65,7 @@ export const SENTINEL_KEYS = {
 export const NAT_KEYS = {
   natMap: key(
     'Comma-separated `announced:port=reachable:port`: where to reach servers that announce an address of another network.',
-    list(),
+    endpoint(list()),
   ),
 };
 
@@ -135,39 +137,16 @@ export function deploymentOf(kind: DeploymentKind, values: ConnectionValues): De
   };
   return {
     kind,
-    addresses: kind === 'standalone' ? addresses.slice(0, 1) : addresses,
+    // Any sentinel and any node leads to the others: in one order, equal sets are one client's.
+    addresses:
+      kind === 'standalone'
+        ? addresses.slice(0, 1)
+        : addresses.toSorted((left, right) => (addressText(left) < addressText(right) ? -1 : 1)),
     access,
     sentinelAccess: { username: values.sentinelUsername, password: values.sentinelPassword, tls, database: 0 },
     masterName: values.sentinelMaster ?? '',
     natMap: new Map((values.natMap ?? []).map(natPair).filter((pair) => pair !== undefined)),
   };
-}
-
-/** Deployments with equal identities share one conversation. */
-export function identityOf({ kind, addresses, access, sentinelAccess, masterName, natMap }: Deployment): BrokerIdentity {
-  const places = addresses.map(addressText);
-  const scheme = access.tls === undefined ? 'redis' : 'rediss';
-  const label =
-    kind === 'standalone'
-      ? `${scheme}://${places.join(',')}/${access.database}`
-      : kind === 'cluster'
-        ? `${scheme} cluster ${places.join(',')}`
-        : `${scheme} primary ${masterName} of sentinels ${places.join(',')}, database ${access.database}`;
-  return {
-    key: `redis-${fingerprint(
-      kind,
-      ...[...places].sort(),
-      ...accessParts(access),
-      ...accessParts(sentinelAccess),
-      masterName,
-      ...[...natMap].map(([announced, reached]) => `${announced}=${addressText(reached)}`),
-    )}`,
-    label,
-  };
-}
-
-function accessParts({ username, password, tls, database }: Access): (string | number | boolean | undefined | Secret)[] {
-  return [username, password, database, tls?.ca, tls?.certificate, tls?.key, tls?.keyPassword, tls?.verify];
 }
 
 function tlsOf(values: ConnectionValues): TlsSettings {

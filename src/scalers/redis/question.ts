@@ -33,12 +33,11 @@ export type RedisQuestion = KeysQuestion | StreamQuestion;
 export function keysQuestion(
   fields: Pick<KeysQuestion, 'names' | 'processing' | 'operation' | 'requireMatch' | 'staleAfterMs'>,
 ): KeysQuestion {
-  const texts = (patterns: readonly NamePattern[]): string => JSON.stringify(patterns.map(({ text, glob }) => [text, glob]));
   const { names, processing, operation, requireMatch, staleAfterMs } = fields;
   // Field by field: of objects that are spread and added to, V8 gives each a layout of its own, as large as the object.
   return {
     kind: 'keys',
-    key: fingerprint('keys', texts(names), texts(processing), operation, requireMatch, staleAfterMs),
+    key: fingerprint('keys', fields),
     subject: names.map(({ text }) => text).join(','),
     names,
     processing,
@@ -54,7 +53,7 @@ export function streamQuestion(
   const { stream, group, mode, requireMatch, staleAfterMs } = fields;
   return {
     kind: 'stream',
-    key: fingerprint('stream', stream, group, mode, requireMatch, staleAfterMs),
+    key: fingerprint('stream', fields),
     subject: group === undefined ? stream : `${stream} (group ${group})`,
     stream,
     group,

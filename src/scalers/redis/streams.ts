@@ -4,18 +4,12 @@
 import { QueueError } from '../../errors.ts';
 import { key, type KeyTable, type Values } from '../metadata.ts';
 import { metricName } from '../metricName.ts';
-import type { Known } from '../reading.ts';
 import { defineScaler, type Decision, type Scaler } from '../contract.ts';
 import { flag, text, whole } from '../values.ts';
-import {
-  CONNECTION_KEYS,
-  connectionRules,
-  deploymentOf,
-  NAT_KEYS,
-  SENTINEL_KEYS,
-  type DeploymentKind,
-} from './keys.ts';
-import { bindTo } from './deployment.ts';
+import { CONNECTION_KEYS, connectionRules, deploymentOf, NAT_KEYS, SENTINEL_KEYS, type DeploymentKind } from './keys.ts';
+import { redisBroker } from './deployment.ts';
+import type { Known } from '../reading.ts';
+import type { Measures } from './measures.ts';
 import { streamQuestion, type StreamMode } from './question.ts';
 
 const STREAM_KEYS = {
@@ -47,22 +41,25 @@ function defineStreams(type: string, kind: DeploymentKind, doc: string, connecti
     type,
     doc,
     keys,
+    advice: async () => (await import('./advice.ts')).streamAdvice(kind),
     rules: connectionRules,
     spec: (values) => ({
       name: metricName('redis-streams', values.stream),
       target: { length: values.streamLength, pending: values.pendingEntriesCount, lag: values.lagCount ?? NaN }[modeOf(values)],
     }),
-    bind: (values) => {
-      const mode = modeOf(values);
-      const { stream, consumerGroup, requireMatch, activationLagCount, staleAfter } = values;
-      const question = streamQuestion({ stream, group: consumerGroup, mode, requireMatch, staleAfterMs: staleAfter });
-      return bindTo(deploymentOf(kind, values), question, (reading) => decideStream(reading, mode, activationLagCount));
+    broker: redisBroker,
+    connection: (values) => deploymentOf(kind, values),
+    question(values) {
+      const { stream, consumerGroup, requireMatch, staleAfter } = values;
+      return streamQuestion({ stream, group: consumerGroup, mode: modeOf(values), requireMatch, staleAfterMs: staleAfter });
     },
+    decide: (values) => (reading) => decideStream(reading, modeOf(values), values.activationLagCount),
+    backlog: ({ length, pending, lag }: Measures) => ({ waiting: lag ?? length, held: pending }),
   });
 }
 
 /** Active above the threshold; and in a group always while a consumer holds an entry, as it must not be stopped then. */
-export function decideStream({ measures }: Known, mode: StreamMode, activationLagCount: number): Decision {
+export function decideStream({ measures }: Known<Measures>, mode: StreamMode, activationLagCount: number): Decision {
   if (mode === 'length') {
     const { length } = measures;
     if (length === undefined) throw new QueueError('FIELD_MISSING', 'the reading holds no length');

@@ -1,12 +1,26 @@
 import fc from 'fast-check';
+import net from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Secret } from '../../../src/auth/secret.ts';
 import type { QueueScalerError } from '../../../src/errors.ts';
-import type { Declared } from '../../../src/scalers/rabbitmq/amqp/declared.ts';
-import { openAmqp, type AmqpConnection } from '../../../src/scalers/rabbitmq/amqp/connection.ts';
-import { createFrameReader, MAX_FRAME_BYTES, ProtocolError } from '../../../src/scalers/rabbitmq/amqp/frames.ts';
+import type { Answer } from '../../../src/scalers/rabbitmq/amqp/channels.ts';
+import { openAmqp, type AmqpConnection, type AmqpOptions } from '../../../src/scalers/rabbitmq/amqp/connection.ts';
+import { createFrameGate, MAX_FRAME_BYTES, ProtocolError } from '../../../src/scalers/rabbitmq/amqp/frameGate.ts';
+import { createDeclarer } from '../../../src/scalers/rabbitmq/amqp/declarePool.ts';
+import { createEndpoints } from '../../../src/scalers/net/failover.ts';
 import { until } from '../../bed/until.ts';
-import { frame, short, start, startFakeAmqp, u32, type FakeAmqp, type FakeAmqpOptions, type FakeClient } from './fakeAmqp.ts';
+import {
+  closing,
+  frame,
+  openOk,
+  short,
+  start,
+  startFakeAmqp,
+  u32,
+  type FakeAmqp,
+  type FakeAmqpOptions,
+  type FakeClient,
+} from './fakeAmqp.ts';
 
 const TIMEOUT_MS = 150;
 /** What is beyond what may be held of a connection’s bytes and their parsing. */
@@ -26,21 +40,30 @@ async function open({
   ...options
 }: FakeAmqpOptions & { timeoutMs?: number } = {}): Promise<AmqpConnection> {
   fake = await startFakeAmqp(options);
-  connection = await openAmqp({
-    address: { host: '127.0.0.1', port: fake.port, label: 'fake', tls: undefined },
-    login: { user: 'user', password: new Secret('p@ss') },
-    vhost: '/',
-    connectTimeoutMs: 500,
-    timeoutMs,
-    onEnd: (error) => {
-      ended = error;
-    },
+  connection = await openTo(fake, timeoutMs, (error) => {
+    ended = error;
   });
   return connection;
 }
 
-function ask(queue: string): Promise<Declared | QueueScalerError> {
-  return new Promise((resolve) => connection?.declare(queue, resolve));
+function openTo(
+  { port }: FakeAmqp,
+  timeoutMs = TIMEOUT_MS,
+  onEnd: AmqpOptions['onEnd'] = () => undefined,
+): Promise<AmqpConnection> {
+  return openAmqp({
+    address: { host: '127.0.0.1', port, label: 'fake', tls: undefined },
+    login: { user: 'user', password: new Secret('p@ss') },
+    vhost: '/',
+    connectTimeoutMs: 500,
+    timeoutMs,
+    onEnd,
+  });
+}
+
+function ask(queue: string): Promise<Answer> {
+  if (connection === undefined) throw new Error('no connection');
+  return connection.declare(queue);
 }
 
 async function codes(queues: readonly string[]): Promise<Record<string, string | number>> {
@@ -53,17 +76,35 @@ function names(count: number, prefix = 'q'): string[] {
 }
 
 describe('passive declares', () => {
-  it('are pipelined: a broker that answers nothing until it has many gets many', async () => {
+  it('are asked side by side: a broker that answers nothing until it has many gets many', async () => {
     const waiting: (() => void)[] = [];
     await open({
       onDeclare: (client, channel, queue) => {
         waiting.push(() => {
           client.declareOk(channel, queue, Number(queue.slice(1)));
         });
-        if (waiting.length >= 50) for (const reply of waiting.splice(0)) reply();
+        if (waiting.length >= 10) for (const reply of waiting.splice(0)) reply();
       },
     });
     expect(await codes(names(50))).toEqual(Object.fromEntries(names(50).map((queue, index) => [queue, index])));
+  });
+
+  it('take a channel for each four of them, and no more than 64', async () => {
+    await open();
+    await codes(names(10));
+    expect(fake?.channels).toBe(3);
+    await codes(names(1_000));
+    expect(fake?.channels).toBe(64);
+    await codes(names(1_000));
+    expect(fake?.channels).toBe(64);
+  });
+
+  it('of one turn of the event loop go out in one write', async () => {
+    await open();
+    await codes(names(64));
+    const before = fake?.declaringReads ?? NaN;
+    await codes(names(16));
+    expect((fake?.declaringReads ?? NaN) - before).toBe(1);
   });
 
   it('are answered each with its own figures, whatever order and number', async () => {
@@ -267,6 +308,32 @@ describe('an opening that fails', () => {
     expect(String(error)).not.toContain('p@ss');
   });
 
+  it.each([
+    [530, 'NOT_ALLOWED - vhost orders not found', 'BROKER_FORBIDDEN'],
+    [530, "NOT_ALLOWED - access to vhost 'orders' refused for user 'user'", 'BROKER_FORBIDDEN'],
+    [530, "NOT_ALLOWED - access to vhost 'orders' refused: connection limit (0) is reached", 'BROKER_FORBIDDEN'],
+    [530, "NOT_ALLOWED - vhost 'orders' is down", 'BROKER_BUSY'],
+    [541, 'INTERNAL_ERROR', 'BROKER_BUSY'],
+    [320, 'CONNECTION_FORCED - broker forced connection closure', 'BROKER_UNREACHABLE'],
+  ])('gives the broker’s reason why it does not open the vhost: %d %s', async (code, text, expected) => {
+    const error = await open({ onOpen: (client) => void client.socket.write(closing(0, code, text)) }).catch(
+      (thrown: unknown) => thrown,
+    );
+    expect(error).toMatchObject({ code: expected });
+    expect((error as Error).message).toContain(text);
+  });
+
+  it('says which login the broker does not offer', async () => {
+    const long = (text: string): Buffer => Buffer.concat([u32(text.length), Buffer.from(text)]);
+    const error = await open({
+      onConnection: (socket) => {
+        socket.write(frame(0, 10, 10, Buffer.from([0, 9]), u32(0), long('EXTERNAL'), long('en_US')));
+      },
+    }).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'BROKER_REFUSED' });
+    expect((error as Error).message).toContain('PLAIN');
+  });
+
   it('ends in time where nothing answers', async () => {
     const error = await open({ onConnection: (socket) => socket.resume() }).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: 'BROKER_TIMEOUT' });
@@ -275,19 +342,23 @@ describe('an opening that fails', () => {
 });
 
 describe('bytes that are no AMQP', () => {
-  const whole = Buffer.concat([
+  const frames = [
     start,
     frame(1, 50, 11, short('queue'), u32(7), u32(0)),
     frame(2, 20, 40, Buffer.from([1, 148]), short('NOT_FOUND'), Buffer.alloc(4)),
-  ]);
+  ];
+  const whole = Buffer.concat(frames);
 
   it('are the same frames however they are cut', () => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 1, max: whole.length - 1 })), (cuts) => {
-        const read = createFrameReader();
+        const gate = createFrameGate();
         const edges = [0, ...[...new Set(cuts)].sort((left, right) => left - right), whole.length];
-        const frames = edges.slice(1).flatMap((end, index) => read(whole.subarray(edges[index], end)));
-        expect(frames.map(({ method }) => method?.name)).toEqual(['connection.start', 'queue.declare-ok', 'channel.close']);
+        const passed = edges.slice(1).map((end, index) => gate.admit(whole.subarray(edges[index], end)));
+        expect(Buffer.concat(passed)).toEqual(whole);
+        const ends = frames.map((_, index) => Buffer.concat(frames.slice(0, index + 1)).length);
+        let length = 0;
+        for (const bytes of passed) expect([0, ...ends]).toContain((length += bytes.length));
       }),
     );
   });
@@ -298,9 +369,9 @@ describe('bytes that are no AMQP', () => {
       fc.property(mutation, fc.uint8Array({ maxLength: 200 }), (changes, tail) => {
         const bytes = Buffer.concat([whole, tail]);
         for (const [at, value] of changes) bytes[at] = value;
-        const read = createFrameReader();
+        const gate = createFrameGate();
         try {
-          for (let at = 0; at < bytes.length; at += 7) read(bytes.subarray(at, at + 7));
+          for (let at = 0; at < bytes.length; at += 7) gate.admit(bytes.subarray(at, at + 7));
         } catch (thrown) {
           expect(thrown).toBeInstanceOf(ProtocolError);
         }
@@ -312,7 +383,7 @@ describe('bytes that are no AMQP', () => {
     const head = Buffer.alloc(7);
     head.writeUInt8(1, 0);
     head.writeUInt32BE(MAX_FRAME_BYTES + 1, 3);
-    expect(() => createFrameReader()(head)).toThrow(ProtocolError);
+    expect(() => createFrameGate().admit(head)).toThrow(ProtocolError);
   });
 
   it.each<[string, Buffer]>([
@@ -358,4 +429,146 @@ describe('bytes that are no AMQP', () => {
     });
     expect(await codes(['q', 'r'])).toEqual({ q: 'BROKER_REPLY_INVALID', r: 'BROKER_REPLY_INVALID' });
   });
+});
+
+describe('a hostile peer', () => {
+  const ack = frame(1, 60, 80, u32(0), Buffer.from([0xff, 0xff, 0xff, 0xf0, 0]));
+  const content = (type: number, bytes: Buffer): Buffer => {
+    const framed = frame(1, 0, 0, bytes);
+    framed.writeUInt8(type, 0);
+    return framed;
+  };
+  const returned = frame(1, 60, 50, Buffer.from([1, 56]), short('NO_ROUTE'), short(''), short('q'));
+  const tooLarge = Buffer.from([1, 0, 1, 0, 0x7f, 0xff, 0xff, 0, 50, 0, 11]);
+  const answer = (channel: number): Buffer => frame(channel, 50, 11, short('q'), u32(1), u32(0));
+
+  it.each<[string, Buffer]>([
+    ['an answer on channel 0', answer(0)],
+    ['an answer on a channel that was never opened', answer(9)],
+    ['an opening of a channel that nobody asked for', frame(1, 20, 11, u32(0))],
+    ['bytes that are no frame', Buffer.from('garbage that is no frame')],
+    ['a second opening of the connection', openOk],
+    ['a message', Buffer.concat([returned, content(2, Buffer.alloc(12))])],
+  ])('ends its connection alone by %s behind the connection’s opening, in the same read', async (_, bytes) => {
+    await open({ onOpen: (client) => void client.socket.write(Buffer.concat([openOk, bytes])) });
+    expect(await codes(['q'])).toEqual({ q: 'BROKER_REPLY_INVALID' });
+    expect(ended).toMatchObject({ code: 'BROKER_REPLY_INVALID' });
+    await until('the socket is closed', () => fake?.open === 0);
+  });
+
+  it('that closes the connection in the read that opens it gives its reason', async () => {
+    await open({
+      onOpen: (client) => void client.socket.write(Buffer.concat([openOk, closing(0, 320, 'CONNECTION_FORCED - bye')])),
+    });
+    expect(await codes(['q'])).toEqual({ q: 'BROKER_UNREACHABLE' });
+    expect(ended?.message).toContain('bye');
+  });
+
+  it.each<[string, Buffer]>([
+    ['a confirmation whose number is four thousand million', Buffer.concat([ack, closing(1, 404, 'NOT_FOUND')])],
+    ['a message that was returned', Buffer.concat([returned, content(2, Buffer.alloc(12, 0xff))])],
+    ['a message’s body', content(3, Buffer.alloc(100_000))],
+    ['a demand for more of a login', frame(0, 10, 20, u32(0))],
+    ['a method that AMQP does not have', frame(1, 77, 1)],
+    ['a frame that is too short for a method', Buffer.from([1, 0, 1, 0, 0, 0, 1, 7, 0xce])],
+    ['a frame over the bound', tooLarge],
+    ['an answer that ends too early', frame(1, 50, 11, Buffer.from([200, 1]))],
+    ['two answers to one question', Buffer.concat([answer(1), answer(1)])],
+    ['an opening in place of an answer', frame(1, 20, 11, u32(0))],
+    ['an answer on a channel that nobody knows', answer(77)],
+    ['the end of a channel that nobody closed', frame(1, 20, 41)],
+    ['another start', start],
+  ])('ends its connection alone by %s', async (_, bytes) => {
+    const healthy = await startFakeAmqp();
+    const other = await openTo(healthy);
+    try {
+      await open({ onDeclare: (client) => void client.socket.write(bytes), timeoutMs: 2_000 });
+      const startedAt = performance.now();
+      const answers = Object.values(await codes(['q', 'r']));
+      for (const each of answers) expect([1, 'BROKER_REPLY_INVALID']).toContain(each);
+      await until('the connection is given up', () => ended?.code === 'BROKER_REPLY_INVALID');
+      expect(performance.now() - startedAt).toBeLessThan(1_500);
+      await until('the socket is closed', () => fake?.open === 0);
+      expect(await other.declare('q')).toMatchObject({ ready: 1 });
+    } finally {
+      await other.close();
+      await healthy.close();
+    }
+  });
+
+  it('that nests its properties without end is refused', async () => {
+    const depth = 15_000;
+    const nested = Buffer.alloc(depth * 7);
+    for (let level = 0; level < depth; level++) {
+      nested.writeUInt16BE(0x0161, level * 7);
+      nested.write('F', level * 7 + 2);
+      nested.writeUInt32BE((depth - level - 1) * 7, level * 7 + 3);
+    }
+    const error = await open({
+      onConnection: (socket) =>
+        void socket.write(frame(0, 10, 10, Buffer.from([0, 9]), u32(nested.length), nested, u32(0), u32(0))),
+    }).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: expect.stringMatching(/^BROKER_(REPLY_INVALID|REFUSED)$/) as string });
+  });
+
+  it('ends its connection and nothing else by whatever random bytes, at any point', async () => {
+    const mutation = fc.array(fc.tuple(fc.nat(200), fc.integer({ min: 0, max: 255 })), { minLength: 1, maxLength: 6 });
+    const whole = Buffer.concat([start, openOk, answer(1), closing(1, 404, 'NOT_FOUND'), frame(1, 20, 11, u32(0)), openOk]);
+    await fc.assert(
+      fc.asyncProperty(mutation, fc.constantFrom('connection', 'open', 'declare'), async (changes, point) => {
+        const bytes = Buffer.from(whole);
+        for (const [at, value] of changes) bytes[at % bytes.length] = value;
+        const send = ({ socket }: Pick<FakeClient, 'socket'>): void => void socket.end(bytes);
+        const options: FakeAmqpOptions =
+          point === 'connection'
+            ? { onConnection: (socket) => void socket.resume().end(bytes) }
+            : point === 'open'
+              ? { onOpen: send }
+              : { onDeclare: send };
+        const opened = await open(options).catch((thrown: unknown) => thrown);
+        if (!(opened instanceof Error)) await codes(names(3));
+        await until('the socket is closed', () => fake?.open === 0);
+        await fake?.close();
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('leaves no timer behind', async () => {
+    const timers = (): number => process.getActiveResourcesInfo().filter((resource) => resource === 'Timeout').length;
+    const before = timers();
+    for (let round = 0; round < 5; round++) {
+      await open({ onOpen: (client) => void client.socket.write(Buffer.concat([openOk, answer(0)])) });
+      await codes(['q']);
+      await fake?.close();
+    }
+    await until('its timers are gone', () => timers() <= before);
+  });
+});
+
+it('a connection leaves Node’s own way of connecting as it was', async () => {
+  const before = net.connect;
+  await open();
+  expect(net.connect).toBe(before);
+});
+
+it('a user who may have few channels reads all queues over those', async () => {
+  fake = await startFakeAmqp({ userLimit: 5 });
+  const declarer = createDeclarer({
+    endpoints: createEndpoints([{ host: '127.0.0.1', port: fake.port, label: 'fake', tls: undefined }]),
+    login: { user: 'user', password: new Secret('p@ss') },
+    connectTimeoutMs: 500,
+    timeoutMs: 500,
+    onChange: () => undefined,
+  });
+  const readAll = async (): Promise<boolean> => {
+    const answers = await Promise.all(names(100).map((queue) => declarer.declare('/', queue)));
+    return answers.every((answer) => !(answer instanceof Error));
+  };
+  try {
+    await until('all are read', readAll);
+    expect(fake.taken).toBe(2);
+  } finally {
+    await declarer.close();
+  }
 });

@@ -143,8 +143,8 @@ describe.each([
     await expect.poll(() => value(by(trigger))).toBe(60);
     const { reading, decision } = await asker.ask(by({ ...trigger, value: '100' }));
     expect(reading.queues).toHaveLength(3);
-    expect(reading.measures.shardsWithWork).toBeGreaterThan(1);
-    expect(decision.value).toBe((reading.measures.shardsWithWork ?? NaN) * 100);
+    expect(reading.measures['shardsWithWork']).toBeGreaterThan(1);
+    expect(decision.value).toBe((reading.measures['shardsWithWork'] ?? NaN) * 100);
   });
 
   it('sums the queues of a consistent-hash exchange by their names', async () => {
@@ -162,7 +162,7 @@ describe.each([
     const { reading } = await asker.ask(by(set));
     expect(reading.queues.map(({ queue: each }) => each).sort()).toEqual(bound);
     // Each has a share, so that the sum is not the work of one.
-    for (const { measures } of reading.queues) expect(measures.messages).toBeGreaterThan(0);
+    for (const { measures } of reading.queues) expect(measures['messages']).toBeGreaterThan(0);
   });
 
   it('counts priority, lazy and other kinds of classic queues, and a queue name of any characters', async () => {

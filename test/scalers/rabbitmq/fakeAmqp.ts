@@ -12,6 +12,10 @@ export interface FakeAmqp {
   readonly declared: readonly string[];
   /** Heartbeats that came. */
   readonly heartbeats: number;
+  /** Reads that brought declares. */
+  readonly declaringReads: number;
+  /** Channels opened, ever. */
+  readonly channels: number;
   close(): Promise<void>;
 }
 
@@ -27,10 +31,14 @@ export interface FakeAmqpOptions {
   readonly onConnection?: (socket: Socket) => void;
   /** In place of the answer to StartOk. */
   readonly onLogin?: (client: FakeClient) => void;
+  /** In place of connection.open-ok. */
+  readonly onOpen?: (client: FakeClient) => void;
   /** In place of an answer of 1 message. Frames that come on a closed channel are not told. */
   readonly onDeclare?: (client: FakeClient, channel: number, queue: string) => void;
   /** What the broker asks for; 60 where not given. It never sends one itself. */
   readonly heartbeatS?: number;
+  /** Channels that a user may have. */
+  readonly userLimit?: number;
   /** False leaves the opening of channels without an answer. */
   readonly opensChannels?: () => boolean;
 }
@@ -61,17 +69,25 @@ export function frame(channel: number, classId: number, methodId: number, ...par
 
 export const start = frame(0, 10, 10, Buffer.from([0, 9]), u32(0), long('PLAIN EXTERNAL'), long('en_US'));
 
+export const openOk = frame(0, 10, 41, Buffer.from([0]));
+
+/** connection.close or, on a channel, channel.close. */
+export function closing(channel: number, code: number, text: string): Buffer {
+  const [classId, methodId] = channel === 0 ? [10, 50] : [20, 40];
+  return frame(channel, classId, methodId, Buffer.from([code >> 8, code & 255]), short(text), Buffer.alloc(4));
+}
+
 export async function startFakeAmqp(options: FakeAmqpOptions = {}): Promise<FakeAmqp> {
   const sockets = new Set<Socket>();
   const declared: string[] = [];
-  let heartbeats = 0;
+  const counts = { heartbeats: 0, declaringReads: 0, channels: 0 };
   let taken = 0;
   const server = createServer((socket) => {
     taken++;
     sockets.add(socket);
     socket.on('error', () => undefined).on('close', () => sockets.delete(socket));
     if (options.onConnection !== undefined) options.onConnection(socket);
-    else speak(socket, options, declared, () => heartbeats++);
+    else speak(socket, options, declared, counts);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
@@ -84,7 +100,13 @@ export async function startFakeAmqp(options: FakeAmqpOptions = {}): Promise<Fake
     },
     declared,
     get heartbeats() {
-      return heartbeats;
+      return counts.heartbeats;
+    },
+    get declaringReads() {
+      return counts.declaringReads;
+    },
+    get channels() {
+      return counts.channels;
     },
     async close() {
       for (const socket of sockets) socket.destroy();
@@ -93,7 +115,13 @@ export async function startFakeAmqp(options: FakeAmqpOptions = {}): Promise<Fake
   };
 }
 
-function speak(socket: Socket, options: FakeAmqpOptions, declared: string[], heartbeat: () => void): void {
+interface Counts {
+  heartbeats: number;
+  declaringReads: number;
+  channels: number;
+}
+
+function speak(socket: Socket, options: FakeAmqpOptions, declared: string[], counts: Counts): void {
   const closed = new Set<number>();
   const client: FakeClient = {
     socket,
@@ -115,16 +143,18 @@ function speak(socket: Socket, options: FakeAmqpOptions, declared: string[], hea
       bytes = bytes.subarray(8);
       socket.write(start);
     }
+    const before = declared.length;
     while (bytes.length >= 8) {
       const end = 8 + bytes.readUInt32BE(3);
-      if (bytes.length < end) return;
+      if (bytes.length < end) break;
       const channel = bytes.readUInt16BE(1);
       const isMethod = bytes.readUInt8(0) === 1;
       const payload = bytes.subarray(7, end - 1);
       bytes = bytes.subarray(end);
       if (isMethod) take(channel, payload);
-      else heartbeat();
+      else counts.heartbeats++;
     }
+    if (declared.length > before) counts.declaringReads++;
   });
 
   function take(channel: number, payload: Buffer): void {
@@ -137,13 +167,18 @@ function speak(socket: Socket, options: FakeAmqpOptions, declared: string[], hea
         else client.send(0, 10, 30, Buffer.from([7, 255]), u32(131_072), Buffer.from([0, options.heartbeatS ?? 60]));
         return;
       case '10.40':
-        client.send(0, 10, 41, Buffer.from([0]));
+        if (options.onOpen !== undefined) options.onOpen(client);
+        else socket.write(openOk);
         return;
       case '10.50':
         client.send(0, 10, 51);
         return;
       case '20.10':
-        if (options.opensChannels?.() ?? true) client.send(channel, 20, 11, u32(0));
+        counts.channels++;
+        if (channel > (options.userLimit ?? Infinity)) {
+          const reason = `NOT_ALLOWED - number of channels opened for user 'user' has reached the maximum allowed user limit of (${options.userLimit})`;
+          socket.write(closing(0, 530, reason));
+        } else if (options.opensChannels?.() ?? true) client.send(channel, 20, 11, u32(0));
         return;
       case '50.10': {
         const queue = payload.toString('utf8', 7, 7 + payload.readUInt8(6));

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, test } from 'vitest';
 import { TriggerError } from '../../../src/errors.ts';
 import { rabbitmq } from '../../../src/scalers/rabbitmq/index.ts';
 
@@ -164,7 +164,7 @@ describe('where this scaler differs from KEDA on purpose', () => {
   });
 });
 
-describe('the conversation of a trigger', () => {
+describe('the client of a trigger', () => {
   const broker = (metadata: Texts, authentication: Texts = {}) =>
     rabbitmq.bind({ scaler: 'rabbitmq', ...metadata }, authentication).broker;
 
@@ -189,6 +189,18 @@ describe('the conversation of a trigger', () => {
   it('is named without a login', () => {
     expect(broker(on(AMQP, { hosts: 'two' })).label).toBe('amqp://broker:5672,amqp://two:5672');
   });
+});
+
+test('whatever changes how a queue is read makes another question, a larger wake budget too', () => {
+  const key = (metadata: Texts) => rabbitmq.bind({ scaler: 'rabbitmq', ...on(AMQP, metadata) }, {}).question.key;
+  expect(key({ value: '7', activationValue: '3' })).toBe(key({}));
+  const others: Texts[] = [
+    ...[{ wakeBudget: '5000' }, { staleAfter: '1m' }, { confirmZero: '1s' }, { rateWindow: '1m' }, { busyFor: '1m' }],
+    ...[{ onMissingQueue: 'zero' }, { excludeUnacknowledged: 'true' }, { useRegex: 'true' }, { operation: 'max' }],
+    ...[{ vhostName: 'x' }, { queueName: 'other' }, { mode: 'MessageRate', value: '1' }],
+  ];
+  const keys = [{}, ...others].map(key);
+  expect(new Set(keys).size).toBe(keys.length);
 });
 
 describe('the metric', () => {

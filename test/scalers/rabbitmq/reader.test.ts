@@ -81,7 +81,7 @@ const set = ask({ kind: 'pattern', pattern: '^q' });
 
 /** The number of messages, or the code of the error in their place. */
 function told(reading: Reading): number | string | undefined {
-  return reading.known ? reading.measures.messages : reading.error.code;
+  return reading.known ? reading.measures['messages'] : reading.error.code;
 }
 
 describe.each([

@@ -109,6 +109,12 @@ describe('a client’s certificate', () => {
   });
 });
 
+it('a vhost that does not exist is refused with the broker’s reason over TLS too', async () => {
+  const error = await refusal({ ...amqps(), vhostName: 'absent' }, { ...withCertificate(), ...GUEST });
+  expect(error).toMatchObject({ code: 'BROKER_FORBIDDEN' });
+  expect(error.message).toContain('vhost absent not found');
+});
+
 describe('the broker’s certificate', () => {
   it('of an unknown authority is refused, unless unsafeSsl takes any', async () => {
     const withoutAuthority = Object.fromEntries(Object.entries(withCertificate()).filter(([name]) => name !== 'ca'));

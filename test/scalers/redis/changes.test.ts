@@ -117,9 +117,9 @@ describe('a stream’s group', () => {
     const followed = follow(bed.asker, {
       ...{ scaler: 'redis-streams', address: bed.address, stream: 's', consumerGroup: 'g', lagCount: '1' },
     });
-    await until('unread', () => followed.samples.at(-1)?.reading.measures.lag === 1);
+    await until('unread', () => followed.samples.at(-1)?.reading.measures['lag'] === 1);
     await bed.server.call('XREADGROUP', 'GROUP', 'g', 'c', 'STREAMS', 's', '>');
-    await until('pending', () => followed.samples.at(-1)?.reading.measures.pending === 1);
+    await until('pending', () => followed.samples.at(-1)?.reading.measures['pending'] === 1);
     await bed.server.call('XACK', 's', 'g', id);
     await until('done', () => followed.samples.at(-1)?.decision.active === false);
     expect(followed.samples.slice(0, -1).every(({ decision }) => decision.active)).toBe(true);

@@ -55,7 +55,7 @@ it('a queue with reliable workers is active from the first message until the las
   );
   await bed.server.call('RPUSH', 'jobs', '1', '2', '3');
   await until('all three are being worked on', async () => (await bed.server.call('LLEN', 'jobs')) === 0);
-  await until('the scaler has found them', () => samples.at(-1)?.reading.measures.processing === 3);
+  await until('the scaler has found them', () => samples.at(-1)?.reading.measures['processing'] === 3);
   // Nothing waits, three are held: a scale to zero now would stop workers over their messages.
   for (let count = 0; count < 5; count++) {
     expect((await bed.asker.ask(metadata)).decision).toMatchObject({ value: 3, active: true });

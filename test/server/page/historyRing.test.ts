@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { figureAt, noted, STEPS, type Course } from '../../../src/server/http/page/historyRing.ts';
+import { figureAt, recordFigures, STEPS, type HistoryRing } from '../../../src/server/http/page/historyRing.ts';
 
 const SERIES = ['value', 'waiting', 'held'] as const;
 /** Whole numbers, which are kept exactly. */
@@ -12,11 +12,11 @@ test('a course tells each step’s highest figures of the last hour, and nothing
   fc.assert(
     fc.property(fc.array(fc.tuple(ahead, figures), { minLength: 1, maxLength: 300 }), (notes) => {
       const highest = new Map<number, Record<string, number>>();
-      let course: Course | undefined;
+      let course: HistoryRing | undefined;
       let step = 60_000_000;
       for (const [steps, said] of notes) {
         step += steps;
-        course = noted(course, step, said);
+        course = recordFigures(course, step, said);
         const known = highest.get(step) ?? {};
         for (const [series, figure] of Object.entries(said)) known[series] = Math.max(known[series] ?? 0, figure);
         highest.set(step, known);
@@ -30,10 +30,10 @@ test('a course tells each step’s highest figures of the last hour, and nothing
 });
 
 test('figures that never change take no room for each step, and those that do keep what they were', () => {
-  let course = noted(undefined, 1_000, { value: 3 });
-  for (let step = 1_001; step < 1_500; step++) course = noted(course, step, { value: 3 });
+  let course = recordFigures(undefined, 1_000, { value: 3 });
+  for (let step = 1_001; step < 1_500; step++) course = recordFigures(course, step, { value: 3 });
   expect(course.block).toBeUndefined();
-  course = noted(course, 1_500, { value: 4 });
+  course = recordFigures(course, 1_500, { value: 4 });
   expect(course.block?.length).toBe(3 * STEPS);
   expect([1_380, 1_381, 1_499, 1_500].map((step) => figureAt(course, 'value', step))).toEqual([undefined, 3, 3, 4]);
 });

@@ -1,45 +1,35 @@
 /**
- * Passive declares pipelined over a few channels of one connection. One queue that does not answer must never hold up the others,
- * and no answer may be given to another queue's question. It is long because what waits on a channel, for how long, and what becomes of it
- * when the channel ends are one state.
+ * Passive declares over a pool of channels, one under way on each. A queue that does not answer keeps the channel it was asked on, and
+ * holds up nobody else.
  */
+import type { Channel } from 'amqplib';
 import { BrokerError, type QueueScalerError } from '../../../errors.ts';
-import { encode, ProtocolError, type Method } from './frames.ts';
 import type { Declared } from './declared.ts';
-import { answeredForShard, declareFailed, noAnswer } from './refusals.ts';
+import { answeredForShard, connectionClosed, declareFailed, noAnswer } from './refusals.ts';
 
-/** Channels for queues that are expected to answer. Measured: beyond four the broker's work falls no further. */
-const CHANNELS = 4;
-/** Channels for queues that lately did not answer or were missing, one declare at a time each. */
+/** Channels at most, as a hung queue keeps one until the broker gives it up. */
+export const MAX_CHANNELS = 512;
+/** For queues that are expected to answer. Measured: the broker's work falls until 16, and a sweep of 1000 queues gets shorter until 64. */
+const CHANNELS = 64;
+/** For queues that lately did not answer or were missing, as a 404 ends its channel and a new one costs the broker 4 ms. */
 const SUSPECT_CHANNELS = 2;
-/** Declares under way on one channel: enough to hide the round trip, few enough to ask again when a missing queue ends the channel. */
-const WINDOW = 64;
-/**
- * What waits behind a declare that is silent for so long is asked again on other channels, in ms. The broker answers the declares of
- * a channel one after the other, so that one queue of a hung node would hold up all behind it for 77 s.
- */
-const BYPASS_MS = 150;
-/** While a declare is silent others may be about to be: then each waits alone, on so many channels side by side. */
-const CAREFUL_CHANNELS = 64;
-/** Channels at most. Each hung queue keeps one until the broker gives it up. */
-const MAX_CHANNELS = 512;
-/** A channel's opening is answered by the node itself: if that takes so long, the node hangs and not the queue. */
+/** Declares to a channel, one after the other, while all is well: a channel takes 22 KiB and four processes at the broker. */
+const DECLARES_PER_CHANNEL = 4;
+/** An idle channel is closed after this long, in ms: more than the usual polling intervals. */
+const IDLE_MS = 120_000;
+/** A declare that is silent for this long, in ms, is left alone with its channel, and others take new channels. */
+const SILENT_MS = 150;
+/** A channel's opening is answered by the node itself: if that takes this long, in ms, the node hangs and not the queue. */
 const PROBE_MS = 600;
+const TICK_MS = 50;
+/** Names of suspects that are remembered at most; the oldest are forgotten first. */
+const MAX_SUSPECTS = 10_000;
 
-export type Settle = (answer: Declared | QueueScalerError) => void;
-
-/** A method that concerns one channel. */
-export type ChannelMethod = Extract<Method, { readonly name: `channel.${string}` | `queue.${string}` }>;
+export type Answer = Declared | QueueScalerError;
 
 export interface Channels {
-  /** Exactly one call of `settle` for each ask, within twice `timeoutMs` and {@link PROBE_MS}. */
-  ask(queue: string, settle: Settle): void;
-  /** Throws a {@link ProtocolError} where the broker answers out of turn. */
-  take(id: number, method: ChannelMethod): void;
-  /** Hands waiting asks to channels that can take them; all bytes go out in one write. */
-  pump(): void;
-  /** Gives up what has not been answered in time; the error is that of a node which does not answer at all. */
-  tick(now: number): QueueScalerError | undefined;
+  /** Resolves in any case, within twice `timeoutMs`. Who asks for a queue that is being asked for shares its answer. */
+  readonly declare: (queue: string) => Promise<Answer>;
   /** Answers all that waits, and whatever is asked from now on. */
   end(error: QueueScalerError): void;
 }
@@ -50,241 +40,219 @@ export interface ChannelsOptions {
   readonly label: string;
   /** Longest wait for one queue, in ms. */
   readonly timeoutMs: number;
-  /** The most that the broker allows; 0 is no limit. */
-  readonly channelMax: number;
-  readonly write: (bytes: Buffer) => void;
+  /** Channels at most; the broker may allow fewer still. */
+  readonly maxChannels: number;
+  readonly createChannel: () => Promise<Channel>;
+  /** Runs what calls amqplib; see `contained`. */
+  readonly run: <T>(start: () => T) => T;
+  /** Ends the connection. */
+  readonly fail: (thrown: unknown) => void;
 }
 
 interface Ask {
   readonly queue: string;
-  /** Undefined once answered: the broker's own answer is then only counted. */
-  settle: Settle | undefined;
+  readonly lane: Lane;
+  readonly answer: Promise<Answer>;
+  readonly settle: (answer: Answer) => void;
   readonly askedAt: number;
   sentAt: number;
+  /** Silent ones have their channel to themselves; those given up are settled, and still under way at the broker. */
+  state: 'waiting' | 'sent' | 'silent' | 'givenUp';
 }
 
-interface Channel {
-  readonly id: number;
-  readonly suspects: boolean;
-  state: 'opening' | 'open' | 'stuck';
-  askedOpenAt: number;
-  /** Declares sent and not yet answered, oldest first. */
-  waiting: Ask[];
-  repliedAt: number;
+interface Lane {
+  readonly limit: number;
+  readonly waiting: Ask[];
+  /** Used last, taken first, so that those at the front may be closed. */
+  idle: { readonly channel: Channel; readonly usedAt: number }[];
+  opening: number;
+  sent: number;
+  silent: number;
 }
 
-/** Opens the channels at once. */
-export function createChannels({ vhost, label, timeoutMs, channelMax, write }: ChannelsOptions): Channels {
-  const channels = new Map<number, Channel>();
+export function createChannels({ vhost, label, timeoutMs, maxChannels, createChannel, run, fail }: ChannelsOptions): Channels {
+  const healthy: Lane = { limit: CHANNELS, waiting: [], idle: [], opening: 0, sent: 0, silent: 0 };
+  const suspect: Lane = { limit: SUSPECT_CHANNELS, waiting: [], idle: [], opening: 0, sent: 0, silent: 0 };
+  const asks = new Map<string, Ask>();
   const suspects = new Set<string>();
-  /** Declares that are silent and not given up yet. */
-  const silent = new Map<string, Ask>();
-  const stuckQueues = new Set<string>();
-  let backlog: Ask[] = [];
-  let suspectBacklog: Ask[] = [];
-  const limit = channelMax === 0 ? MAX_CHANNELS : Math.min(MAX_CHANNELS, channelMax);
+  const openings = new Set<{ readonly since: number }>();
+  let channels = 0;
+  let limit = maxChannels;
+  let heardAt = performance.now();
+  let tickedAt = heardAt;
+  let stoodStill = false;
   let ended: QueueScalerError | undefined;
-  for (let count = 0; count < CHANNELS + SUSPECT_CHANNELS; count++) openChannel(count >= CHANNELS);
+  const ticker = setInterval(tick, TICK_MS);
 
-  function openChannel(forSuspects: boolean): void {
-    if (channels.size >= limit) return;
-    const now = performance.now();
-    const channel: Channel = {
-      id: channels.size + 1,
-      suspects: forSuspects,
-      state: 'opening',
-      askedOpenAt: now,
-      waiting: [],
-      repliedAt: now,
+  /** Suspects find channels even where the healthy ones have taken all that they may. */
+  function hasRoom(lane: Lane): boolean {
+    return channels < (lane === healthy && limit > SUSPECT_CHANNELS ? limit - SUSPECT_CHANNELS : limit);
+  }
+
+  function open(lane: Lane): void {
+    if (!hasRoom(lane)) return;
+    const opening = { since: performance.now() };
+    openings.add(opening);
+    channels++;
+    lane.opening++;
+    const over = (): void => {
+      openings.delete(opening);
+      lane.opening--;
     };
-    channels.set(channel.id, channel);
-    write(encode.channelOpen(channel.id));
+    run(createChannel).then(
+      (channel) => {
+        over();
+        // Without a listener amqplib ends the connection for it.
+        channel.on('error', () => undefined);
+        channel.on('close', () => {
+          channels--;
+          lane.idle = lane.idle.filter((each) => each.channel !== channel);
+        });
+        idle(lane, channel);
+      },
+      (thrown: unknown) => {
+        over();
+        channels--;
+        const refusal = closedBy(thrown);
+        if (thrown instanceof Error && thrown.message.startsWith('No channels left')) limit = channels;
+        else fail(refusal === undefined ? thrown : connectionClosed(label, 'ready', refusal.code, refusal.text));
+      },
+    );
   }
 
-  function answer(ask: Ask, result: Declared | QueueScalerError): void {
-    const { settle } = ask;
-    ask.settle = undefined;
-    settle?.(result);
+  function idle(lane: Lane, channel: Channel): void {
+    heardAt = performance.now();
+    lane.idle.push({ channel, usedAt: heardAt });
+    pump(lane);
   }
 
-  function declared(channel: Channel, method: Extract<Method, { name: 'queue.declare-ok' }>): void {
-    const ask = channel.waiting.shift();
-    if (ask === undefined) throw new ProtocolError('an answer that nobody waits for');
-    const at = performance.now();
-    const serviceMs = at - Math.max(ask.sentAt, channel.repliedAt);
-    channel.repliedAt = at;
-    recovered(channel, ask.queue);
-    if (method.queue === ask.queue) {
-      suspects.delete(ask.queue);
-      answer(ask, { ready: method.ready, consumers: method.consumers, serviceMs, at });
+  function pump(lane: Lane): void {
+    if (ended !== undefined) return;
+    for (let free; lane.waiting.length > 0 && (free = lane.idle.pop()) !== undefined;) {
+      const ask = lane.waiting.shift();
+      if (ask !== undefined) send(ask, free.channel);
+    }
+    if (lane.waiting.length === 0) return;
+    // While one is silent others may be about to be: then nobody waits behind another.
+    const declares = (lane.waiting.length + lane.sent) / (lane.silent > 0 ? 1 : DECLARES_PER_CHANNEL);
+    while (lane.opening + lane.sent < Math.min(lane.limit, declares) && hasRoom(lane)) open(lane);
+  }
+
+  function send(ask: Ask, channel: Channel): void {
+    const { queue, lane } = ask;
+    ask.sentAt = performance.now();
+    ask.state = 'sent';
+    lane.sent++;
+    run(() => channel.checkQueue(queue)).then(
+      (answer) => {
+        forget(ask);
+        const at = performance.now();
+        if (answer.queue === queue) {
+          suspects.delete(queue);
+          ask.settle({ ready: answer.messageCount, consumers: answer.consumerCount, serviceMs: at - ask.sentAt, at });
+        } else ask.settle(answeredForShard(queue));
+        idle(lane, channel);
+      },
+      (thrown: unknown) => {
+        const refusal = closedBy(thrown);
+        if (refusal === undefined) {
+          fail(thrown);
+          return;
+        }
+        heardAt = performance.now();
+        forget(ask);
+        doubt(queue);
+        ask.settle(declareFailed(queue, vhost, refusal.code, refusal.text));
+        pump(lane);
+      },
+    );
+  }
+
+  function forget({ queue, lane, state }: Ask): void {
+    asks.delete(queue);
+    if (state === 'sent') lane.sent--;
+    if (state === 'silent') lane.silent--;
+  }
+
+  function doubt(queue: string): void {
+    suspects.delete(queue);
+    suspects.add(queue);
+    const [oldest] = suspects;
+    if (suspects.size > MAX_SUSPECTS && oldest !== undefined) suspects.delete(oldest);
+  }
+
+  function tick(): void {
+    const now = performance.now();
+    // After this process has stood still the broker's answers may be there, unread: they are read before anybody is given up.
+    stoodStill = !stoodStill && now - tickedAt > 2 * TICK_MS;
+    tickedAt = now;
+    if (stoodStill) return;
+    for (const { since } of openings) {
+      if (now - since > PROBE_MS) fail(new BrokerError('BROKER_TIMEOUT', `${label}: the node does not answer`));
+    }
+    for (const ask of asks.values()) watch(ask, now);
+    for (const lane of [healthy, suspect]) {
+      pump(lane);
+      const [coldest] = lane.idle;
+      if (coldest === undefined || now - coldest.usedAt < IDLE_MS) continue;
+      lane.idle.shift();
+      run(() => coldest.channel.close()).catch(fail);
+    }
+  }
+
+  function watch(ask: Ask, now: number): void {
+    const { queue, lane } = ask;
+    if (ask.state === 'waiting') {
+      // As when more queues hang than there may be channels.
+      if (now - ask.askedAt <= 2 * timeoutMs) return;
+      lane.waiting.splice(lane.waiting.indexOf(ask), 1);
+      forget(ask);
+      ask.settle(noAnswer(queue, timeoutMs));
       return;
     }
-    answer(ask, answeredForShard(ask.queue));
-  }
-
-  function recovered(channel: Channel, queue: string): void {
-    if (channel.state !== 'stuck') return;
-    stuckQueues.delete(queue);
-    silent.delete(queue);
-    channel.state = 'open';
-  }
-
-  function channelClosed(channel: Channel, code: number, text: string): void {
-    const [failed, ...rest] = channel.waiting;
-    channel.waiting = [];
-    if (failed !== undefined) {
-      recovered(channel, failed.queue);
-      suspects.add(failed.queue);
-      answer(failed, declareFailed(failed.queue, vhost, code, text));
+    if (ask.state === 'sent' && now - ask.sentAt > SILENT_MS) {
+      ask.state = 'silent';
+      lane.sent--;
+      lane.silent++;
     }
-    // The broker has dropped the declares behind it: they are asked again, not failed.
-    for (const ask of rest.reverse()) if (ask.settle !== undefined) putBack(ask);
-    write(Buffer.concat([encode.channelCloseOk(channel.id), encode.channelOpen(channel.id)]));
-    channel.state = 'opening';
-    channel.askedOpenAt = performance.now();
-  }
-
-  function putBack(ask: Ask): void {
-    (suspects.has(ask.queue) ? suspectBacklog : backlog).unshift(ask);
-  }
-
-  function pump(): void {
-    if (backlog.length === 0 && suspectBacklog.length === 0) return;
-    const frames: Buffer[] = [];
-    const now = performance.now();
-    const careful = isCareful();
-    let taken = 0;
-    let suspectsTaken = 0;
-    for (const channel of channels.values()) {
-      if (channel.state !== 'open') continue;
-      const source = channel.suspects ? suspectBacklog : backlog;
-      const window = channel.suspects || careful ? 1 : WINDOW;
-      while (channel.waiting.length < window) {
-        const ask = source[channel.suspects ? suspectsTaken : taken];
-        if (ask === undefined) break;
-        if (channel.suspects) suspectsTaken++;
-        else taken++;
-        ask.sentAt = now;
-        channel.waiting.push(ask);
-        frames.push(encode.declarePassive(channel.id, ask.queue));
-      }
-    }
-    backlog.splice(0, taken);
-    suspectBacklog.splice(0, suspectsTaken);
-    if (frames.length > 0) write(Buffer.concat(frames));
-  }
-
-  function isCareful(): boolean {
-    return [...channels.values()].some(({ state }) => state === 'stuck');
-  }
-
-  /** Leaves a channel to the declare that is silent, and asks what waits behind it on others. */
-  function bypass(channel: Channel, head: Ask): void {
-    silent.set(head.queue, head);
-    channel.state = 'stuck';
-    for (const ask of channel.waiting.slice(1).reverse()) {
-      if (ask.settle === undefined) continue;
-      const { queue, settle, askedAt } = ask;
-      // What was sent is still answered some day, so the place in the row stays, with nobody behind it.
-      ask.settle = undefined;
-      putBack({ queue, settle, askedAt, sentAt: 0 });
-    }
-    const wanted = channel.suspects ? SUSPECT_CHANNELS : CAREFUL_CHANNELS;
-    const isFree = (each: Channel): boolean => each.state !== 'stuck' && each.suspects === channel.suspects;
-    for (let free = [...channels.values()].filter(isFree).length; free < wanted; free++) openChannel(channel.suspects);
-  }
-
-  function giveUp(head: Ask): void {
-    silent.delete(head.queue);
-    suspects.add(head.queue);
-    stuckQueues.add(head.queue);
-    answer(head, noAnswer(head.queue, timeoutMs));
-  }
-
-  /** Ends the waiting of what found no channel, as when more queues hang than there may be channels. */
-  function dropOverdue(asks: readonly Ask[], now: number): Ask[] {
-    const isOverdue = ({ askedAt }: Ask): boolean => now - askedAt > 2 * timeoutMs;
-    for (const ask of asks.filter(isOverdue)) answer(ask, noAnswer(ask.queue, timeoutMs));
-    return asks.filter((ask) => !isOverdue(ask));
-  }
-
-  let pumpScheduled = false;
-  function schedulePump(): void {
-    if (pumpScheduled) return;
-    pumpScheduled = true;
-    queueMicrotask(() => {
-      pumpScheduled = false;
-      pump();
-    });
+    if (ask.state !== 'silent') return;
+    // Where nothing at all has been heard since, a channel's opening shows whether the node still answers.
+    if (openings.size === 0 && heardAt < ask.sentAt + SILENT_MS) open(lane);
+    if (now - ask.sentAt <= timeoutMs) return;
+    lane.silent--;
+    ask.state = 'givenUp';
+    doubt(queue);
+    ask.settle(noAnswer(queue, timeoutMs));
   }
 
   return {
-    ask(queue, settle) {
-      const earlier = silent.get(queue);
-      if (ended !== undefined) settle(ended);
-      else if (earlier?.settle !== undefined) {
-        const { settle: first } = earlier;
-        earlier.settle = (answered) => {
-          first(answered);
-          settle(answered);
-        };
-      }
-      // The declare that hangs is still under way: another would only hang as well.
-      else if (stuckQueues.has(queue)) settle(noAnswer(queue, timeoutMs));
-      else {
-        (suspects.has(queue) ? suspectBacklog : backlog).push({ queue, settle, askedAt: performance.now(), sentAt: 0 });
-        schedulePump();
-      }
-    },
-
-    take(id, method) {
-      const channel = channels.get(id);
-      if (channel === undefined) throw new ProtocolError(`AMQP out of turn (${method.name} on channel ${id})`);
-      switch (method.name) {
-        case 'channel.open-ok':
-          if (channel.state !== 'opening') throw new ProtocolError('an opening of a channel that is open');
-          channel.state = 'open';
-          channel.repliedAt = performance.now();
-          return;
-        case 'channel.close':
-          channelClosed(channel, method.code, method.text);
-          return;
-        case 'channel.close-ok':
-          return;
-        case 'queue.declare-ok':
-          declared(channel, method);
-          return;
-      }
-    },
-
-    pump,
-
-    tick(now) {
-      for (const channel of [...channels.values()]) {
-        if (channel.state === 'opening' && now - channel.askedOpenAt > PROBE_MS) {
-          return new BrokerError('BROKER_TIMEOUT', `${label}: the node does not answer`);
-        }
-        const head = channel.waiting[0];
-        if (head === undefined || channel.state === 'opening') continue;
-        const silentMs = now - Math.max(head.sentAt, channel.repliedAt);
-        if (silentMs > BYPASS_MS && channel.state === 'open') bypass(channel, head);
-        if (silentMs > timeoutMs && head.settle !== undefined) giveUp(head);
-      }
-      if (backlog.length > 0 || suspectBacklog.length > 0) {
-        backlog = dropOverdue(backlog, now);
-        suspectBacklog = dropOverdue(suspectBacklog, now);
-      }
-      pump();
-      return undefined;
+    declare(queue) {
+      if (ended !== undefined) return Promise.resolve(ended);
+      const earlier = asks.get(queue);
+      // A declare that hangs is still under way: another would only hang as well.
+      if (earlier?.state === 'givenUp') return Promise.resolve(noAnswer(queue, timeoutMs));
+      if (earlier !== undefined) return earlier.answer;
+      let settle: (answer: Answer) => void = () => undefined;
+      const answer = new Promise<Answer>((resolve) => (settle = resolve));
+      const lane = suspects.has(queue) ? suspect : healthy;
+      const ask: Ask = { queue, lane, answer, settle, askedAt: performance.now(), sentAt: 0, state: 'waiting' };
+      asks.set(queue, ask);
+      lane.waiting.push(ask);
+      pump(lane);
+      return answer;
     },
 
     end(error) {
       ended = error;
-      const asks = [...backlog, ...suspectBacklog, ...[...channels.values()].flatMap((channel) => channel.waiting)];
-      backlog = [];
-      suspectBacklog = [];
-      channels.clear();
-      for (const ask of asks) answer(ask, error);
+      clearInterval(ticker);
+      for (const ask of asks.values()) ask.settle(error);
+      asks.clear();
     },
   };
+}
+
+/** The broker's reason for closing a channel, as amqplib words it; undefined where the broker did not. */
+function closedBy(thrown: unknown): { readonly code: number; readonly text: string } | undefined {
+  if (!(thrown instanceof Error) || !('code' in thrown) || typeof thrown.code !== 'number') return undefined;
+  return { code: thrown.code, text: /with message "([^]*)"$/.exec(thrown.message)?.[1] ?? thrown.message };
 }

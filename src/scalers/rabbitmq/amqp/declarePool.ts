@@ -3,7 +3,8 @@
  * costs a question one more try, on the next endpoint; never its answer's truth.
  */
 import { toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
-import type { Declared } from './declared.ts';
+import { MAX_CHANNELS, type Answer } from './channels.ts';
+import { allowedChannels } from './refusals.ts';
 import { openAmqp, type AmqpAddress, type AmqpConnection, type AmqpLogin } from './connection.ts';
 import type { Endpoints } from '../../net/failover.ts';
 import { describeNetworkError } from '../../net/networkErrors.ts';
@@ -13,7 +14,7 @@ const IDLE_CLOSE_MS = 120_000;
 
 export interface Declarer {
   /** Resolves in any case, with the counts or why there are none. */
-  declare(vhost: string, queue: string): Promise<Declared | QueueScalerError>;
+  declare(vhost: string, queue: string): Promise<Answer>;
   close(): Promise<void>;
 }
 
@@ -28,6 +29,8 @@ export interface DeclarerOptions {
 
 interface Lane {
   connection: Promise<AmqpConnection> | undefined;
+  /** Fewer once the broker has closed a connection of its own accord for having too many. */
+  maxChannels: number;
   usedAt: number;
 }
 
@@ -41,7 +44,7 @@ export function createDeclarer(options: DeclarerOptions): Declarer {
 
   function laneOf(vhost: string): Lane {
     let lane = lanes.get(vhost);
-    if (lane === undefined) lanes.set(vhost, (lane = { connection: undefined, usedAt: 0 }));
+    if (lane === undefined) lanes.set(vhost, (lane = { connection: undefined, maxChannels: MAX_CHANNELS, usedAt: 0 }));
     lane.usedAt = performance.now();
     return lane;
   }
@@ -56,7 +59,11 @@ export function createDeclarer(options: DeclarerOptions): Declarer {
           vhost,
           connectTimeoutMs: options.connectTimeoutMs,
           timeoutMs: options.timeoutMs,
+          maxChannels: lane.maxChannels,
           onEnd: (error) => {
+            const allowed = allowedChannels(error);
+            // Halved at least, as the user may have others.
+            if (allowed !== undefined) lane.maxChannels = Math.max(1, Math.min(allowed, lane.maxChannels >> 1));
             if (lane.connection === opening) lane.connection = undefined;
             open--;
             options.onChange(address.label, open, error);
@@ -75,11 +82,8 @@ export function createDeclarer(options: DeclarerOptions): Declarer {
     return opening;
   }
 
-  async function ask(lane: Lane, vhost: string, queue: string): Promise<Declared | QueueScalerError> {
-    const connection = await connect(lane, vhost);
-    return new Promise((resolve) => {
-      connection.declare(queue, resolve);
-    });
+  async function ask(lane: Lane, vhost: string, queue: string): Promise<Answer> {
+    return (await connect(lane, vhost)).declare(queue);
   }
 
   function closeIdle(): void {

@@ -4,7 +4,7 @@
 export interface Declared {
   readonly ready: number;
   readonly consumers: number;
-  /** Time from the broker being free to answer until its answer, in ms. */
+  /** Time from the question's being sent until its answer, in ms. */
   readonly serviceMs: number;
   /** When the answer came, in ms of `performance.now()`. */
   readonly at: number;

@@ -34,3 +34,9 @@ export function connectionClosed(label: string, phase: string, code: number, tex
   if (code === 320) return new BrokerError('BROKER_UNREACHABLE', message);
   return new BrokerError('BROKER_BUSY', message);
 }
+
+/** How many channels the user may have, where having more has ended a connection. */
+export function allowedChannels(error: QueueScalerError | undefined): number | undefined {
+  const [, limit] = /number of channels opened .*\((\d+)\)/.exec(error?.message ?? '') ?? [];
+  return limit === undefined ? undefined : Number(limit);
+}

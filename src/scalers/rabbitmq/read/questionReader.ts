@@ -3,9 +3,10 @@
  * cannot be known for one of the queues is unknown for all.
  */
 import { QueueError, toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
-import { unknown, type Measures, type Reading } from '../../reading.ts';
+import { unknown, type Reading } from '../../reading.ts';
 import type { Declared } from '../amqp/declared.ts';
 import { combine } from '../decision.ts';
+import type { Measures } from '../measures.ts';
 import type { RabbitQuestion } from '../question.ts';
 import { createCollector, type ReadContext } from './collect.ts';
 import type { Observation } from './observation.ts';

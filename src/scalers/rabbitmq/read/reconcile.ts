@@ -3,9 +3,10 @@
  * Pure.
  */
 import { QueueError, type QueueScalerError } from '../../../errors.ts';
-import type { Measures, QueueReading } from '../../reading.ts';
+import type { QueueReading } from '../../reading.ts';
 import type { Declared } from '../amqp/declared.ts';
 import { implausible, isCounted, type CountedStats, type ListKind } from '../management/queueStats.ts';
+import type { Measures } from '../measures.ts';
 import type { RabbitQuestion } from '../question.ts';
 import { figureOf, isListed, type Listed, type Observation } from './observation.ts';
 import type { QueueRecord } from './queueMemory.ts';
@@ -13,7 +14,7 @@ import { newTrack, observeRates } from './rates.ts';
 import type { ReaderKind, ZeroEvidence } from './zero.ts';
 
 /** One queue's share of a reading, with what its figures rest on. */
-export interface QueueShare extends QueueReading {
+export interface QueueShare extends QueueReading<Measures> {
   readonly at: number;
   /** For the case that the figures are zero. */
   readonly evidence: ZeroEvidence;

@@ -3,7 +3,8 @@
  * exist is an error where the trigger wants it so.
  */
 import { QueueError } from '../../../errors.ts';
-import { unknown, type Measures, type QueueReading, type Reading } from '../../reading.ts';
+import { unknown, type QueueReading, type Reading } from '../../reading.ts';
+import type { Measures } from '../measures.ts';
 import type { PartResult } from './commands.ts';
 import type { RedisQuestion } from '../question.ts';
 
@@ -27,8 +28,8 @@ export function answer(
   resultOf: (partId: string) => PartResult | undefined,
   seen: (key: string) => boolean,
   notes: readonly string[],
-): Reading | undefined {
-  const queues: QueueReading[] = [];
+): Reading<Measures> | undefined {
+  const queues: QueueReading<Measures>[] = [];
   const readers = new Set<string>();
   const waiting: Measures[] = [];
   let processing = 0;

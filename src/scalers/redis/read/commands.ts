@@ -3,7 +3,8 @@
  * next. Only commands that read; an absent key counts as empty, and whatever is not understood is an error.
  */
 import { BrokerError, QueueError, type QueueScalerError } from '../../../errors.ts';
-import { sameMeasures, type Measures } from '../../reading.ts';
+import { sameMeasures } from '../../reading.ts';
+import type { Measures } from '../measures.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
 import { ErrorReply, type Command, type Reply } from '../wire/resp.ts';
 import { readGroup } from './streamLag.ts';

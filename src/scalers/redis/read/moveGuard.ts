@@ -5,6 +5,7 @@
 import { LRUCache } from 'lru-cache';
 import { ProcessError, toQueueScalerError } from '../../../errors.ts';
 import { unknown, type Reading } from '../../reading.ts';
+import type { Measures } from '../measures.ts';
 import type { Discovery } from './discovery.ts';
 import type { Part, PartResult } from './commands.ts';
 import { patternsOf, type Plan } from './plan.ts';
@@ -28,7 +29,7 @@ export function createTakenGuard(
   discovery: Pick<Discovery, 'lookNow'>,
   planOf: (question: RedisQuestion) => Plan,
   remember: (part: Part, result: PartResult) => void,
-  answered: (question: RedisQuestion, plan: Plan, results: ReadonlyMap<string, PartResult>) => Reading | undefined,
+  answered: (question: RedisQuestion, plan: Plan, results: ReadonlyMap<string, PartResult>) => Reading<Measures> | undefined,
 ): TakenGuard {
   /** Messages of a question, waiting and held, when last told. */
   const totals = new LRUCache<string, number>({ maxSize: MAX_REMEMBERED_QUESTIONS, sizeCalculation: () => 1 });

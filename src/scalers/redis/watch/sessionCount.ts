@@ -2,8 +2,7 @@
  * Counts the open sessions of a deployment for whoever watches from outside, and remembers which of their servers refuse to tell of
  * changes, so that nobody wonders why a sleeping trigger wakes late.
  */
-import type { BrokerEvents } from '../../brokerEvents.ts';
-import type { BrokerIdentity } from '../../contract.ts';
+import type { BrokerEvents, BrokerIdentity } from '../../brokerEvents.ts';
 import type { Session } from '../wire/session.ts';
 
 export interface SessionCount {

@@ -4,20 +4,21 @@
  */
 import type { QueueScalerError } from '../../../errors.ts';
 import { explainSample, troubleOf, type Explanation, type Trouble } from '../../../scalers/explanation.ts';
-import type { Measures } from '../../../scalers/reading.ts';
+import type { Backlog } from '../../../scalers/contract.ts';
 import type { Sample, Trigger, TriggerObserver } from '../../../scalers/triggers.ts';
-import { figureAt, noted, STEP_MS, STEPS, type Course, type Figures, type Series } from './historyRing.ts';
+import { figureAt, recordFigures, STEP_MS, STEPS, type HistoryRing, type Figures, type Series } from './historyRing.ts';
 
 /** Steps of the course that make one point of the list's small curves. */
 const STEPS_A_POINT = 5;
 /** Heights of those curves' points, from nothing to the highest. */
 const LEVELS = 9;
+const NOTHING_KNOWN: Backlog = { waiting: undefined, held: undefined };
 
 /** `new`: nobody has asked for a reading yet. */
 export type State = 'active' | 'idle' | 'unknown' | 'new';
 
 /** One trigger as the list shows it; times in ms since 1970. */
-export interface Row {
+export interface TriggerSummary {
   readonly id: string;
   readonly namespace: string;
   readonly name: string;
@@ -57,9 +58,9 @@ export interface Step {
 
 export interface History extends TriggerObserver {
   id(trigger: Trigger): string;
-  row(trigger: Trigger): Row;
+  summary(trigger: Trigger): TriggerSummary;
   explanation(trigger: Trigger): Explanation;
-  course(trigger: Trigger): readonly Step[];
+  lastHour(trigger: Trigger): readonly Step[];
   /** Is told each trigger whose row has changed. */
   listen(changed: (trigger: Trigger) => void): () => void;
 }
@@ -73,12 +74,18 @@ interface Entry {
   wakes: number;
   at: number;
   /** Made with the first figures. */
-  course: Course | undefined;
+  ring: HistoryRing | undefined;
 }
 
 export function createHistory(now: () => number = Date.now): History {
   const entries = new WeakMap<Trigger, Entry>();
-  const ordinals = new Map<string, number>();
+  /** The ordinals in use of triggers that would have one id; given back when the trigger is no more. */
+  const ordinals = new Map<string, Set<number>>();
+  const givenBack = new FinalizationRegistry(({ base, ordinal }: { readonly base: string; readonly ordinal: number }) => {
+    const used = ordinals.get(base);
+    used?.delete(ordinal);
+    if (used?.size === 0) ordinals.delete(base);
+  });
   const listeners = new Set<(trigger: Trigger) => void>();
 
   function entryOf(trigger: Trigger): Entry {
@@ -86,8 +93,11 @@ export function createHistory(now: () => number = Date.now): History {
     if (entry === undefined) {
       const { namespace, name } = trigger.reference;
       const base = `${namespace}/${name}/${trigger.spec.name}`;
-      const ordinal = (ordinals.get(base) ?? 0) + 1;
-      ordinals.set(base, ordinal);
+      const used = ordinals.get(base) ?? new Set();
+      let ordinal = 1;
+      while (used.has(ordinal)) ordinal++;
+      ordinals.set(base, used.add(ordinal));
+      givenBack.register(trigger, { base, ordinal });
       entry = {
         id: ordinal === 1 ? base : `${base}~${ordinal}`,
         sample: undefined,
@@ -95,19 +105,19 @@ export function createHistory(now: () => number = Date.now): History {
         error: undefined,
         wakes: 0,
         at: now(),
-        course: undefined,
+        ring: undefined,
       };
       entries.set(trigger, entry);
     }
     return entry;
   }
 
-  function note(entry: Entry, figures: Figures): void {
-    entry.course = noted(entry.course, Math.floor(now() / STEP_MS), figures);
+  function record(entry: Entry, figures: Figures): void {
+    entry.ring = recordFigures(entry.ring, Math.floor(now() / STEP_MS), figures);
   }
 
   /** One series of the last hour, oldest first. */
-  function hourOf({ course }: Entry, series: Series): (number | null)[] {
+  function hourOf({ ring: course }: Entry, series: Series): (number | null)[] {
     const last = Math.floor(now() / STEP_MS);
     return Array.from({ length: STEPS }, (_, index) =>
       course === undefined ? null : (figureAt(course, series, last - STEPS + 1 + index) ?? null),
@@ -115,7 +125,7 @@ export function createHistory(now: () => number = Date.now): History {
   }
 
   function curveOf(entry: Entry): Curve | undefined {
-    if (entry.course === undefined) return undefined;
+    if (entry.ring === undefined) return undefined;
     const [waiting, held] = [pointsOf(hourOf(entry, 'waiting')), pointsOf(hourOf(entry, 'held'))];
     const highest = Math.max(0, ...[...waiting, ...held].map((figure) => figure ?? 0));
     const drawn = (points: readonly (number | null)[]): string =>
@@ -139,9 +149,8 @@ export function createHistory(now: () => number = Date.now): History {
       const { since } = sample.reading;
       if (since === undefined) entry.trouble = undefined;
       else remember(entry, since);
-      const { measures } = sample.reading;
-      const [waiting, held] = [depthIn(measures), heldIn(measures)];
-      note(entry, {
+      const { waiting, held } = trigger.scaler.backlog(sample.reading.measures);
+      record(entry, {
         value: sample.decision.value,
         ...(waiting === undefined ? {} : { waiting }),
         ...(held === undefined ? {} : { held }),
@@ -159,13 +168,12 @@ export function createHistory(now: () => number = Date.now): History {
 
     id: (trigger) => entryOf(trigger).id,
 
-    row(trigger) {
+    summary(trigger) {
       const entry = entryOf(trigger);
       const { id, sample, wakes, at, error, trouble } = entry;
       const { namespace, name } = trigger.reference;
       const { value, active } = sample?.decision ?? {};
-      const depth = sample === undefined ? undefined : depthIn(sample.reading.measures);
-      const held = sample === undefined ? undefined : heldIn(sample.reading.measures);
+      const { waiting: depth, held } = sample === undefined ? NOTHING_KNOWN : trigger.scaler.backlog(sample.reading.measures);
       const curve = curveOf(entry);
       return {
         id,
@@ -191,7 +199,7 @@ export function createHistory(now: () => number = Date.now): History {
       return { metric: trigger.spec, ...(trouble === undefined ? {} : { trouble }) };
     },
 
-    course(trigger) {
+    lastHour(trigger) {
       const entry = entryOf(trigger);
       const first = Math.floor(now() / STEP_MS) - STEPS + 1;
       const [value, waiting, held] = [hourOf(entry, 'value'), hourOf(entry, 'waiting'), hourOf(entry, 'held')];
@@ -221,12 +229,4 @@ function pointsOf(hour: readonly (number | null)[]): (number | null)[] {
     const known = hour.slice(point * STEPS_A_POINT, (point + 1) * STEPS_A_POINT).filter((figure) => figure !== null);
     return known.length === 0 ? null : Math.max(...known);
   });
-}
-
-function depthIn({ ready, lag, length, messages }: Measures): number | undefined {
-  return ready ?? lag ?? length ?? messages;
-}
-
-function heldIn({ unacknowledged, pending, processing }: Measures): number | undefined {
-  return unacknowledged ?? pending ?? processing;
 }

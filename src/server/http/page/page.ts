@@ -55,7 +55,7 @@ export function createPage(history: History, triggers: () => readonly Trigger[])
     for (const { response, changed } of streams) {
       // A browser that does not keep up gets the newest state once it does.
       if (changed.size === 0 || response.writableNeedDrain) continue;
-      const rows = [...changed].map((trigger) => history.row(trigger));
+      const rows = [...changed].map((trigger) => history.summary(trigger));
       changed.clear();
       response.write(`event: rows\ndata: ${JSON.stringify(rows)}\n\n`);
     }
@@ -67,7 +67,7 @@ export function createPage(history: History, triggers: () => readonly Trigger[])
       return;
     }
     response.writeHead(200, { ...HEADERS, 'content-type': 'text/event-stream; charset=utf-8', 'x-accel-buffering': 'no' });
-    response.write(`retry: 2000\nevent: all\ndata: ${JSON.stringify(triggers().map((trigger) => history.row(trigger)))}\n\n`);
+    response.write(`retry: 2000\nevent: all\ndata: ${JSON.stringify(triggers().map((trigger) => history.summary(trigger)))}\n\n`);
     const entry: Stream = { response, changed: new Set() };
     streams.add(entry);
     response.on('close', () => streams.delete(entry));
@@ -79,7 +79,7 @@ export function createPage(history: History, triggers: () => readonly Trigger[])
       reply(response, 404, 'application/json', '{"error":"no trigger of this id is known"}');
       return;
     }
-    const body = { row: history.row(trigger), explanation: history.explanation(trigger), course: history.course(trigger) };
+    const body = { row: history.summary(trigger), explanation: history.explanation(trigger), course: history.lastHour(trigger) };
     reply(response, 200, 'application/json', JSON.stringify(body));
   }
 
@@ -100,7 +100,7 @@ export function createPage(history: History, triggers: () => readonly Trigger[])
       }
       switch (url.pathname) {
         case '/api/triggers':
-          reply(response, 200, 'application/json', JSON.stringify(triggers().map((trigger) => history.row(trigger))));
+          reply(response, 200, 'application/json', JSON.stringify(triggers().map((trigger) => history.summary(trigger))));
           return true;
         case '/api/trigger':
           one(url.searchParams.get('id'), response);

@@ -59,7 +59,7 @@ describe.each(Object.entries(NAMES))('a BullMQ queue watched %s', (_names, names
       { id: 1, heldBy: 'second' },
     ]);
     await until('the first job is in progress', async () => (await record()).includes('taken 0'));
-    await until('one waits, one is held', () => samples.at(-1)?.reading.measures.processing === 1);
+    await until('one waits, one is held', () => samples.at(-1)?.reading.measures['processing'] === 1);
     expect((await bed.asker.ask(trigger())).reading.measures).toEqual({ length: 1, processing: 1 });
     await bed.server.call('SET', 'first', 1);
     await until('the second job is in progress', async () => (await record()).includes('taken 1'));

@@ -1,0 +1,226 @@
+/**
+ * What `check` and `convert` know of KEDA's own Redis scalers and of settings of ours that mislead. KEDA 2.20,
+ * https://keda.sh/docs/latest/scalers/redis-lists/
+ */
+import { isTrue } from '../../keda.ts';
+import {
+  checkBoolean,
+  checkNumber,
+  write,
+  type Advice,
+  type BuiltInKeys,
+  type BuiltInTrigger,
+  type ExternalTrigger,
+  type KeyChange,
+  type OtherName,
+  type ReportKey,
+} from '../advice.ts';
+import type { DeploymentKind } from './keys.ts';
+
+const CONNECTION_KEYS: BuiltInKeys = {
+  address: 'MAE',
+  addresses: 'MAE',
+  host: 'MAE',
+  hosts: 'MAE',
+  port: 'MAE',
+  ports: 'MAE',
+  username: 'MAE',
+  password: 'MAE',
+  unsafeSsl: 'M',
+  enableTLS: 'M',
+  databaseIndex: 'M',
+  tls: 'A',
+  Cert: 'A',
+  cert: 'A',
+  key: 'A',
+  keyPassword: 'A',
+  ca: 'A',
+};
+const SENTINEL_KEYS: BuiltInKeys = { sentinelUsername: 'MAE', sentinelPassword: 'MAE', sentinelMaster: 'MAE' };
+const LIST_KEYS: BuiltInKeys = { listName: 'M', listLength: 'M', activationListLength: 'M' };
+const STREAM_KEYS: BuiltInKeys = {
+  stream: 'M',
+  consumerGroup: 'M',
+  pendingEntriesCount: 'M',
+  streamLength: 'M',
+  lagCount: 'M',
+  activationLagCount: 'M',
+};
+
+const OTHER_NAMES: Readonly<Record<string, OtherName>> = {
+  url: write('address', ', which takes redis:// and rediss:// URLs'),
+  uri: write('address', ', which takes redis:// and rediss:// URLs'),
+  server: write('address'),
+  list: write('listName'),
+  key: write('listName'),
+  queue: write('listName'),
+  queuename: write('listName'),
+  queuelength: write('listLength'),
+  value: write('listLength'),
+  length: write('listLength'),
+  threshold: write('listLength'),
+  activationvalue: write('activationListLength'),
+  db: write('databaseIndex'),
+  database: write('databaseIndex'),
+  user: write('username'),
+  ssl: write('tls', ': enable, or a rediss:// address'),
+  master: write('sentinelMaster'),
+  mastername: write('sentinelMaster'),
+};
+const STREAM_OTHER_NAMES: Readonly<Record<string, OtherName>> = {
+  ...OTHER_NAMES,
+  streamname: write('stream'),
+  group: write('consumerGroup'),
+  lag: write('lagCount'),
+  pending: write('pendingEntriesCount'),
+  activationvalue: write('activationLagCount'),
+  listname: write('stream', ', or use the scaler for lists'),
+};
+
+const connection = {
+  connectionKeys: {
+    enableTLS: { advice: 'TLS to Redis is tls: enable' },
+    unsafeSsl: { name: 'insecureSkipVerify', advice: 'for Redis write insecureSkipVerify' },
+  },
+  uncheckedCertificate: 'insecureSkipVerify',
+  toExternal,
+  toBuiltIn,
+} satisfies Partial<Advice>;
+
+export function listAdvice(kind: DeploymentKind): Advice {
+  return {
+    ...connection,
+    builtInKeys: { ...LIST_KEYS, ...CONNECTION_KEYS, ...(kind === 'sentinel' && SENTINEL_KEYS) },
+    required: ['listName'],
+    otherNames: OTHER_NAMES,
+    checkBuiltIn(trigger, report) {
+      checkConnection(kind, trigger, report);
+    },
+    checkRisks: checkLists,
+    differences: () => ['no script runs in Redis: TYPE and the length’s own command are asked for in a pipeline'],
+  };
+}
+
+export function streamAdvice(kind: DeploymentKind): Advice {
+  return {
+    ...connection,
+    builtInKeys: { ...STREAM_KEYS, ...CONNECTION_KEYS, ...(kind === 'sentinel' && SENTINEL_KEYS) },
+    required: ['stream'],
+    otherNames: STREAM_OTHER_NAMES,
+    checkBuiltIn(trigger, report) {
+      checkConnection(kind, trigger, report);
+      checkBuiltInStream(trigger, report);
+    },
+    checkRisks: checkStreams,
+    differences: streamDifferences,
+  };
+}
+
+function checkConnection(kind: DeploymentKind, trigger: BuiltInTrigger, report: ReportKey): void {
+  const { type, metadata, has } = trigger;
+  if (!['address', 'addresses'].some(has) && !(['host', 'hosts'].some(has) && ['port', 'ports'].some(has)))
+    report('missing-key', 'address', `address, or host and port, is required by KEDA’s ${type} scaler`, { part: 'key' });
+  if (kind === 'sentinel' && !has('sentinelMaster'))
+    report('missing-key', 'sentinelMaster', 'sentinelMaster is required to find the primary', { part: 'key' });
+  for (const key of ['listLength', 'pendingEntriesCount', 'streamLength', 'lagCount']) checkNumber(trigger, report, key, 1, true);
+  for (const key of ['activationListLength', 'activationLagCount', 'databaseIndex']) checkNumber(trigger, report, key, 0, true);
+  checkBoolean(trigger, report, 'enableTLS');
+  for (const key of ['address', 'addresses']) {
+    const address = metadata[key];
+    if (address === undefined) continue;
+    if (address.includes('://'))
+      report('bad-value', key, `${key} must be host:port: KEDA takes no redis:// URLs`, {
+        fix: 'address, username, password, enableTLS',
+      });
+    else if (!address.split(',').every((word) => /:\d+$/.test(word.trim())))
+      report('bad-value', key, `${key} must be host:port`, { fix: `${address.trim()}:6379` });
+  }
+}
+
+function checkBuiltInStream({ metadata }: BuiltInTrigger, report: ReportKey): void {
+  if (metadata['consumerGroup'] === undefined)
+    report(
+      'stream-never-empty',
+      'stream',
+      'without consumerGroup the length of the stream counts, which acknowledging does not lower',
+      { part: 'key' },
+    );
+  else if (metadata['lagCount'] === undefined)
+    report(
+      'stream-cannot-wake',
+      'consumerGroup',
+      'KEDA then counts pending entries, and none is pending while no consumer runs',
+      { part: 'key', fix: 'lagCount' },
+    );
+}
+
+function checkLists({ metadata, value, scalesToZero }: ExternalTrigger, report: ReportKey): void {
+  const names = metadata['listName'] ?? '';
+  if (/(?:^|:)(?:bull|bullmq):/.test(names) && !/:(?:wait|prioritized|paused|active|delayed)/.test(names))
+    report('pattern-suspicious', 'listName', 'BullMQ keeps waiting jobs under PREFIX:QUEUE:wait', { fix: `${names}:wait` });
+  if (/[*?]/.test(names) && !isTrue(value('requireMatch')))
+    report('missing-is-zero', 'listName', 'a pattern that matches no key passes for an empty queue', {
+      fix: 'requireMatch: "true"',
+    });
+  const activation = Number(value('activationListLength') ?? 0);
+  if (scalesToZero && activation > 0)
+    report('activation-high', 'activationListLength', `up to ${activation} messages wait for ever while there is no worker`, {
+      fix: '"0"',
+    });
+}
+
+function checkStreams({ metadata, value, scalesToZero }: ExternalTrigger, report: ReportKey): void {
+  if (metadata['consumerGroup'] === undefined)
+    report('stream-never-empty', 'stream', 'without consumerGroup the length counts, which acknowledging does not lower', {
+      part: 'key',
+      fix: 'consumerGroup',
+    });
+  const activation = Number(value('activationLagCount') ?? 0);
+  if (scalesToZero && activation > 0)
+    report('activation-high', 'activationLagCount', `up to ${activation} entries wait for ever while there is no worker`, {
+      fix: '"0"',
+    });
+}
+
+function streamDifferences({ consumerGroup, lagCount }: Readonly<Record<string, string>>): string[] {
+  if (consumerGroup === undefined) return [];
+  if (lagCount === undefined)
+    return [
+      'undelivered entries wake a worker; KEDA saw none before a consumer ran',
+      'a group that nobody has created has nothing pending, and wakes a worker if there are entries; it was an error',
+    ];
+  return [
+    'both undelivered and pending entries count, so the metric is higher while consumers are busy',
+    'where Redis cannot tell the lag it is counted or an error; KEDA took it for 0',
+  ];
+}
+
+function toExternal(key: string, value: string): KeyChange | undefined {
+  if (key === 'enableTLS')
+    return {
+      key: 'tls',
+      value: isTrue(value) ? 'enable' : 'disable',
+      why: 'enableTLS is KEDA’s key for the connection to a scaler',
+    };
+  if (key === 'unsafeSsl') return { key: 'insecureSkipVerify', why: 'unsafeSsl is KEDA’s key for the connection to a scaler' };
+  if (key === 'listName' && /[,*?[\\]/.test(value))
+    return {
+      key,
+      value: value.replaceAll(/[,*?[\\]/g, String.raw`\$&`),
+      why: 'a list name can be a pattern here: its special characters are escaped',
+    };
+  return undefined;
+}
+
+function toBuiltIn(key: string, value: string): KeyChange | undefined {
+  if (key === 'tls')
+    return {
+      key: 'enableTLS',
+      value: value.trim() === 'enable' ? 'true' : 'false',
+      why: 'KEDA’s own scaler calls it enableTLS',
+    };
+  if (key === 'insecureSkipVerify') return { key: 'unsafeSsl', why: 'KEDA’s own scaler calls it unsafeSsl' };
+  if (key === 'listName' && value.includes('\\'))
+    return { key, value: value.replaceAll(/\\(.)/g, '$1'), why: 'KEDA’s own scaler has no patterns' };
+  return undefined;
+}
