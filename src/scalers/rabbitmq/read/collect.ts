@@ -7,7 +7,7 @@ import { BrokerError, toQueueScalerError, type QueueScalerError } from '../../..
 import type { Declared } from '../amqp/declared.ts';
 import type { Cluster } from '../management/clusterState.ts';
 import type { QueueListCache } from '../management/queueListCache.ts';
-import { isCounted, type ListKind, type QueueStats } from '../management/queueStats.ts';
+import { isCounted, type QueueList, type QueueStats } from '../management/queueStats.ts';
 import type { RabbitQuestion } from '../question.ts';
 import { figureOf, isListed, type Answers, type Listed, type Observation } from './observation.ts';
 import type { QueueMemory } from './queueMemory.ts';
@@ -110,20 +110,24 @@ export function createCollector({ readers, cluster, memory, sets }: ReadContext)
     );
   }
 
-  async function find(
-    question: RabbitQuestion,
-  ): Promise<{ readonly kind: ListKind; readonly at: number; readonly found: ReturnType<QueueSets['find']> }> {
-    await cluster.refresh();
-    const { managementAbsent, queues = 0 } = cluster.state();
-    if (managementAbsent) {
+  /** The set's queues in a list; undefined for one that was listed lately and is not now. */
+  async function find(question: RabbitQuestion): Promise<QueueList & { readonly found: ReturnType<QueueSets['find']> }> {
+    const reader = await readerFor(question, undefined);
+    if (reader === undefined) {
       const message = `${question.subject} are listed by the management API, which cannot be reached`;
       throw new BrokerError('BROKER_UNREACHABLE', message);
     }
-    const listed = lists.size ?? queues;
-    const prometheus = readers.prometheusAvailable();
-    const reader = chooseReader({ wanted: listed, listed, byPattern: true, rates: question.needs === 'rates', prometheus });
     const all = await lists.get(reader === 'single' ? 'totals' : reader);
-    return { kind: all.kind, at: all.at, found: sets.find(question, all, cluster.state()) };
+    return { ...all, found: sets.find(question, all, cluster.state()) };
+  }
+
+  /** The reader to ask about so many queues, or all that match; undefined where there is no management API. */
+  async function readerFor({ needs }: RabbitQuestion, wanted: number | undefined): Promise<BulkReader | undefined> {
+    await cluster.refresh();
+    const { managementAbsent, queues = wanted ?? 0 } = cluster.state();
+    if (managementAbsent) return undefined;
+    const prometheus = readers.prometheusAvailable();
+    return chooseReader({ wanted, listed: lists.size ?? queues, rates: needs === 'rates', prometheus });
   }
 
   async function inTime(queue: string, listing: Promise<Answers['listed']>): Promise<Answers['listed']> {
@@ -210,16 +214,8 @@ export function createCollector({ readers, cluster, memory, sets }: ReadContext)
 
   /** The queue as the reader that fits lists it; undefined where there is no management API. */
   async function list(question: RabbitQuestion, queue: string, wanted: number): Promise<Answers['listed']> {
-    await cluster.refresh();
-    const { managementAbsent, queues = wanted } = cluster.state();
-    if (managementAbsent) return undefined;
-    const reader = chooseReader({
-      wanted,
-      listed: lists.size ?? queues,
-      byPattern: false,
-      rates: question.needs === 'rates',
-      prometheus: readers.prometheusAvailable(),
-    });
+    const reader = await readerFor(question, wanted);
+    if (reader === undefined) return undefined;
     try {
       const listed = await listedInTime(reader, queue);
       if (listed === LATE) return (await listedBy('single', queue)) ?? 'not listed';

@@ -69,7 +69,7 @@ export interface ForgettingMap<V> {
 }
 
 /** A crowd is forgotten sooner, but not before a streak of zeros would have lapsed anyway. */
-const CROWD = 5_000;
+const CROWD = 10_000;
 const CROWD_IDLE_MS = 150_000;
 /** Twice as many entries are kept at most. */
 const MAX_GENERATION = 100_000;
@@ -85,7 +85,7 @@ export function createForgettingMap<V>(idleMs: number): ForgettingMap<V> {
 
   function set(key: string, value: V): void {
     const ageMs = performance.now() - bornAt;
-    if (ageMs > idleMs || (young.size >= CROWD && ageMs > CROWD_IDLE_MS) || young.size >= MAX_GENERATION) {
+    if (ageMs > idleMs || (young.size + old.size > CROWD && ageMs > CROWD_IDLE_MS) || young.size >= MAX_GENERATION) {
       old = young;
       young = new Map();
       bornAt += ageMs;

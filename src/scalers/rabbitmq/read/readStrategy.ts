@@ -6,12 +6,10 @@ import type { ListKind } from '../management/queueStats.ts';
 export type BulkReader = ListKind | 'single';
 
 export interface StrategyInput {
-  /** Queues whose figures are wanted, by this question and those asked along with it; all of the vhost for a pattern. */
-  readonly wanted: number;
+  /** Queues whose figures are wanted, by this question and those asked along with it; undefined if a pattern is to find them. */
+  readonly wanted: number | undefined;
   /** Queues that a list would hold. */
   readonly listed: number;
-  /** Names must be found by a pattern, so asking for single queues is no option. */
-  readonly byPattern: boolean;
   readonly rates: boolean;
   /** The Prometheus plugin of every node can be asked. */
   readonly prometheus: boolean;
@@ -24,8 +22,8 @@ const SINGLE_US = 280;
 /** A live list that costs the broker no more CPU than this is taken without looking for a cheaper reader, in µs. */
 const CHEAP_US = 8_000;
 
-export function chooseReader({ wanted, listed, byPattern, rates, prometheus }: StrategyInput): BulkReader {
-  const single = byPattern ? Infinity : wanted * SINGLE_US;
+export function chooseReader({ wanted, listed, rates, prometheus }: StrategyInput): BulkReader {
+  const single = wanted === undefined ? Infinity : wanted * SINGLE_US;
   if (rates) return single < listed * STATISTICS_US ? 'single' : 'statistics';
   const totals = listed * TOTALS_US;
   if (totals <= CHEAP_US) return 'totals';
