@@ -1,8 +1,6 @@
 /**
  * Every failure this program can tell of, as one closed table; nothing outside may invent a code, a gRPC status or a retry rule.
- *
  * The class of an error is its blast radius: what else is in doubt because of it.
- * The file is long because the table is one.
  */
 
 /** What an operator sees of a failure, and what the program does about it. */
@@ -29,6 +27,10 @@ interface ErrorSpec {
   readonly meaning: string;
   readonly remedy: string;
 }
+
+/** Most failures to read one queue, or a broker: KEDA gets UNAVAILABLE for them, as an unknown is never a number. */
+const OF_QUEUE = { radius: 'queue', grpc: 'UNAVAILABLE', retry: 'later', allowStale: true } as const;
+const OF_BROKER = { radius: 'broker', grpc: 'UNAVAILABLE', retry: 'endpoint', allowStale: true } as const;
 
 export const ERRORS = {
   INVALID_TRIGGER: {
@@ -72,148 +74,100 @@ export const ERRORS = {
     remedy: 'Use authentication of the same namespace.',
   },
   QUEUE_MISSING: {
-    radius: 'queue',
-    grpc: 'UNAVAILABLE',
-    retry: 'later',
+    ...OF_QUEUE,
     allowStale: false,
     meaning: 'The broker says for certain that the queue does not exist.',
     remedy: 'Create the queue or mend its name; for one that comes and goes see the scaler’s page.',
   },
   QUEUE_DOWN: {
-    radius: 'queue',
-    grpc: 'UNAVAILABLE',
-    retry: 'later',
-    allowStale: true,
+    ...OF_QUEUE,
     meaning: 'The queue exists, but the node that holds it is down, stopping or not answering.',
     remedy: 'Wait for the node, or see to it.',
   },
   QUEUE_LOCKED: {
-    radius: 'queue',
-    grpc: 'UNAVAILABLE',
-    retry: 'later',
+    ...OF_QUEUE,
     allowStale: false,
     meaning: 'The queue is exclusive to another connection.',
     remedy: 'Scale on a queue that is not exclusive, or let another source read it: see the scaler’s page.',
   },
   QUEUE_WRONG_TYPE: {
-    radius: 'queue',
-    grpc: 'UNAVAILABLE',
-    retry: 'later',
+    ...OF_QUEUE,
     allowStale: false,
     meaning: 'What the name stands for has another type than the trigger asks for.',
     remedy: 'Mend the name, or use the scaler for that type.',
   },
   FIELD_MISSING: {
-    radius: 'queue',
-    grpc: 'UNAVAILABLE',
-    retry: 'later',
-    allowStale: true,
+    ...OF_QUEUE,
     meaning: 'The broker answered, but without the figure that the trigger needs.',
     remedy: 'Wait until the broker has sampled the queue; if it lasts, enable the source that the message names.',
   },
   ZERO_UNCONFIRMED: {
-    radius: 'queue',
-    grpc: 'UNAVAILABLE',
-    retry: 'later',
-    allowStale: true,
+    ...OF_QUEUE,
     meaning: 'A reader says zero in a situation in which that reader is known to say zero falsely.',
     remedy: 'Wait: it is confirmed by a second reader or by time.',
   },
   VALUE_IMPLAUSIBLE: {
-    radius: 'queue',
-    grpc: 'UNAVAILABLE',
-    retry: 'later',
-    allowStale: true,
+    ...OF_QUEUE,
     meaning: 'The broker gave a figure that cannot be true, such as a negative length or a rate of millions.',
     remedy: 'Wait; if it lasts, see to the broker’s statistics.',
   },
   BROKER_UNREACHABLE: {
-    radius: 'broker',
-    grpc: 'UNAVAILABLE',
-    retry: 'endpoint',
-    allowStale: true,
+    ...OF_BROKER,
     meaning: 'No endpoint of the broker takes a connection, or the connection broke.',
     remedy: 'Check address, port, network policy and that the broker runs.',
   },
   BROKER_TIMEOUT: {
-    radius: 'broker',
-    grpc: 'UNAVAILABLE',
-    retry: 'endpoint',
-    allowStale: true,
+    ...OF_BROKER,
     meaning: 'The broker did not answer in time.',
     remedy: 'See to the broker’s load; a larger `timeout` helps only where it is merely slow.',
   },
   BROKER_REFUSED: {
-    radius: 'broker',
-    grpc: 'UNAVAILABLE',
+    ...OF_BROKER,
     retry: 'credentials',
-    allowStale: true,
     meaning: 'The broker refuses the credentials.',
     remedy: 'Mend user name and password; a rotated secret is read again by itself.',
   },
   BROKER_FORBIDDEN: {
-    radius: 'broker',
-    grpc: 'UNAVAILABLE',
+    ...OF_BROKER,
     retry: 'later',
-    allowStale: true,
     meaning: 'The credentials are good, but may not do what reading needs.',
     remedy: 'Grant the permission that the message names.',
   },
   TLS_FAILED: {
-    radius: 'broker',
-    grpc: 'UNAVAILABLE',
-    retry: 'endpoint',
-    allowStale: true,
+    ...OF_BROKER,
     meaning:
       'No TLS session could be agreed: a plain port, an unknown authority, another host’s certificate, or one out of date.',
     remedy: 'Match scheme and port, or give the authority’s certificate.',
   },
   BROKER_BUSY: {
-    radius: 'broker',
-    grpc: 'UNAVAILABLE',
-    retry: 'endpoint',
-    allowStale: true,
+    ...OF_BROKER,
     meaning: 'The broker says that it cannot serve now: busy with a script, short of replicas, down behind its load balancer.',
     remedy: 'Wait, or see to the broker.',
   },
   BROKER_LOADING: {
-    radius: 'broker',
-    grpc: 'UNAVAILABLE',
-    retry: 'endpoint',
-    allowStale: true,
+    ...OF_BROKER,
     meaning: 'The broker has started and still loads its data.',
     remedy: 'Wait; a large data set takes minutes.',
   },
   BROKER_NOT_PRIMARY: {
-    radius: 'broker',
-    grpc: 'UNAVAILABLE',
-    retry: 'endpoint',
-    allowStale: true,
+    ...OF_BROKER,
     meaning: 'A replica answers where a primary must, or a replica that has lost its primary.',
     remedy:
       'Wait for the failover to end; if it lasts, mend the address: behind it must be the primary, the sentinels or the cluster.',
   },
   BROKER_CLUSTER_DOWN: {
-    radius: 'broker',
-    grpc: 'UNAVAILABLE',
-    retry: 'endpoint',
-    allowStale: true,
+    ...OF_BROKER,
     meaning: 'No node of the cluster serves the key’s slot, or too few nodes answer to know which one does.',
     remedy: 'Wait for a replica to take over; if it lasts, see to the cluster’s nodes and slots.',
   },
   BROKER_OUT_OF_MEMORY: {
-    radius: 'broker',
-    grpc: 'UNAVAILABLE',
+    ...OF_BROKER,
     retry: 'later',
-    allowStale: true,
     meaning: 'The broker refuses commands as its memory is used up.',
     remedy: 'Give it memory, or make consumers take what fills it.',
   },
   BROKER_REPLY_INVALID: {
-    radius: 'broker',
-    grpc: 'UNAVAILABLE',
-    retry: 'endpoint',
-    allowStale: true,
+    ...OF_BROKER,
     meaning: 'What answered does not speak the expected protocol, or answered nonsense.',
     remedy: 'Check that address and port are the broker’s, and what stands between.',
   },
