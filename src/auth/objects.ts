@@ -11,7 +11,6 @@ const name = z.string().min(1, 'must not be empty');
 const list = z.array;
 const textMap = z.record(z.string(), z.string({ error: 'must be a string: quote it' }));
 
-/** Only what identifies an object and what a person attaches to it. */
 const meta = z.object({
   name,
   namespace: name.optional(),
@@ -58,6 +57,11 @@ const podTemplate = z.object({
   }),
 });
 
+/** An object of that kind with its own fields. */
+function named<V extends string, K extends string, S extends z.ZodRawShape>(apiVersion: V, kind: K, fields: S) {
+  return z.object({ apiVersion: z.literal(apiVersion), kind: z.literal(kind), metadata: meta, ...fields });
+}
+
 /** All kinds, with unknown fields of KEDA's own objects treated as `object` does. */
 function schemas(object: typeof z.object) {
   const trigger = object({
@@ -79,10 +83,7 @@ function schemas(object: typeof z.object) {
     ).optional(),
     tolerance: z.union([z.string(), z.number()]).optional(),
   });
-  const scaledObject = z.object({
-    apiVersion: z.literal('keda.sh/v1alpha1'),
-    kind: z.literal('ScaledObject'),
-    metadata: meta,
+  const scaledObject = named('keda.sh/v1alpha1', 'ScaledObject', {
     spec: object({
       scaleTargetRef: object({
         name,
@@ -119,10 +120,7 @@ function schemas(object: typeof z.object) {
       triggers: list(trigger).min(1, 'must have at least one trigger'),
     }),
   });
-  const scaledJob = z.object({
-    apiVersion: z.literal('keda.sh/v1alpha1'),
-    kind: z.literal('ScaledJob'),
-    metadata: meta,
+  const scaledJob = named('keda.sh/v1alpha1', 'ScaledJob', {
     spec: object({
       jobTargetRef: z.object({ template: podTemplate }),
       pollingInterval: count.min(1).optional(),
@@ -186,42 +184,24 @@ function schemas(object: typeof z.object) {
   return {
     ScaledObject: scaledObject,
     ScaledJob: scaledJob,
-    TriggerAuthentication: z.object({
-      apiVersion: z.literal('keda.sh/v1alpha1'),
-      kind: z.literal('TriggerAuthentication'),
-      metadata: meta,
+    TriggerAuthentication: named('keda.sh/v1alpha1', 'TriggerAuthentication', {
       spec: authentication,
     }),
-    ClusterTriggerAuthentication: z.object({
-      apiVersion: z.literal('keda.sh/v1alpha1'),
-      kind: z.literal('ClusterTriggerAuthentication'),
-      metadata: meta,
+    ClusterTriggerAuthentication: named('keda.sh/v1alpha1', 'ClusterTriggerAuthentication', {
       spec: authentication,
     }),
-    Deployment: z.object({
-      apiVersion: z.literal('apps/v1'),
-      kind: z.literal('Deployment'),
-      metadata: meta,
+    Deployment: named('apps/v1', 'Deployment', {
       spec: workload,
     }),
-    StatefulSet: z.object({
-      apiVersion: z.literal('apps/v1'),
-      kind: z.literal('StatefulSet'),
-      metadata: meta,
+    StatefulSet: named('apps/v1', 'StatefulSet', {
       spec: workload,
     }),
-    Secret: z.object({
-      apiVersion: z.literal('v1'),
-      kind: z.literal('Secret'),
-      metadata: meta,
+    Secret: named('v1', 'Secret', {
       /** Base64. */
       data: z.record(z.string(), z.base64('must be base64; plain text goes into stringData')).nullish(),
       stringData: textMap.nullish(),
     }),
-    ConfigMap: z.object({
-      apiVersion: z.literal('v1'),
-      kind: z.literal('ConfigMap'),
-      metadata: meta,
+    ConfigMap: named('v1', 'ConfigMap', {
       data: textMap.nullish(),
     }),
   };
