@@ -2,7 +2,7 @@
  * `queue-scaler check FILE…`: the faults of manifests, before KEDA meets them. Asks no cluster and no broker.
  */
 import { Command, Option } from 'commander';
-import { checkFiles, type CheckResult } from './check/check.ts';
+import { checkFiles } from './check/check.ts';
 import { asGithub } from './check/output/github.ts';
 import { asJson } from './check/output/json.ts';
 import { asSarif } from './check/output/sarif.ts';
@@ -11,8 +11,8 @@ import { processIo, type Io } from './io.ts';
 import { loadKnownScalers } from './knownScalers.ts';
 import { readYamlFiles } from './yaml/files.ts';
 
-export const FORMATS = ['text', 'json', 'github', 'sarif'] as const;
-export type Format = (typeof FORMATS)[number];
+const PRINTERS = { text: asText, json: asJson, github: asGithub, sarif: asSarif };
+export type Format = keyof typeof PRINTERS;
 
 export interface CheckOptions {
   readonly format?: Format;
@@ -33,7 +33,7 @@ export async function check(paths: readonly string[], options: CheckOptions, io:
   const found = checkFiles(await readYamlFiles(paths, io.stdin), await loadKnownScalers());
   const result =
     options.quiet === true ? { ...found, findings: found.findings.filter(({ severity }) => severity !== 'note') } : found;
-  io.stdout.write(print(result, options.format ?? 'text', io.colour));
+  io.stdout.write(PRINTERS[options.format ?? 'text'](result, io.colour));
   const { findings, objects } = result;
   if (findings.some(({ severity }) => severity === 'error' || (severity === 'warning' && options.strict === true)))
     return EXIT_FAULTS;
@@ -42,24 +42,11 @@ export async function check(paths: readonly string[], options: CheckOptions, io:
   return EXIT_NOTHING;
 }
 
-function print(result: CheckResult, format: Format, colour: boolean): string {
-  switch (format) {
-    case 'text':
-      return asText(result, colour);
-    case 'json':
-      return asJson(result);
-    case 'github':
-      return asGithub(result);
-    case 'sarif':
-      return asSarif(result);
-  }
-}
-
 export function checkCommand(): Command {
   return new Command('check')
     .description('find the faults of ScaledObjects, ScaledJobs and TriggerAuthentications')
     .argument('<file...>', 'manifests, folders of manifests, or - for the standard input')
-    .addOption(new Option('--format <format>', 'how findings are printed').choices(FORMATS).default('text'))
+    .addOption(new Option('--format <format>', 'how findings are printed').choices(Object.keys(PRINTERS)).default('text'))
     .option('--json', 'short for --format json')
     .option('--strict', 'warnings fail too')
     .option('--quiet', 'leave notes out')
