@@ -38,9 +38,12 @@ export function createMetrics(version: string, gauges: Gauges): Metrics {
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
 
-  new Gauge({ name: 'queue_scaler_build_info', help: 'Always 1; the version is a label.', labelNames: ['version'], registers })
-    .labels(version)
-    .set(1);
+  const counter = (name: string, help: string, ...labelNames: string[]) => new Counter({ name, help, labelNames, registers });
+  const gauge = (name: string, help: string, ...labelNames: string[]) => new Gauge({ name, help, labelNames, registers });
+  const histogram = (name: string, help: string, buckets: number[], ...labelNames: string[]) =>
+    new Histogram({ name, help, buckets, labelNames, registers });
+
+  gauge('queue_scaler_build_info', 'Always 1; the version is a label.', 'version').labels(version).set(1);
   const readNow: [string, string, () => number][] = [
     ['queue_scaler_grpc_connections', 'Connections from callers that are open now.', () => gauges.connections()],
     ['queue_scaler_grpc_streams', 'Streams that are open now.', () => gauges.streams()],
@@ -56,88 +59,67 @@ export function createMetrics(version: string, gauges: Gauges): Metrics {
       },
     });
   }
-  const refusals = new Counter({
-    name: 'queue_scaler_grpc_connections_refused_total',
-    help: 'Connections that were refused, by reason.',
-    labelNames: ['reason'],
-    registers,
-  });
-  const expiry = new Gauge({
-    name: 'queue_scaler_certificate_expiry_timestamp_seconds',
-    help: 'When the certificate that is served ends, in seconds since 1970; 0 without TLS.',
-    registers,
-  });
-  const badCertificates = new Counter({
-    name: 'queue_scaler_certificate_failures_total',
-    help: 'Changes of the certificate files that could not be used.',
-    registers,
-  });
-  const calls = new Histogram({
-    name: 'queue_scaler_grpc_call_duration_seconds',
-    help: 'Calls answered and streams ended, by method and gRPC status; the duration of a stream is its life.',
-    labelNames: ['method', 'code'],
-    buckets: CALL_BUCKETS_S,
-    registers,
-  });
-  const failures = new Counter({
-    name: 'queue_scaler_errors_total',
-    help: 'Calls that ended in an error, by the code in the table of errors.',
-    labelNames: ['code'],
-    registers,
-  });
-  const answers = new Counter({
-    name: 'queue_scaler_answers_total',
-    help: 'GetMetrics and IsActive answered, by scaler and outcome: known, held (the last known reading stood in), or the error’s code.',
-    labelNames: ['scaler', 'outcome'],
-    registers,
-  });
-  const ages = new Histogram({
-    name: 'queue_scaler_answer_reading_age_seconds',
-    help: 'Age of the reading that GetMetrics and IsActive were answered from, by scaler and reader.',
-    labelNames: ['scaler', 'reader'],
-    buckets: AGE_BUCKETS_S,
-    registers,
-  });
-  const readings = new Counter({
-    name: 'queue_scaler_readings_total',
-    help: 'Readings from brokers, by the reader that answered and the outcome: known, or the error’s code.',
-    labelNames: ['reader', 'outcome'],
-    registers,
-  });
-  const sweeps = new Histogram({
-    name: 'queue_scaler_sweep_duration_seconds',
-    help: 'Rounds of questions to one broker.',
-    buckets: SWEEP_BUCKETS_S,
-    registers,
-  });
-  const questions = new Counter({
-    name: 'queue_scaler_sweep_questions_total',
-    help: 'Questions that sweeps carried, by whether the answer became known.',
-    labelNames: ['answer'],
-    registers,
-  });
-  const connections = new Gauge({
-    name: 'queue_scaler_broker_connections',
-    help: 'Connections to brokers that are open now.',
-    registers,
-  });
-  const polled = new Gauge({
-    name: 'queue_scaler_broker_connections_polled',
-    help: 'Connections to servers that refuse to report changes: sleeping queues are polled over them.',
-    registers,
-  });
-  const troubles = new Counter({
-    name: 'queue_scaler_broker_troubles_total',
-    help: 'Connections and requests to brokers that failed, by the error’s code.',
-    labelNames: ['code'],
-    registers,
-  });
-  const wakes = new Histogram({
-    name: 'queue_scaler_wake_duration_seconds',
-    help: 'From the broker’s answer that there is work to the push that tells KEDA.',
-    buckets: WAKE_BUCKETS_S,
-    registers,
-  });
+  const refusals = counter('queue_scaler_grpc_connections_refused_total', 'Connections that were refused, by reason.', 'reason');
+  const expiry = gauge(
+    'queue_scaler_certificate_expiry_timestamp_seconds',
+    'When the certificate that is served ends, in seconds since 1970; 0 without TLS.',
+  );
+  const badCertificates = counter(
+    'queue_scaler_certificate_failures_total',
+    'Changes of the certificate files that could not be used.',
+  );
+  const calls = histogram(
+    'queue_scaler_grpc_call_duration_seconds',
+    'Calls answered and streams ended, by method and gRPC status; the duration of a stream is its life.',
+    CALL_BUCKETS_S,
+    'method',
+    'code',
+  );
+  const failures = counter(
+    'queue_scaler_errors_total',
+    'Calls that ended in an error, by the code in the table of errors.',
+    'code',
+  );
+  const answers = counter(
+    'queue_scaler_answers_total',
+    'GetMetrics and IsActive answered, by scaler and outcome: known, held (the last known reading stood in), or the error’s code.',
+    'scaler',
+    'outcome',
+  );
+  const ages = histogram(
+    'queue_scaler_answer_reading_age_seconds',
+    'Age of the reading that GetMetrics and IsActive were answered from, by scaler and reader.',
+    AGE_BUCKETS_S,
+    'scaler',
+    'reader',
+  );
+  const readings = counter(
+    'queue_scaler_readings_total',
+    'Readings from brokers, by the reader that answered and the outcome: known, or the error’s code.',
+    'reader',
+    'outcome',
+  );
+  const sweeps = histogram('queue_scaler_sweep_duration_seconds', 'Rounds of questions to one broker.', SWEEP_BUCKETS_S);
+  const questions = counter(
+    'queue_scaler_sweep_questions_total',
+    'Questions that sweeps carried, by whether the answer became known.',
+    'answer',
+  );
+  const connections = gauge('queue_scaler_broker_connections', 'Connections to brokers that are open now.');
+  const polled = gauge(
+    'queue_scaler_broker_connections_polled',
+    'Connections to servers that refuse to report changes: sleeping queues are polled over them.',
+  );
+  const troubles = counter(
+    'queue_scaler_broker_troubles_total',
+    'Connections and requests to brokers that failed, by the error’s code.',
+    'code',
+  );
+  const wakes = histogram(
+    'queue_scaler_wake_duration_seconds',
+    'From the broker’s answer that there is work to the push that tells KEDA.',
+    WAKE_BUCKETS_S,
+  );
   new Gauge({
     name: 'queue_scaler_kubernetes_watch_age_seconds',
     help: 'Time since the API server was last heard of a watched kind. A healthy watch hears once a minute at least.',
@@ -221,8 +203,7 @@ interface Labelled<Child> {
 function childrenOnce(): <Child>(metric: Labelled<Child>, first: string, second: string) => Child {
   const found = new Map<Labelled<unknown>, Map<string, Map<string, unknown>>>();
   return <Child>(metric: Labelled<Child>, first: string, second: string): Child => {
-    const byFirst = inner(found, metric);
-    const bySecond = inner(byFirst, first);
+    const bySecond = inner(inner(found, metric), first);
     let child = bySecond.get(second) as Child | undefined;
     if (child === undefined) bySecond.set(second, (child = metric.labels(first, second)));
     return child;
