@@ -3,7 +3,7 @@
  * with --write into the files; what changes in behaviour goes to the standard error.
  */
 import { readFile, writeFile } from 'node:fs/promises';
-import type { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import { Command } from 'commander';
 import { checkFiles } from './check/check.ts';
 import { convertText, type Conversion } from './convert/convert.ts';
@@ -35,7 +35,7 @@ export async function convert(paths: readonly string[], options: ConvertCommandO
     const file = path === '-' ? STDIN : path;
     let text: string;
     try {
-      text = path === '-' ? await textOf(io.stdin) : await readFile(path, 'utf8');
+      text = path === '-' ? (await buffer(io.stdin)).toString() : await readFile(path, 'utf8');
     } catch (thrown) {
       io.stderr.write(`${file}: cannot be read: ${thrown instanceof Error ? thrown.message : 'unknown reason'}\n`);
       code = EXIT_FAULTS;
@@ -73,12 +73,6 @@ function errorsIn(file: string, text: string, scalers: readonly KnownScaler[]): 
       ({ position, message, fix }) =>
         `${file}:${position.line}:${position.column}: error: ${message}${fix === undefined ? '' : ` (fix: ${fix})`}\n`,
     );
-}
-
-async function textOf(stream: Readable): Promise<string> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of stream) chunks.push(Buffer.from(chunk as Buffer | string));
-  return Buffer.concat(chunks).toString('utf8');
 }
 
 export function convertCommand(): Command {

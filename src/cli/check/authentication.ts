@@ -3,7 +3,7 @@
  * never printed.
  */
 import { nearestName } from '../../scalers/metadata.ts';
-import { isRecord, textOf, type Path, type YamlObject } from '../yaml/objects.ts';
+import { isRecord, recordIn, textOf, type Path, type YamlObject } from '../yaml/objects.ts';
 import { reportOn, type Finding, type Report } from './finding.ts';
 import { containerOf, ELSEWHERE, podOf, recordsOf, type Inventory, type Lookup } from './inventory.ts';
 import type { TriggerLocation } from './triggerLocation.ts';
@@ -23,8 +23,7 @@ const CLUSTER_OBJECT_NAMESPACE = 'keda';
 /** Faults of an authentication by itself. */
 export function checkAuthentication(object: YamlObject, inventory: Inventory, findings: Finding[]): void {
   const report = reportOn(object, findings);
-  const spec = object.data['spec'];
-  if (!isRecord(spec)) return;
+  const { spec } = object;
   const seen = new Map<string, string>();
   for (const { parameter, path } of parametersIn(spec)) {
     const earlier = seen.get(parameter);
@@ -50,8 +49,7 @@ export function checkAuthentication(object: YamlObject, inventory: Inventory, fi
       fix: 'let the External Secrets operator copy it into a Secret, and use secretTargetRef',
     });
   }
-  const identity = spec['podIdentity'];
-  const provider = isRecord(identity) ? textOf(identity['provider']) : '';
+  const provider = textOf(recordIn(spec, 'podIdentity')['provider']);
   if (provider !== '' && provider !== 'none' && isForUs(object, inventory)) {
     report(
       'authentication-unsupported',
@@ -66,13 +64,12 @@ export function checkAuthentication(object: YamlObject, inventory: Inventory, fi
 
 /** Whether one of the files' external triggers uses it; KEDA's own scalers read more sources than this program. */
 function isForUs(authentication: YamlObject, inventory: Inventory): boolean {
-  return inventory.objects.some((object) => {
-    const spec = object.data['spec'];
-    return recordsOf(isRecord(spec) ? spec['triggers'] : undefined).some((trigger) => {
-      const reference = trigger['authenticationRef'];
-      return String(trigger['type']).startsWith('external') && isRecord(reference) && reference['name'] === authentication.name;
-    });
-  });
+  return inventory.objects.some(({ spec }) =>
+    recordsOf(spec['triggers']).some(
+      (trigger) =>
+        String(trigger['type']).startsWith('external') && recordIn(trigger, 'authenticationRef')['name'] === authentication.name,
+    ),
+  );
 }
 
 function checkReference(
@@ -118,20 +115,18 @@ function checkReference(
   }
 }
 
-function* parametersIn(
-  spec: Record<string, unknown>,
-): Generator<{ parameter: string; path: Path; source: Record<string, unknown> }> {
-  for (const field of ['env', 'configMapTargetRef', 'secretTargetRef', 'boundServiceAccountToken']) {
-    for (const [index, source] of recordsOf(spec[field]).entries()) {
-      if (typeof source['parameter'] === 'string')
-        yield { parameter: source['parameter'], path: ['spec', field, index, 'parameter'], source };
-    }
-  }
-  const vault = spec['hashiCorpVault'];
-  if (isRecord(vault)) {
-    for (const [index, source] of recordsOf(vault['secrets']).entries()) {
-      if (typeof source['parameter'] === 'string')
-        yield { parameter: source['parameter'], path: ['spec', 'hashiCorpVault', 'secrets', index, 'parameter'], source };
+function* parametersIn(spec: YamlObject['spec']): Generator<{ parameter: string; path: Path; source: Record<string, unknown> }> {
+  const lists: [Path, unknown][] = [
+    ...['env', 'configMapTargetRef', 'secretTargetRef', 'boundServiceAccountToken'].map((field): [Path, unknown] => [
+      ['spec', field],
+      spec[field],
+    ]),
+    [['spec', 'hashiCorpVault', 'secrets'], recordIn(spec, 'hashiCorpVault')['secrets']],
+  ];
+  for (const [path, sources] of lists) {
+    for (const [index, source] of recordsOf(sources).entries()) {
+      const { parameter } = source;
+      if (typeof parameter === 'string') yield { parameter, path: [...path, index, 'parameter'], source };
     }
   }
 }
@@ -168,9 +163,8 @@ export function authenticationOf(location: TriggerLocation): Given | 'none' | 'e
 }
 
 function given(authentication: YamlObject, location: TriggerLocation): Given {
-  const spec = authentication.data['spec'];
+  const { spec } = authentication;
   const parameters = new Map<string, { path: Path; lookup: Lookup }>();
-  if (!isRecord(spec)) return { object: authentication, parameters, open: true };
   for (const { parameter, path, source } of parametersIn(spec)) {
     parameters.set(parameter, { path, lookup: lookUp(String(path[1]), source, authentication, path, location) });
   }
@@ -178,7 +172,8 @@ function given(authentication: YamlObject, location: TriggerLocation): Given {
     for (const parameter of ['oauthTokenURI', 'clientID', 'clientSecret', 'scopes', 'endpointParams'])
       parameters.set(parameter, { path: ['spec', 'oauth2'], lookup: ELSEWHERE });
   }
-  const open = ['filePath', 'azureKeyVault', 'gcpSecretManager', 'awsSecretManager'].some((source) => spec[source] !== undefined);
+  const sources = ['filePath', 'azureKeyVault', 'gcpSecretManager', 'awsSecretManager'];
+  const open = !isRecord(authentication.data['spec']) || sources.some((source) => spec[source] !== undefined);
   return { object: authentication, parameters, open };
 }
 
@@ -217,18 +212,15 @@ export function variableOf({ object, inventory }: TriggerLocation, container: st
 /** The object that holds the pod template, if it is among the files. */
 export function workloadOf(object: YamlObject, inventory: Inventory): YamlObject | undefined {
   if (object.kind === 'ScaledJob') return object;
-  const spec = object.data['spec'];
-  const target = isRecord(spec) ? spec['scaleTargetRef'] : undefined;
+  const target = object.spec['scaleTargetRef'];
   if (!isRecord(target)) return undefined;
   return inventory.find(textOf(target['kind'], 'Deployment'), object.namespace, String(target['name']));
 }
 
 /** The container whose environment `…FromEnv` keys are read from, by the object's own field. */
 export function sourceContainerOf(object: YamlObject): string | undefined {
-  const spec = object.data['spec'];
-  if (!isRecord(spec)) return undefined;
-  const holder = object.kind === 'ScaledJob' ? spec : spec['scaleTargetRef'];
-  const name = isRecord(holder) ? holder['envSourceContainerName'] : undefined;
+  const holder = object.kind === 'ScaledJob' ? object.spec : recordIn(object.spec, 'scaleTargetRef');
+  const name = holder['envSourceContainerName'];
   return typeof name === 'string' && name !== '' ? name : undefined;
 }
 

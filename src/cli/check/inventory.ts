@@ -2,7 +2,7 @@
  * All objects of the files that were given, by what they are looked up with. What is not among them may still exist in a cluster, so
  * absence alone is never an error.
  */
-import { isRecord, type YamlObject } from '../yaml/objects.ts';
+import { isRecord, recordIn, type YamlObject } from '../yaml/objects.ts';
 
 /** A text that may be known, may only be known in a cluster, or is certainly absent. */
 export type Lookup =
@@ -104,11 +104,8 @@ export function containerOf(pod: unknown, name: string | undefined): Record<stri
 
 /** The pod spec of a workload or a ScaledJob, if it has one where it should. */
 export function podOf(object: YamlObject): unknown {
-  const spec = object.data['spec'];
-  if (!isRecord(spec)) return undefined;
-  const holder = object.kind === 'ScaledJob' ? spec['jobTargetRef'] : spec;
-  const template = isRecord(holder) ? holder['template'] : undefined;
-  return isRecord(template) ? template['spec'] : undefined;
+  const holder = object.kind === 'ScaledJob' ? recordIn(object.spec, 'jobTargetRef') : object.spec;
+  return recordIn(holder, 'template')['spec'];
 }
 
 export function recordsOf(value: unknown): Record<string, unknown>[] {
@@ -117,11 +114,9 @@ export function recordsOf(value: unknown): Record<string, unknown>[] {
 
 function valuesOf(object: YamlObject): Map<string, string> {
   const values = new Map<string, string>();
-  const data = object.data['data'];
-  for (const [key, value] of Object.entries(isRecord(data) ? data : {})) {
+  for (const [key, value] of Object.entries(recordIn(object.data, 'data'))) {
     values.set(key, object.kind === 'Secret' ? Buffer.from(String(value), 'base64').toString('utf8') : String(value));
   }
-  const plain = object.data['stringData'];
-  for (const [key, value] of Object.entries(isRecord(plain) ? plain : {})) values.set(key, String(value));
+  for (const [key, value] of Object.entries(recordIn(object.data, 'stringData'))) values.set(key, String(value));
   return values;
 }

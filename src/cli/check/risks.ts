@@ -2,7 +2,6 @@
  * Valid settings of this program's triggers that lose work, time or sleep. Each finding says what will happen, not what would be better style.
  */
 import { DEFAULT_COOLDOWN_SECONDS, isTrue } from '../../keda.ts';
-import { isRecord } from '../yaml/objects.ts';
 import type { KnownTrigger } from './externalTrigger.ts';
 import { minReplicas, numberIn } from './scaling.ts';
 import { keyPath, reportKeysOf, type TriggerLocation } from './triggerLocation.ts';
@@ -15,8 +14,8 @@ export function checkRisks(location: TriggerLocation, known: KnownTrigger): void
   const { metricType, object } = location;
   const scalesToZero = minReplicas(object) === 0;
   checkAnyScaler(location, known, scalesToZero);
-  const spec = object.data['spec'];
-  const triggers = isRecord(spec) && Array.isArray(spec['triggers']) ? spec['triggers'].length : 1;
+  const { triggers: list } = object.spec;
+  const triggers = Array.isArray(list) ? list.length : 1;
   advice.checkRisks?.({ metadata, value, metricType, scalesToZero, triggers }, reportKeysOf(location));
 }
 
@@ -26,7 +25,6 @@ function checkAnyScaler(
   scalesToZero: boolean,
 ): void {
   const { report, object, type, path } = location;
-  const spec = object.data['spec'];
   for (const [name, key] of Object.entries(scaler.keys)) {
     const spelling = [name, ...key.aliases].find((word) => Object.hasOwn(location.metadata, word));
     if (spelling === undefined) continue;
@@ -53,8 +51,8 @@ function checkAnyScaler(
     report('push-preferred', [...path, 'type'], 'with type external the first worker waits for the next poll', {
       fix: 'external-push',
     });
-  if (object.kind === 'ScaledObject' && scalesToZero && isRecord(spec)) {
-    const cooldown = numberIn(spec, 'cooldownPeriod') ?? DEFAULT_COOLDOWN_SECONDS;
+  if (object.kind === 'ScaledObject' && scalesToZero) {
+    const cooldown = numberIn(object.spec, 'cooldownPeriod') ?? DEFAULT_COOLDOWN_SECONDS;
     const { sureZero } = advice;
     const sure = sureZero?.seconds(value) ?? 0;
     if (sureZero !== undefined && cooldown < sure)

@@ -39,29 +39,16 @@ export function checkScalerAddress(location: TriggerLocation): void {
 function checkAddress(location: TriggerLocation): void {
   const { metadata, report, path } = location;
   if (metadata['scalerAddressFromEnv'] !== undefined) {
-    report(
-      'scaler-address',
-      keyPath(location, 'scalerAddressFromEnv'),
-      'KEDA reads scalerAddress itself, never from a variable',
-      {
-        part: 'key',
-        fix: 'scalerAddress',
-      },
-    );
+    const message = 'KEDA reads scalerAddress itself, never from a variable';
+    report('scaler-address', keyPath(location, 'scalerAddressFromEnv'), message, { part: 'key', fix: 'scalerAddress' });
     return;
   }
   const address = metadata['scalerAddress']?.trim() ?? '';
   const at = keyPath(location, 'scalerAddress');
   if (address === '') {
-    report(
-      'scaler-address',
-      [...path, 'metadata'],
-      'metadata must have scalerAddress, the host:port of this scaler’s gRPC Service',
-      {
-        part: 'key',
-        fix: 'scalerAddress: keda-queue-scaler.keda:6000',
-      },
-    );
+    const message = 'metadata must have scalerAddress, the host:port of this scaler’s gRPC Service';
+    const fix = 'scalerAddress: keda-queue-scaler.keda:6000';
+    report('scaler-address', [...path, 'metadata'], message, { part: 'key', fix });
     return;
   }
   if (/^(?:https?|grpcs?):\/\//.test(address)) {

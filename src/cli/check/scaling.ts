@@ -4,9 +4,8 @@
  */
 import { DEFAULT_MAX_REPLICAS, DEFAULT_MIN_REPLICAS, DEFAULT_POLLING_INTERVAL_SECONDS } from '../../keda.ts';
 import { nearestName } from '../../scalers/metadata.ts';
-import { isRecord, textOf, type YamlObject } from '../yaml/objects.ts';
-import type { Finding, Report } from './finding.ts';
-import { labelOf, reportOn } from './finding.ts';
+import { isRecord, recordIn, textOf, type YamlObject } from '../yaml/objects.ts';
+import { labelOf, reportOn, type Finding, type Report } from './finding.ts';
 import type { Inventory } from './inventory.ts';
 import { workloadOf } from './authentication.ts';
 import type { TriggerLocation } from './triggerLocation.ts';
@@ -21,8 +20,8 @@ export function checkScaling(
   inventory: Inventory,
   report: Report,
 ): void {
-  const spec = object.data['spec'];
-  if (!isRecord(spec)) return;
+  if (!isRecord(object.data['spec'])) return;
+  const { spec } = object;
   checkReplicas(spec, report);
   checkTarget(object, spec, inventory, report);
   checkTriggerNames(spec, locations, report);
@@ -36,17 +35,16 @@ export function checkScaling(
 }
 
 /** The least number of replicas. */
-export function minReplicas(object: YamlObject): number {
-  const spec = object.data['spec'];
-  return (isRecord(spec) ? numberIn(spec, 'minReplicaCount') : undefined) ?? DEFAULT_MIN_REPLICAS;
+export function minReplicas({ spec }: YamlObject): number {
+  return numberIn(spec, 'minReplicaCount') ?? DEFAULT_MIN_REPLICAS;
 }
 
-export function numberIn(record: Record<string, unknown>, key: string): number | undefined {
+export function numberIn(record: YamlObject['spec'], key: string): number | undefined {
   const value = record[key];
   return typeof value === 'number' ? value : undefined;
 }
 
-function checkReplicas(spec: Record<string, unknown>, report: Report): void {
+function checkReplicas(spec: YamlObject['spec'], report: Report): void {
   const least = numberIn(spec, 'minReplicaCount') ?? DEFAULT_MIN_REPLICAS;
   const most = numberIn(spec, 'maxReplicaCount') ?? DEFAULT_MAX_REPLICAS;
   const idle = numberIn(spec, 'idleReplicaCount');
@@ -67,7 +65,7 @@ function checkReplicas(spec: Record<string, unknown>, report: Report): void {
     );
 }
 
-function checkTarget(object: YamlObject, spec: Record<string, unknown>, inventory: Inventory, report: Report): void {
+function checkTarget(object: YamlObject, spec: YamlObject['spec'], inventory: Inventory, report: Report): void {
   const target = spec['scaleTargetRef'];
   if (!isRecord(target) || typeof target['name'] !== 'string' || workloadOf(object, inventory) !== undefined) return;
   const kind = textOf(target['kind'], 'Deployment');
@@ -94,7 +92,7 @@ function checkTarget(object: YamlObject, spec: Record<string, unknown>, inventor
   );
 }
 
-function checkTriggerNames(spec: Record<string, unknown>, locations: readonly TriggerLocation[], report: Report): void {
+function checkTriggerNames(spec: YamlObject['spec'], locations: readonly TriggerLocation[], report: Report): void {
   const triggers: unknown[] = Array.isArray(spec['triggers']) ? spec['triggers'] : [];
   const names = new Map<string, number>();
   for (const [index, trigger] of triggers.entries()) {
@@ -105,11 +103,10 @@ function checkTriggerNames(spec: Record<string, unknown>, locations: readonly Tr
       report('trigger-name', ['spec', 'triggers', index, 'name'], `trigger ${first} is called ${name} too`);
     names.set(name, first ?? index);
   }
-  const advanced = spec['advanced'];
-  const modifiers = isRecord(advanced) ? advanced['scalingModifiers'] : undefined;
-  const formula = isRecord(modifiers) ? modifiers['formula'] : undefined;
+  const modifiers = recordIn(recordIn(spec, 'advanced'), 'scalingModifiers');
+  const { formula } = modifiers;
   const path = ['spec', 'advanced', 'scalingModifiers'];
-  if (isRecord(modifiers) && typeof formula === 'string' && formula !== '') {
+  if (typeof formula === 'string' && formula !== '') {
     if (typeof modifiers['target'] !== 'string' || modifiers['target'] === '')
       report('bad-field', path, 'scalingModifiers with a formula must have a target', { part: 'key' });
     const calls = new Set([...formula.matchAll(/([A-Za-z_]\w*)\s*\(/g)].map(([, word]) => word));
@@ -140,9 +137,8 @@ function checkTriggerNames(spec: Record<string, unknown>, locations: readonly Tr
   }
 }
 
-function checkFallback(spec: Record<string, unknown>, report: Report): void {
-  const fallback = spec['fallback'];
-  if (!isRecord(fallback)) return;
+function checkFallback(spec: YamlObject['spec'], report: Report): void {
+  const fallback = recordIn(spec, 'fallback');
   const replicas = numberIn(fallback, 'replicas');
   const most = numberIn(spec, 'maxReplicaCount') ?? DEFAULT_MAX_REPLICAS;
   const path = ['spec', 'fallback', 'replicas'];
@@ -163,9 +159,7 @@ function checkFallback(spec: Record<string, unknown>, report: Report): void {
 }
 
 function checkPaused({ data }: YamlObject, report: Report): void {
-  const metadata = data['metadata'];
-  const annotations = isRecord(metadata) ? metadata['annotations'] : undefined;
-  if (!isRecord(annotations)) return;
+  const annotations = recordIn(recordIn(data, 'metadata'), 'annotations');
   for (const name of [
     'autoscaling.keda.sh/paused',
     'autoscaling.keda.sh/paused-replicas',
@@ -181,9 +175,8 @@ function checkPaused({ data }: YamlObject, report: Report): void {
 export function checkSharedTargets(objects: readonly YamlObject[], findings: Finding[]): void {
   const owners = new Map<string, YamlObject>();
   for (const object of objects) {
-    const spec = object.data['spec'];
-    const target = isRecord(spec) ? spec['scaleTargetRef'] : undefined;
-    if (!isRecord(target) || typeof target['name'] !== 'string') continue;
+    const target = recordIn(object.spec, 'scaleTargetRef');
+    if (typeof target['name'] !== 'string') continue;
     if (object.kind !== 'ScaledObject' && object.kind !== 'HorizontalPodAutoscaler') continue;
     const key = `${textOf(target['kind'], 'Deployment')} ${object.namespace}/${target['name']}`;
     const first = owners.get(key);

@@ -33,8 +33,7 @@ export function triggerLocations(
   scalers: readonly KnownScaler[],
   report: Report,
 ): TriggerLocation[] {
-  const spec = object.data['spec'];
-  const triggers = isRecord(spec) ? spec['triggers'] : undefined;
+  const { triggers } = object.spec;
   if (!Array.isArray(triggers)) return [];
   return triggers.flatMap((trigger: unknown, index): TriggerLocation[] => {
     if (!isRecord(trigger)) return [];

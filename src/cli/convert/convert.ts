@@ -7,7 +7,7 @@ import { SCALER_KEY } from '../../scalers/metadata.ts';
 import { labelOf } from '../check/finding.ts';
 import { recordsOf } from '../check/inventory.ts';
 import type { KnownScaler } from '../knownScalers.ts';
-import { isRecord, parseObjects, textOf, type Path, type YamlObject } from '../yaml/objects.ts';
+import { isRecord, parseObjects, recordIn, textOf, type Path, type YamlObject } from '../yaml/objects.ts';
 import { applyEdits, type Edit } from './edits.ts';
 import { toBuiltIn, toExternal, type EntryChange } from './keys.ts';
 import { applyChange, insertion, replace, spelled, takenUp } from './rewrite.ts';
@@ -48,8 +48,7 @@ export function convertText(file: string, text: string, options: ConvertOptions)
   const conversions: Conversion[] = [];
   for (const object of objects) {
     if (object.kind !== 'ScaledObject' && object.kind !== 'ScaledJob') continue;
-    const spec = object.data['spec'];
-    for (const [index, trigger] of recordsOf(isRecord(spec) ? spec['triggers'] : undefined).entries()) {
+    for (const [index, trigger] of recordsOf(object.spec['triggers']).entries()) {
       const conversion = convertTrigger({ object, text, trigger, path: ['spec', 'triggers', index], options, edits });
       if (conversion === undefined) continue;
       const { line } = object.positionOf(['spec', 'triggers', index, 'type']);
@@ -75,7 +74,7 @@ interface Work {
 function convertTrigger(work: Work): { readonly converted: boolean; readonly remarks: readonly string[] } | undefined {
   const { object, trigger, path, options } = work;
   const written = textOf(trigger['type']);
-  const metadata = isRecord(trigger['metadata']) ? trigger['metadata'] : {};
+  const metadata = recordIn(trigger, 'metadata');
   const back = options.back === true;
   const type = back ? textOf(metadata[SCALER_KEY]).trim() : written;
   const known = options.scalers.find(({ scaler }) => scaler.type === type);

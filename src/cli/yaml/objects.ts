@@ -24,6 +24,8 @@ export interface YamlObject {
   readonly namespace: string;
   /** The whole object as plain data. */
   readonly data: Readonly<Record<string, unknown>>;
+  /** Its `spec`; empty where that is missing or no mapping. */
+  readonly spec: Readonly<Record<string, unknown>>;
   /** Place of the entry of that path; of its nearest parent's key where it is absent. */
   positionOf(path: Path, part?: Part): Position;
   /** Place of the first character of the object. */
@@ -83,7 +85,7 @@ export function parseObjects(file: string, text: string): YamlFile {
     if (node === null || node === undefined || (isScalar(node) && (node.value === null || node.value === ''))) return undefined;
     if (!isMap(node)) return 'other';
     const data = node.toJS(document) as Record<string, unknown>;
-    const metadata = isRecord(data['metadata']) ? data['metadata'] : {};
+    const metadata = recordIn(data, 'metadata');
     const kind = textOf(data['kind']);
     return {
       file,
@@ -92,6 +94,7 @@ export function parseObjects(file: string, text: string): YamlFile {
       name: textOf(metadata['name']),
       namespace: kind.startsWith(CLUSTER_KIND) ? '' : textOf(metadata['namespace']) || DEFAULT_NAMESPACE,
       data,
+      spec: recordIn(data, 'spec'),
       positionOf: (path, part = 'value') => place(offsetOf(document, [...base, ...path], part)),
       start: place(node.range?.[0] ?? 0),
       nodeAt: (path) => nodeAt(document, [...base, ...path]),
@@ -135,6 +138,12 @@ function offsetOf(document: Document, path: Path, part: Part = 'value'): number 
 
 export function isRecord(value: unknown): value is Record<string, unknown> {
   return value !== null && typeof value === 'object' && !Array.isArray(value);
+}
+
+/** The mapping under the key; empty where there is none. */
+export function recordIn(record: Readonly<Record<string, unknown>>, key: string): Readonly<Record<string, unknown>> {
+  const value = record[key];
+  return isRecord(value) ? value : {};
 }
 
 /** A text or number as text; anything else as `otherwise`. */
