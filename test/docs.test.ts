@@ -4,7 +4,7 @@ import { parse } from 'yaml';
 import { pages, withTables } from '../docs/generate.ts';
 import { checkFiles } from '../src/cli/check/check.ts';
 import { loadKnownScalers } from '../src/cli/knownScalers.ts';
-import { parseObjects } from '../src/cli/yaml/objects.ts';
+import { parseObjects } from '../src/yaml/objects.ts';
 import { SCALERS } from '../src/scalers/registry.ts';
 
 const scalers = await loadKnownScalers();

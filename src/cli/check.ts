@@ -9,7 +9,7 @@ import { asSarif } from './check/output/sarif.ts';
 import { asText } from './check/output/text.ts';
 import { processIo, type Io } from './io.ts';
 import { loadKnownScalers } from './knownScalers.ts';
-import { readYamlFiles } from './yaml/files.ts';
+import { readYamlFiles } from '../yaml/files.ts';
 
 const PRINTERS = { text: asText, json: asJson, github: asGithub, sarif: asSarif };
 export type Format = keyof typeof PRINTERS;

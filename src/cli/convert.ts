@@ -9,8 +9,8 @@ import { checkFiles } from './check/check.ts';
 import { convertText, type Conversion } from './convert/convert.ts';
 import { processIo, type Io } from './io.ts';
 import { loadKnownScalers, type KnownScaler } from './knownScalers.ts';
-import { STDIN } from './yaml/files.ts';
-import { parseObjects } from './yaml/objects.ts';
+import { STDIN } from '../yaml/files.ts';
+import { parseObjects } from '../yaml/objects.ts';
 
 /** Where the manifests of this project put the scaler's Service. */
 export const DEFAULT_SCALER_ADDRESS = 'keda-queue-scaler.keda:6000';

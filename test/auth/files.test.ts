@@ -2,7 +2,10 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { parseManifests, readManifests } from '../../src/auth/files.ts';
+import { manifestsIn, readManifests } from '../../src/auth/files.ts';
+import { parseObjects } from '../../src/yaml/objects.ts';
+
+const manifestsOf = (file: string, text: string) => manifestsIn([parseObjects(file, text)]);
 
 const scaledObject = `apiVersion: keda.sh/v1alpha1
 kind: ScaledObject
@@ -21,7 +24,7 @@ spec:
 
 describe('manifest files', () => {
   it('give every known object by kind and name, in the default namespace where none is written', async () => {
-    const { manifests, faults, of, reader } = parseManifests(
+    const { manifests, faults, of, reader } = manifestsOf(
       'all.yaml',
       `${scaledObject}---\napiVersion: v1\nkind: Secret\nmetadata: {name: rabbit}\ndata: {a: YQ==}\nstringData: {b: b}\n---\n---\n`,
     );
@@ -38,7 +41,7 @@ describe('manifest files', () => {
 
   it('take the items of a List as objects of their own, with their own places', () => {
     const items = scaledObject.split('\n').map((line) => `    ${line}`);
-    const { manifests, faults } = parseManifests(
+    const { manifests, faults } = manifestsOf(
       'list.yaml',
       `apiVersion: v1\nkind: List\nitems:\n  - ${items.join('\n').trimStart()}`,
     );
@@ -47,7 +50,7 @@ describe('manifest files', () => {
   });
 
   it('tell line and column of a field, and of its nearest parent where the field is absent', () => {
-    const [manifest] = parseManifests('so.yaml', scaledObject).manifests;
+    const [manifest] = manifestsOf('so.yaml', scaledObject).manifests;
     expect(manifest?.positionOf(['spec', 'triggers', 0, 'metadata', 'value'])).toEqual({ file: 'so.yaml', line: 13, column: 16 });
     expect(manifest?.positionOf(['spec', 'triggers', 0, 'metadata', 'absent'])).toEqual({ file: 'so.yaml', line: 12, column: 9 });
   });
@@ -57,7 +60,7 @@ describe('manifest files', () => {
       .replace('  scaleTargetRef', '  pollInterval: 5\n  scaleTargetRef')
       .replace('"20"', '20')
       .replace('v1alpha1', 'v1alpha2');
-    const { manifests, faults } = parseManifests('bad.yaml', text);
+    const { manifests, faults } = manifestsOf('bad.yaml', text);
     expect(manifests).toEqual([]);
     expect(faults.map(({ position, object, path, message }) => [position.line, object, path.join('.'), message])).toEqual([
       [1, 'ScaledObject shop/orders', 'apiVersion', 'Invalid input: expected "keda.sh/v1alpha1"'],
@@ -69,12 +72,12 @@ describe('manifest files', () => {
   it('pass over kinds they do not know, also where another group uses a known name', () => {
     const text =
       'apiVersion: v1\nkind: Service\n---\napiVersion: example.com/v1\nkind: Secret\n---\napiVersion: serving.knative.dev/v1\nkind: Deployment\n';
-    expect(parseManifests('other.yaml', text)).toMatchObject({ manifests: [], faults: [] });
+    expect(manifestsOf('other.yaml', text)).toMatchObject({ manifests: [], faults: [] });
   });
 
   it('report broken YAML, text that is no object, an alias bomb and a second object of one name, and go on with the rest', () => {
     const bomb = `a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: [*c,*c,*c,*c]`;
-    const { manifests, faults } = parseManifests(
+    const { manifests, faults } = manifestsOf(
       'mixed.yaml',
       ['key: [1\n', 'just text\n', `kind: Secret\n${bomb}\n`, scaledObject, scaledObject].join('---\n'),
     );

@@ -4,12 +4,15 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { z } from 'zod';
 import type { TriggerReference } from '../../src/auth/credentials.ts';
-import { parseManifests } from '../../src/auth/files.ts';
+import { manifestsIn } from '../../src/auth/files.ts';
 import { createResolver, type ResolverOptions } from '../../src/auth/resolver.ts';
 import { defineScaler } from '../../src/scalers/contract.ts';
 import { endpoint, key } from '../../src/scalers/metadata.ts';
 import { endpointKeysOf, SCALERS } from '../../src/scalers/registry.ts';
 import { text } from '../../src/scalers/values.ts';
+import { parseObjects } from '../../src/yaml/objects.ts';
+
+const manifestsOf = (file: string, text: string) => manifestsIn([parseObjects(file, text)]);
 
 const base = `
 apiVersion: apps/v1
@@ -73,7 +76,7 @@ function resolve(
   reference: Partial<TriggerReference> = {},
   options: Partial<ResolverOptions> = {},
 ): Promise<Readonly<Record<string, string>>> {
-  const { reader, faults } = parseManifests('test', [base, ...objects.map((object) => JSON.stringify(object))].join('\n---\n'));
+  const { reader, faults } = manifestsOf('test', [base, ...objects.map((object) => JSON.stringify(object))].join('\n---\n'));
   expect(faults).toEqual([]);
   const resolver = createResolver({ reader, endpointKeysOf, ...options });
   return resolver
@@ -231,7 +234,7 @@ describe('a trigger’s authentication', () => {
         JSON.stringify(scaledObject([trigger()])),
         JSON.stringify(authentication(secretRef('password'))),
       ];
-      const { reader } = parseManifests('test', text.join('\n---\n'));
+      const { reader } = manifestsOf('test', text.join('\n---\n'));
       return (
         await createResolver({ reader, endpointKeysOf }).resolve(
           { namespace: 'shop', name: 'orders', metadata },

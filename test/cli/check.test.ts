@@ -7,7 +7,7 @@ import { check, type CheckOptions } from '../../src/cli/check.ts';
 import { checkFiles } from '../../src/cli/check/check.ts';
 import { RULES } from '../../src/cli/check/finding.ts';
 import { loadKnownScalers } from '../../src/cli/knownScalers.ts';
-import { parseObjects } from '../../src/cli/yaml/objects.ts';
+import { parseObjects } from '../../src/yaml/objects.ts';
 import { readCases } from './check/cases.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'check-'));

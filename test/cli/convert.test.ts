@@ -7,7 +7,7 @@ import { checkFiles } from '../../src/cli/check/check.ts';
 import { convert } from '../../src/cli/convert.ts';
 import { convertText } from '../../src/cli/convert/convert.ts';
 import { loadKnownScalers } from '../../src/cli/knownScalers.ts';
-import { parseObjects } from '../../src/cli/yaml/objects.ts';
+import { parseObjects } from '../../src/yaml/objects.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'convert-'));
 afterAll(() => {

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { checkFiles } from '../../src/cli/check/check.ts';
 import { convertText } from '../../src/cli/convert/convert.ts';
 import { loadKnownScalers } from '../../src/cli/knownScalers.ts';
-import { parseObjects } from '../../src/cli/yaml/objects.ts';
+import { parseObjects } from '../../src/yaml/objects.ts';
 import { defineScaler } from '../../src/scalers/contract.ts';
 import { endpoint, key } from '../../src/scalers/metadata.ts';
 import { SCALERS } from '../../src/scalers/registry.ts';

@@ -5,7 +5,7 @@ import { parseAllDocuments } from 'yaml';
 import { readManifests } from '../../src/auth/files.ts';
 import { checkFiles } from '../../src/cli/check/check.ts';
 import { loadKnownScalers } from '../../src/cli/knownScalers.ts';
-import { readYamlFiles } from '../../src/cli/yaml/files.ts';
+import { readYamlFiles } from '../../src/yaml/files.ts';
 import { SCALERS } from '../../src/scalers/registry.ts';
 import { envOf, SERVE_SETTINGS } from '../../src/settings.ts';
 import { rulesIn, BASE_RBAC } from '../auth/rbac.ts';

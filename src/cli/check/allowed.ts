@@ -2,7 +2,7 @@
  * Findings that the author has looked at and accepts: a comment `# check: allow RULE` on the line, or alone on the line above,
  * suppresses a warning or a note. An error cannot be allowed, as the manifest would not work.
  */
-import type { YamlFile } from '../yaml/objects.ts';
+import type { YamlFile } from '../../yaml/objects.ts';
 import { RULES, type Finding } from './finding.ts';
 
 const ALLOWANCE = /#\s*check:\s*allow\s+([\w-]+(?:\s*,\s*[\w-]+)*)/;

@@ -3,7 +3,7 @@
  * never printed.
  */
 import { nearestName } from '../../scalers/metadata.ts';
-import { isRecord, recordIn, textOf, type Path, type YamlObject } from '../yaml/objects.ts';
+import { isRecord, recordIn, textOf, type Path, type YamlObject } from '../../yaml/objects.ts';
 import { reportOn, type Finding, type Report } from './finding.ts';
 import { containerOf, ELSEWHERE, podOf, recordsOf, type Inventory, type Lookup } from './inventory.ts';
 import type { TriggerLocation } from './triggerLocation.ts';

@@ -3,7 +3,7 @@
  */
 import { nearestName, SCALER_KEY } from '../../scalers/metadata.ts';
 import type { KnownScaler } from '../knownScalers.ts';
-import type { YamlFile, YamlObject } from '../yaml/objects.ts';
+import type { YamlFile, YamlObject } from '../../yaml/objects.ts';
 import { withoutAllowed } from './allowed.ts';
 import { checkAuthentication, checkSourceContainer } from './authentication.ts';
 import { checkBuiltIn } from './builtIn.ts';

@@ -1,7 +1,7 @@
 /**
  * What `check` can find, as one closed table of rules, and the shape of one finding; no finding may hold the value of a secret.
  */
-import type { Path, Part, Position, YamlObject } from '../yaml/objects.ts';
+import type { Path, Part, Position, YamlObject } from '../../yaml/objects.ts';
 
 /** `error`: it will not work. `warning`: it will, but likely not as meant. `note`: worth knowing. */
 export type Severity = 'error' | 'warning' | 'note';

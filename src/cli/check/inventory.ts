@@ -2,7 +2,7 @@
  * All objects of the files that were given, by what they are looked up with. What is not among them may still exist in a cluster, so
  * absence alone is never an error.
  */
-import { isRecord, recordIn, type YamlObject } from '../yaml/objects.ts';
+import { isRecord, recordIn, type YamlObject } from '../../yaml/objects.ts';
 
 /** A text that may be known, may only be known in a cluster, or is certainly absent. */
 export type Lookup =

@@ -3,7 +3,7 @@
  * spelling would miss these.
  */
 import type { Advice, OtherName } from '../../scalers/advice.ts';
-import type { Path } from '../yaml/objects.ts';
+import type { Path } from '../../yaml/objects.ts';
 
 /** Names that no scaler reads, in lower case. */
 const OF_ANY_SCALER: Readonly<Record<string, OtherName>> = {

@@ -4,7 +4,7 @@
  */
 import { DEFAULT_MAX_REPLICAS, DEFAULT_MIN_REPLICAS, DEFAULT_POLLING_INTERVAL_SECONDS } from '../../keda.ts';
 import { nearestName } from '../../scalers/metadata.ts';
-import { isRecord, recordIn, textOf, type YamlObject } from '../yaml/objects.ts';
+import { isRecord, recordIn, textOf, type YamlObject } from '../../yaml/objects.ts';
 import { labelOf, reportOn, type Finding, type Report } from './finding.ts';
 import type { Inventory } from './inventory.ts';
 import { workloadOf } from './authentication.ts';

@@ -4,7 +4,7 @@
 import { z } from 'zod';
 import { nearestName } from '../../scalers/metadata.ts';
 import { WRITTEN, type Kind } from '../../auth/objects.ts';
-import type { Path, YamlObject } from '../yaml/objects.ts';
+import type { Path, YamlObject } from '../../yaml/objects.ts';
 import { labelOf, pathText, reportOn, type Finding, type Report } from './finding.ts';
 import { otherNameOfField } from './otherNames.ts';
 

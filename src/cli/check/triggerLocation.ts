@@ -4,7 +4,7 @@
 import { isScalar } from 'yaml';
 import type { ReportKey } from '../../scalers/advice.ts';
 import type { KnownScaler } from '../knownScalers.ts';
-import { isRecord, textOf, type Path, type YamlObject } from '../yaml/objects.ts';
+import { isRecord, textOf, type Path, type YamlObject } from '../../yaml/objects.ts';
 import type { Report } from './finding.ts';
 import type { Inventory } from './inventory.ts';
 

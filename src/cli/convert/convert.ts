@@ -7,7 +7,7 @@ import { SCALER_KEY } from '../../scalers/metadata.ts';
 import { labelOf } from '../check/finding.ts';
 import { recordsOf } from '../check/inventory.ts';
 import type { KnownScaler } from '../knownScalers.ts';
-import { isRecord, parseObjects, recordIn, textOf, type Path, type YamlObject } from '../yaml/objects.ts';
+import { isRecord, parseObjects, recordIn, textOf, type Path, type YamlObject } from '../../yaml/objects.ts';
 import { applyEdits, type Edit } from './edits.ts';
 import { toBuiltIn, toExternal, type EntryChange } from './keys.ts';
 import { applyChange, insertion, replace, spelled, takenUp } from './rewrite.ts';

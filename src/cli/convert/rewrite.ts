@@ -3,7 +3,7 @@
  * must touch nothing else, and so that the way back gives the same bytes it keeps quotes, line ends and indentation.
  */
 import { isScalar, parse, type Node, type Pair, type YAMLMap } from 'yaml';
-import type { Path, YamlObject } from '../yaml/objects.ts';
+import type { Path, YamlObject } from '../../yaml/objects.ts';
 import { endOfLine, lineEnd, lineStart, type Edit } from './edits.ts';
 import type { EntryChange } from './keys.ts';
 

@@ -12,8 +12,9 @@ import {
   type ScaledObject,
   type Trigger,
 } from '../../auth/objects.ts';
-import type { Manifests, Position } from '../../auth/files.ts';
+import type { Manifests } from '../../auth/files.ts';
 import { DEFAULT_MAX_REPLICAS, DEFAULT_MIN_REPLICAS, FROM_ENV } from '../../keda.ts';
+import type { Position } from '../../yaml/objects.ts';
 
 export interface Subject {
   /** `ScaledObject shop/orders trigger 0`. */

@@ -5,7 +5,7 @@ import { beanstalkd } from '../../../examples/beanstalkd/index.ts';
 import { checkFiles } from '../../../src/cli/check/check.ts';
 import { convertText } from '../../../src/cli/convert/convert.ts';
 import { loadKnownScalers } from '../../../src/cli/knownScalers.ts';
-import { parseObjects } from '../../../src/cli/yaml/objects.ts';
+import { parseObjects } from '../../../src/yaml/objects.ts';
 import { SCALERS } from '../../../src/scalers/registry.ts';
 
 const scalers = await loadKnownScalers([...SCALERS, beanstalkd]);

@@ -1,8 +1,11 @@
 import { expect, it } from 'vitest';
 import { beanstalkd } from '../../../examples/beanstalkd/index.ts';
-import { parseManifests } from '../../../src/auth/files.ts';
+import { manifestsIn } from '../../../src/auth/files.ts';
 import { createResolver } from '../../../src/auth/resolver.ts';
 import { endpointKeysOf } from '../../../src/scalers/registry.ts';
+import { parseObjects } from '../../../src/yaml/objects.ts';
+
+const manifestsOf = (file: string, text: string) => manifestsIn([parseObjects(file, text)]);
 
 /** The parameters that a trigger in namespace shop gets, whose client certificate is kept in namespace keda. */
 async function resolve(server: string, allowedHosts: string): Promise<Readonly<Record<string, string>>> {
@@ -25,7 +28,7 @@ async function resolve(server: string, allowedHosts: string): Promise<Readonly<R
     },
     { apiVersion: 'v1', kind: 'Secret', metadata: { name: 'client', namespace: 'keda' }, stringData: { 'tls.key': 'pem' } },
   ];
-  const { reader, faults } = parseManifests('test', manifests.map((object) => JSON.stringify(object)).join('\n---\n'));
+  const { reader, faults } = manifestsOf('test', manifests.map((object) => JSON.stringify(object)).join('\n---\n'));
   expect(faults).toEqual([]);
   const resolver = createResolver({ reader, endpointKeysOf: (given) => endpointKeysOf(given, [beanstalkd]) });
   const reference = { namespace: 'shop', name: 'mailer', metadata };

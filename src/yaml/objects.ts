@@ -50,6 +50,8 @@ export interface YamlFile {
 }
 
 export const DEFAULT_NAMESPACE = 'default';
+/** The fault of a document that is neither empty nor a mapping. */
+export const NO_OBJECT = 'this is not a Kubernetes object';
 /** Kinds of this program's interest that have no namespace. */
 const CLUSTER_KIND = 'Cluster';
 
@@ -68,8 +70,7 @@ export function parseObjects(file: string, text: string): YamlFile {
     for (const base of objectPaths(document)) {
       try {
         const object = objectAt(document, base, at);
-        if (object === 'other')
-          faults.push({ position: at(offsetOf(document, base)), message: 'this is not a Kubernetes object' });
+        if (object === 'other') faults.push({ position: at(offsetOf(document, base)), message: NO_OBJECT });
         else if (object !== undefined) objects.push(object);
       } catch (thrown) {
         // An alias without anchor, or one that multiplies without end.
