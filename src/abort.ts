@@ -1,5 +1,5 @@
 /**
- * What happens when a signal aborts, or has done so already; it must never leave a late rejection unheard or a listener behind.
+ * What happens when a signal aborts, or has done so already.
  */
 
 /** Calls `act` once: now where the signal has aborted already, otherwise when it does. The result takes that back. */

@@ -1,6 +1,5 @@
 /**
- * Decides where a server's credentials come from, and opens it. It must never keep a server from starting because the API server
- * is away: metric specs need neither.
+ * Decides where a server's credentials come from, and opens it. A server starts without its API server too: metric specs need neither.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { noCredentialSource, type CredentialSource } from './credentials.ts';

@@ -1,6 +1,5 @@
 /**
- * The contract of whatever can resolve a trigger's `authenticationRef`; an implementation must never answer for an object
- * other than the one named, nor with another namespace's secrets.
+ * The contract of whatever can resolve a trigger's `authenticationRef`.
  */
 
 /** The trigger as KEDA names it: the object and the trigger's own metadata. KEDA sends neither index nor `authenticationRef`. */

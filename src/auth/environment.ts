@@ -1,6 +1,6 @@
 /**
- * The environment that a pod template gives a container, as KEDA computes it for `…FromEnv` keys and `env` authentication; it must
- * read no Secret or ConfigMap that the wanted variable does not depend on.
+ * The environment that a pod template gives a container, as KEDA computes it for `…FromEnv` keys and `env` authentication. Only the
+ * Secrets and ConfigMaps that the wanted variable depends on are read.
  *
  * Order (KEDA's `ResolveContainerEnv`): envFrom in order, then env in order, later names override; `$(VAR)` sees what stands before it.
  */

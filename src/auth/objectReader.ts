@@ -1,6 +1,5 @@
 /**
- * The contract of whatever can look Kubernetes objects up by name; it must never answer with another object than the one named, and
- * must tell "does not exist" from "could not be asked".
+ * The contract of whatever can look Kubernetes objects up by name.
  */
 import type { WatchState } from './credentials.ts';
 import type { Kind, ObjectOf } from './objects.ts';

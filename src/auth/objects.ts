@@ -1,6 +1,6 @@
 /**
- * The fields of Kubernetes and KEDA objects that this program reads, as schemas and types. A misspelt field of a KEDA object must
- * never pass as an absent one when it comes from a person's file; an API server has already refused those, and may be newer.
+ * The fields of Kubernetes and KEDA objects that this program reads, as schemas and types. A misspelt field of a KEDA object is a
+ * fault in a person's file; an API server has already refused those, and may be newer.
  *
  * Fields and defaults: https://keda.sh/docs/latest/reference/scaledobject-spec/ and its neighbours, CRDs `keda.sh/v1alpha1`.
  */

@@ -1,6 +1,5 @@
 /**
- * Finds which trigger of an object KEDA speaks of, by the metadata it forwards; it must never take a trigger for another one that
- * has other credentials.
+ * Finds which trigger of an object KEDA speaks of, by the metadata it forwards.
  *
  * KEDA forwards metadata verbatim, except that `<key>FromEnv` carries the variable's value in place of its name and is dropped where
  * that is empty.

@@ -1,6 +1,5 @@
 /**
- * `queue-scaler local FILE…`: flags in, output and exit code out. It must keep stdout to what was asked for: the events, the lines or
- * the table.
+ * `queue-scaler local FILE…`: flags in, output and exit code out. Only the events, the lines or the table go to stdout.
  */
 import { Command } from 'commander';
 import { readManifests } from '../auth/files.ts';

@@ -1,6 +1,6 @@
 /**
  * `queue-scaler read FILE…`: asks the brokers of the triggers in the files once, or again and again, and prints what was read, what
- * KEDA would get and why. It reads only, and never prints metadata or credentials.
+ * KEDA would get and why, without metadata or credentials.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, InvalidArgumentError } from 'commander';

@@ -1,5 +1,5 @@
 /**
- * The triggers of a ScaledObject as KEDA forwards them to their scaler; one that KEDA would refuse must be a fault.
+ * The triggers of a ScaledObject as KEDA forwards them to their scaler.
  */
 import { containerOf, environmentOf, type ReadValues } from '../auth/environment.ts';
 import type { Manifest } from '../auth/files.ts';

@@ -1,6 +1,6 @@
 /**
  * Notices that there is nothing left to do: every ScaledObject has been active, and is back at its count of rest with no worker left
- * to stop. It must not take a start that is still waiting for work for the end of it.
+ * to stop.
  */
 import type { LoopEvent } from './events.ts';
 

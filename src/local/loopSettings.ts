@@ -1,6 +1,5 @@
 /**
- * From a ScaledObject's spec to the settings of its loop, with KEDA's and the HPA's defaults; what cannot be honoured here must be
- * a fault.
+ * From a ScaledObject's spec to the settings of its loop, with KEDA's and the HPA's defaults; what cannot be honoured is a fault.
  */
 import type { Behavior, ScaledObject } from '../auth/objects.ts';
 import {

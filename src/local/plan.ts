@@ -1,6 +1,5 @@
 /**
- * From manifests to what is to be run: each ScaledObject with its loop's settings, its triggers as KEDA forwards them, and its
- * worker. It must find all faults at once, and must never pass over a setting in silence.
+ * From manifests to what is to be run: each ScaledObject with its loop's settings, its triggers as KEDA forwards them, and its worker.
  */
 import type { ReadValues } from '../auth/environment.ts';
 import type { Manifest, ManifestFault, Manifests } from '../auth/files.ts';

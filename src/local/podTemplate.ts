@@ -1,6 +1,5 @@
 /**
- * From a Deployment's pod template to a process on this machine: command line, folder and environment. It must hand a worker nothing
- * of this process's own environment but what a program needs to run at all.
+ * From a Deployment's pod template to a process on this machine: command line, folder and environment.
  */
 import { hostname } from 'node:os';
 import { dirname, resolve } from 'node:path';

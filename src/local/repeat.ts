@@ -1,5 +1,5 @@
 /**
- * Waiting and repeating that end with a signal; nothing here may outlive it.
+ * Waiting and repeating that end with a signal.
  */
 import { onAbort } from '../abort.ts';
 

@@ -1,5 +1,5 @@
 /**
- * The fields of a manifest that have no effect on one machine, so that they can be told; what is read elsewhere must be listed here.
+ * The fields of a manifest that have no effect on one machine, so that they can be reported.
  */
 
 /** `true`: the field, with all below it, is honoured or has nothing to say to one machine (names, labels). */

@@ -1,5 +1,5 @@
 /**
- * What brokers tell whoever watches them from outside (metrics, logs, the status page); reading code must never depend on a listener.
+ * What brokers tell whoever watches them from outside (metrics, logs, the status page).
  */
 import type { QueueScalerError } from '../errors.ts';
 import type { Reading } from './reading.ts';

@@ -1,6 +1,6 @@
 /**
- * What is known of a trigger at one time, in the words of a person who asks why; plain data for the page and the command line. It
- * must never hold metadata, as that may be secret.
+ * What is known of a trigger at one time, for a person who asks why; plain data for the page and the command line, without metadata,
+ * as that may be secret.
  */
 import { toQueueScalerError, type QueueScalerError } from '../errors.ts';
 import type { Measures } from './reading.ts';

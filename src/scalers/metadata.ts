@@ -1,6 +1,5 @@
 /**
- * Reads a trigger's keys by a table: where each may stand, what type it has, what it is when absent. It must find all faults
- * of a trigger at once and must never repeat the value of a secret key.
+ * Reads a trigger's keys by a table: where each may stand, what type it has, what it is when absent; finds all faults at once.
  */
 import type { z } from 'zod';
 import type { Fault } from '../errors.ts';

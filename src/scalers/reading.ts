@@ -1,5 +1,5 @@
 /**
- * What a broker said about one trigger's queues at one time; it must never hold a figure that nobody read.
+ * What a broker said about one trigger's queues at one time.
  */
 import type { QueueScalerError } from '../errors.ts';
 

@@ -1,6 +1,6 @@
 /**
- * The server's certificate, key and clients' authority from files, followed as they change. It must never hand out a pair that does
- * not belong together or cannot be read: until a new one is whole, the last good one stays.
+ * The server's certificate, key and clients' authority from files, followed as they change. Until a new pair is whole and belongs
+ * together, the last good one stays.
  */
 import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';

@@ -1,6 +1,5 @@
 /**
- * Starts the parts of a server in order and ends them in reverse, each within what is left of one grace period; a part that
- * fails to end must never keep the others from ending.
+ * Ends the parts of a server, last started first, each within what is left of one grace period, whether the others fail or not.
  */
 import { onAbort } from '../abort.ts';
 import type { Logger } from '../logger.ts';

@@ -1,6 +1,5 @@
 /**
- * Every metric that the program exports, with unit and labels, in one registry of its own. It only listens: nothing may depend on
- * a metric, and no label may hold what a user can make up without end.
+ * Every metric that the program exports, in one registry. No label may hold what a user can make up without end.
  */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { status } from '@grpc/grpc-js';

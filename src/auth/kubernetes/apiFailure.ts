@@ -1,5 +1,5 @@
 /**
- * Why the API server did not give what it was asked for; it must tell "not there" and "not allowed" from "no answer".
+ * Why the API server did not give what it was asked for.
  */
 import { z } from 'zod';
 import { TriggerError } from '../../errors.ts';

@@ -1,6 +1,6 @@
 /**
- * Objects read one by one with `get` and remembered: Secrets, and what a pod's environment is made of. It must never list or watch
- * them, and must keep the API server's load bounded however often it is asked.
+ * Objects read one by one with `get` and remembered: Secrets, and what a pod's environment is made of. However often it is asked, the
+ * API server's load stays bounded.
  */
 import { LRUCache } from 'lru-cache';
 import { untilAborted } from '../../abort.ts';

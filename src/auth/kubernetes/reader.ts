@@ -1,6 +1,6 @@
 /**
- * Kubernetes objects from an API server: KEDA's own kinds from memory, kept by watches; everything else one by one with `get`. It
- * must never list or watch Secrets.
+ * Kubernetes objects from an API server: KEDA's own kinds from memory, kept by watches; everything else, Secrets
+ * above all, one by one with `get`.
  */
 import { z } from 'zod';
 import { TriggerError } from '../../errors.ts';

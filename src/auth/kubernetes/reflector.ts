@@ -1,6 +1,5 @@
 /**
- * Keeps all objects of one kind in memory: lists, watches, and begins anew whenever either fails, for as long as it lives. It must
- * never give up, and never drop what it knows because the API server is away.
+ * Keeps all objects of one kind in memory: lists, watches, and starts again whenever either fails, keeping what it knows meanwhile.
  *
  * The client library's informer does not do: it asks for no bookmarks and so lists everything anew after a quiet spell, stops for good
  * at its first failure, and keeps objects whole (10 000 ScaledObjects with their managed fields: 45 MB instead of 11).

@@ -1,6 +1,6 @@
 /**
- * The edits by which one trigger's text changes: entries renamed, set aside as comments and taken up again, new ones put in front. It
- * must touch nothing else, and so that the way back gives the same bytes it keeps quotes, line ends and indentation.
+ * The edits by which one trigger's text changes: entries renamed, set aside as comments and taken up again, new ones put in front. So
+ * that the way back gives the same bytes, quotes, line ends and indentation stay.
  */
 import { isScalar, parse, type Node, type Pair, type YAMLMap } from 'yaml';
 import type { Path, YamlObject } from '../../yaml/objects.ts';

@@ -1,6 +1,6 @@
 /**
  * One sync of a HorizontalPodAutoscaler (autoscaling/v2) with external metrics, as a pure function: what was, what is measured and
- * the time go in; the replica count, the reason and what to remember come out. It must never leave the bounds it was given.
+ * the time go in; the replica count, the reason and what to remember come out.
  */
 import { recentEvents, scaleDownLimit, scaleUpLimit, type ScaleEvent, type ScalingRules } from './behavior.ts';
 import { proposeReplicas, type ExternalMetric, type ReplicaCounts } from './hpaMetrics.ts';

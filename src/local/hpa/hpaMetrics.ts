@@ -1,5 +1,5 @@
 /**
- * How many replicas external metrics ask for; it must never let a metric that could not be read shrink a workload.
+ * How many replicas external metrics ask for.
  *
  * Source: "Algorithm details" of https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/
  */

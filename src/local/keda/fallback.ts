@@ -1,5 +1,5 @@
 /**
- * What KEDA reports for a metric that keeps failing, if the ScaledObject has a fallback. Pure; it must never hide the first failures.
+ * What KEDA reports for a metric that keeps failing, if the ScaledObject has a fallback. Pure.
  *
  * Source: https://keda.sh/docs/latest/reference/scaledobject-spec/#fallback
  */

@@ -1,6 +1,5 @@
 /**
- * One ScaledObject as KEDA and the HPA run it: reconcile, polls, pushes and HPA syncs over time, each deciding by pure functions. It
- * speaks to the scaler through its triggers' clients only, and must never scale without telling why.
+ * One ScaledObject as KEDA and the HPA run it: reconcile, polls, pushes and HPA syncs over time, each deciding by pure functions.
  *
  * The loop has KEDA's holes too (a metric whose GetMetricSpec fails escapes the fallback, one failing trigger spoils the others' HPA
  * queries): it is a twin to test against, not an improvement.

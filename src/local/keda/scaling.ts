@@ -1,6 +1,6 @@
 /**
  * What KEDA does to a workload after a poll or a push: from and to zero (or the idle count), and nothing between, which is the HPA's.
- * A pure function over time; it must never scale to zero because something could not be read.
+ * A pure function over time.
  *
  * Source: https://keda.sh/docs/latest/reference/scaledobject-spec/ and the behaviour of KEDA 2.20.
  */

@@ -1,6 +1,6 @@
 /**
  * One external trigger of a ScaledObject as KEDA's operator speaks to its scaler: names, retries, precedence of fields and the
- * stream's reconnecting are KEDA's. It must never answer for the scaler.
+ * stream's reconnecting are KEDA's.
  */
 import { Metadata, status, type ServiceError } from '@grpc/grpc-js';
 import { onAbort } from '../../abort.ts';

@@ -1,6 +1,5 @@
 /**
- * All ScaledObjects as one table that stays in its place in a terminal, with everything else scrolling by above it. It must leave the
- * terminal as it found it.
+ * All ScaledObjects as one table that stays in its place in a terminal, with everything else scrolling by above it.
  */
 import { stripVTControlCharacters, styleText } from 'node:util';
 import type { LocalEvent } from '../events.ts';

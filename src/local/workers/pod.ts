@@ -1,6 +1,6 @@
 /**
  * One replica: the container's command as a child process in its own process group, started again when it ends by itself, ended with
- * SIGTERM and, after the grace period, SIGKILL. It must leave no process of its group behind.
+ * SIGTERM and, after the grace period, SIGKILL to the group.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';

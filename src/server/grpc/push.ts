@@ -1,7 +1,6 @@
 /**
- * Decides when a stream tells KEDA its state: at once when work appears, sparingly after that. KEDA drops a `true` that comes
- * before its own status is written, so it must be said again; but each one costs it a write of the object's status and delays the
- * scale to zero, so it must never be said often.
+ * Decides when a stream sends KEDA its state: at once when work appears, sparingly after that. KEDA drops a `true` that comes before
+ * its own status is written, so it is repeated; but each one costs KEDA a write of the object's status and delays the scale to zero.
  */
 import type { Trigger } from '../../scalers/triggers.ts';
 

@@ -1,6 +1,5 @@
 /**
- * gRPC's server reflection, for tools such as grpcurl: what services there are and of what messages. It tells the protos, which are
- * public, and must never tell anything of triggers.
+ * gRPC's server reflection, for tools such as grpcurl: what services there are and of what messages. The protos are public.
  */
 import { status, type ServerDuplexStream, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { FILES, type EmbeddedFile } from './gen/descriptors.ts';

@@ -1,5 +1,5 @@
 /**
- * Turns an error into the gRPC status that KEDA gets, by the table of errors; the text must fit a header and hold no secret.
+ * Turns an error into the gRPC status that KEDA gets, by the table of errors.
  */
 import { Metadata, status, type StatusObject } from '@grpc/grpc-js';
 import { scrub } from '../../auth/secret.ts';

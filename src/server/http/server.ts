@@ -1,5 +1,5 @@
 /**
- * The HTTP side: metrics and probes. It must answer even while brokers are in trouble, and show nothing of triggers' metadata.
+ * The HTTP side: metrics and probes.
  */
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { Registry } from 'prom-client';

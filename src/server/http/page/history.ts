@@ -1,6 +1,5 @@
 /**
- * What each trigger said in the last hour, for the page: its present state and a coarse course of its figures. It only listens, keeps
- * a bounded amount for each trigger, and never holds metadata.
+ * What each trigger said in the last hour, for the page: its present state and a coarse course of its figures, in bounded memory.
  */
 import type { QueueScalerError } from '../../../errors.ts';
 import { explainSample, troubleOf, type Explanation, type Trouble } from '../../../scalers/explanation.ts';

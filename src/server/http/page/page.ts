@@ -1,6 +1,5 @@
 /**
- * The page at `/` and what it asks for: the triggers' states, live, and one trigger's explanation. It is read-only, loads nothing from
- * elsewhere, and shows names and figures, never metadata or credentials.
+ * The page at `/` and what it asks for: the triggers' states, live, and one trigger's explanation; no metadata, no credentials.
  */
 import { readFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
