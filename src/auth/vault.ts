@@ -1,10 +1,11 @@
 /**
- * Reads secrets from HashiCorp Vault for a TriggerAuthentication. It must never give this process's own service account token to
- * a server that the process's operator has not named, as any tenant may write an address into a TriggerAuthentication.
+ * Reads secrets from HashiCorp Vault for a TriggerAuthentication. Only a server that the process's operator has named gets this
+ * process's own service account token, as any tenant may write an address into a TriggerAuthentication.
  *
  * API: https://developer.hashicorp.com/vault/api-docs (auth/kubernetes login, KV versions 1 and 2).
  */
 import { readFile } from 'node:fs/promises';
+import { LRUCache } from 'lru-cache';
 import { request } from 'undici';
 import { z } from 'zod';
 import { TriggerError } from '../errors.ts';
@@ -18,7 +19,7 @@ const OWN_TOKEN_FILE = '/var/run/secrets/kubernetes.io/serviceaccount/token';
 /** A login is used for this part of its lease, and for no longer than the given time. */
 const LEASE_PART = 0.5;
 const MAX_LOGIN_AGE_MS = 600_000;
-/** What was read is remembered for so long: Vault is a dependency of every reading otherwise. */
+/** What was read is remembered for this long: Vault is a dependency of every reading otherwise. */
 const SECRET_AGE_MS = 60_000;
 const FRESH_FLOOR_MS = 1_000;
 const MAX_REMEMBERED = 5_000;
@@ -40,11 +41,7 @@ export interface Vault {
   read(spec: VaultSpec, context: VaultContext): Promise<ReadonlyMap<string, string>>;
 }
 
-interface Remembered<T> {
-  readonly value: T;
-  readonly readAt: number;
-  readonly maxAgeMs: number;
-}
+type Fields = Readonly<Record<string, unknown>>;
 
 const loginAnswer = z.object({ auth: z.object({ client_token: z.string().min(1), lease_duration: z.number() }) });
 const fields = z.record(z.string(), z.unknown());
@@ -65,8 +62,8 @@ class VaultRefusal extends Error {
 /** `allowedAddresses`: the servers that may be given this process's own token or a file of its own. */
 export function createVault(allowedAddresses: readonly string[]): Vault {
   const allowed = new Set(allowedAddresses.map((address) => new URL(address).origin));
-  const logins = new Map<string, Remembered<string>>();
-  const secrets = new Map<string, Remembered<Readonly<Record<string, unknown>>>>();
+  const logins = new LRUCache<string, string>({ max: MAX_REMEMBERED });
+  const secrets = new LRUCache<string, Fields>({ max: MAX_REMEMBERED, ttl: SECRET_AGE_MS });
 
   async function tokenOf(spec: VaultSpec, context: VaultContext): Promise<string> {
     const { credential } = spec;
@@ -75,14 +72,14 @@ export function createVault(allowedAddresses: readonly string[]): Vault {
       return credential.token;
     }
     if (spec.role === undefined || spec.role === '') throw unresolved(context, 'role is missing');
-    return await remembered(logins, loginKey(spec, context), undefined, async () => {
-      const jwt = await identityOf(spec, context);
-      const answer = loginAnswer.parse(
-        await ask(spec, context, `auth/${mountOf(spec)}/login`, undefined, { role: spec.role, jwt }),
-      );
-      const { client_token: value, lease_duration: leaseS } = answer.auth;
-      return { value, maxAgeMs: Math.min(MAX_LOGIN_AGE_MS, leaseS * 1000 * LEASE_PART) };
-    });
+    const key = loginKey(spec, context);
+    const known = logins.get(key);
+    if (known !== undefined) return known;
+    const body = { role: spec.role, jwt: await identityOf(spec, context) };
+    const answer = await ask(spec, context, `auth/${mountOf(spec)}/login`, undefined, body);
+    const { client_token: token, lease_duration: leaseS } = loginAnswer.parse(answer).auth;
+    logins.set(key, token, { ttl: Math.max(FRESH_FLOOR_MS, Math.min(MAX_LOGIN_AGE_MS, leaseS * 1000 * LEASE_PART)) });
+    return token;
   }
 
   async function identityOf(spec: VaultSpec, context: VaultContext): Promise<string> {
@@ -109,16 +106,18 @@ export function createVault(allowedAddresses: readonly string[]): Vault {
     }
   }
 
-  async function fieldsAt(spec: VaultSpec, context: VaultContext, path: string): Promise<Readonly<Record<string, unknown>>> {
+  async function fieldsAt(spec: VaultSpec, context: VaultContext, path: string): Promise<Fields> {
     const token = await tokenOf(spec, context);
     const key = fingerprint(spec.address, spec.namespace, token, path);
-    return await remembered(secrets, key, context.maxAgeMs, async () => {
-      const answer = await ask(spec, context, path, token);
-      const versioned = versionedAnswer.safeParse(answer);
-      const value = versioned.success ? versioned.data.data.data : plainAnswer.parse(answer).data;
-      if (value === null) throw unresolved(context, `the Vault secret at ${path} is deleted`);
-      return { value, maxAgeMs: SECRET_AGE_MS };
-    });
+    const known = secrets.get(key);
+    const ageMs = SECRET_AGE_MS - secrets.getRemainingTTL(key);
+    if (known !== undefined && ageMs <= Math.max(FRESH_FLOOR_MS, context.maxAgeMs ?? Infinity)) return known;
+    const answer = await ask(spec, context, path, token);
+    const versioned = versionedAnswer.safeParse(answer);
+    const value = versioned.success ? versioned.data.data.data : plainAnswer.parse(answer).data;
+    if (value === null) throw unresolved(context, `the Vault secret at ${path} is deleted`);
+    secrets.set(key, value);
+    return value;
   }
 
   /** A login can end before its time; one that was only remembered is then made anew. */
@@ -196,23 +195,6 @@ async function ask(spec: VaultSpec, context: VaultContext, path: string, token?:
   await response.body.dump();
   // Vault's error texts can repeat what was sent.
   throw new VaultRefusal(response.statusCode, `answered ${response.statusCode}`);
-}
-
-async function remembered<T>(
-  memory: Map<string, Remembered<T>>,
-  key: string,
-  maxAgeMs: number | undefined,
-  read: () => Promise<{ readonly value: T; readonly maxAgeMs: number }>,
-): Promise<T> {
-  const known = memory.get(key);
-  const oldest = known === undefined ? 0 : Math.max(FRESH_FLOOR_MS, Math.min(known.maxAgeMs, maxAgeMs ?? Infinity));
-  if (known !== undefined && performance.now() - known.readAt <= oldest) return known.value;
-  const answer = await read();
-  memory.delete(key);
-  memory.set(key, { ...answer, readAt: performance.now() });
-  const [eldest] = memory.keys();
-  if (memory.size > MAX_REMEMBERED && eldest !== undefined) memory.delete(eldest);
-  return answer.value;
 }
 
 function unresolved({ label }: VaultContext, message: string, cause?: unknown): TriggerError {

@@ -55,9 +55,7 @@ export function checkAuthentication(object: YamlObject, inventory: Inventory, fi
       'authentication-unsupported',
       ['spec', 'podIdentity', 'provider'],
       `podIdentity ${provider} is not supported by this scaler`,
-      {
-        fix: 'give user name and password by secretTargetRef',
-      },
+      { fix: 'give user name and password by secretTargetRef' },
     );
   }
 }

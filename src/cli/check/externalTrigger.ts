@@ -95,9 +95,7 @@ function scalerOf({ metadata, report, path, scalers }: TriggerLocation): KnownSc
       'unknown-scaler',
       [...path, 'metadata', SCALER_KEY],
       `there is no scaler ${JSON.stringify(type.slice(0, 60))}${didYouMean(nearest)}`,
-      {
-        fix: nearest ?? `one of ${types.join(', ')}`,
-      },
+      { fix: nearest ?? `one of ${types.join(', ')}` },
     );
   }
   return undefined;

@@ -37,10 +37,7 @@ function checkAnyScaler(
         'secret-in-manifest',
         keyPath(location, spelling),
         `${spelling} holds a password that everybody who may read this object sees`,
-        {
-          part: 'key',
-          fix: 'a TriggerAuthentication with secretTargetRef',
-        },
+        { part: 'key', fix: 'a TriggerAuthentication with secretTargetRef' },
       );
   }
   if (object.kind === 'ScaledJob' && type === 'external-push')

@@ -74,9 +74,7 @@ function readMetadata(object: YamlObject, path: Path, metadata: unknown, report:
         'not-text',
         at,
         `${key} must be text: put ${typeof value === 'boolean' ? 'true or false' : 'the number'} in quotes`,
-        {
-          fix: 'put it in quotes',
-        },
+        { fix: 'put it in quotes' },
       );
       texts.push([key, isScalar(node) && typeof node.source === 'string' ? node.source : JSON.stringify(value)]);
     } else if (isScalar(node) && node.type === 'PLAIN' && OLD_BOOLEAN.test(value)) {
