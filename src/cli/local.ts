@@ -23,7 +23,7 @@ interface Switches {
 
 /** What the run says, and to whom. */
 interface Output {
-  event(event: LocalEvent): void;
+  readonly event: (event: LocalEvent) => void;
   /** A worker's line or one of the scaler's log. */
   aside(line: string): void;
   close(): void;
@@ -70,9 +70,7 @@ async function local(files: readonly string[], switches: Switches, settings: Set
           output.aside(line.trimEnd());
         },
       }),
-      tell: (event) => {
-        output.event(event);
-      },
+      tell: output.event,
       workerOutput: ({ pod, line }) => {
         if (settings.workerOutput === 'show') output.aside(`[${pod}] ${line}`);
       },
@@ -121,17 +119,7 @@ function chooseOutput({ json }: Switches): Output {
     size: () => ({ columns: process.stdout.columns || DEFAULT_COLUMNS, rows: process.stdout.rows || DEFAULT_ROWS }),
     colours: process.stdout.hasColors(),
   });
-  return {
-    event: (event) => {
-      table.event(event);
-    },
-    aside: (line) => {
-      table.line(line);
-    },
-    close: () => {
-      table.close();
-    },
-  };
+  return { event: table.event, aside: table.line, close: table.close };
 }
 
 function faultLines({ faults }: Plan): string[] {

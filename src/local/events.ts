@@ -79,6 +79,3 @@ export type LocalEvent = Stamp &
     /** The last event of a run that ended in order. */
     | { readonly event: 'end'; readonly reason: string }
   );
-
-/** Whoever tells of one ScaledObject. */
-export type Tell<Event> = (event: Event) => void;

@@ -27,7 +27,7 @@ export interface RunOptions {
   readonly manifests: Manifests;
   readonly plan: Plan;
   readonly logger: Logger;
-  tell(event: LocalEvent): void;
+  readonly tell: (event: LocalEvent) => void;
   workerOutput(line: {
     readonly object: string;
     readonly pod: string;
@@ -57,7 +57,7 @@ interface Running {
 }
 
 export async function run(options: RunOptions): Promise<RunEnd> {
-  const { plan, manifests, logger, stop, kill } = options;
+  const { plan, manifests, logger, tell, stop, kill } = options;
   const server = await startServer({
     grpcAddress: LOOPBACK_ANY_PORT,
     ...(options.httpAddress === undefined ? {} : { httpAddress: options.httpAddress, page: true }),
@@ -79,9 +79,6 @@ export async function run(options: RunOptions): Promise<RunEnd> {
   const idle = idleWatch(plan.workloads.length, () => {
     if (options.untilIdle) finish('idle');
   });
-  const tell = (event: LocalEvent): void => {
-    options.tell(event);
-  };
   const stamp = (object?: string): { time: string; object?: string } => ({
     time: new Date().toISOString(),
     ...(object === undefined ? {} : { object }),

@@ -18,7 +18,7 @@ export interface Metrics {
   readonly registry: Registry;
   readonly brokerEvents: BrokerEvents;
   call(end: CallEnd<CallSubject>): void;
-  woke(ms: number): void;
+  readonly woke: (ms: number) => void;
   connectionRefused(why: Refusal): void;
   certificate(event: { readonly expiresAt: Date } | 'failed'): void;
 }

@@ -115,9 +115,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
         metrics.call(end);
         stateLog.call(end);
       },
-      woke: (ms) => {
-        metrics.woke(ms);
-      },
+      woke: metrics.woke,
       refused: (why, detail) => {
         metrics.connectionRefused(why);
         refusals(why, detail);

@@ -5,9 +5,9 @@
  * queries): it is a twin to test against, not an improvement.
  */
 import { status } from '@grpc/grpc-js';
-import type { LoopEvent, MetricReport, Scaler, Tell } from '../events.ts';
+import type { LoopEvent, MetricReport, Scaler } from '../events.ts';
 import { INITIAL_HPA_STATE, syncHpa, type HpaSpec, type HpaState } from '../hpa/hpa.ts';
-import type { ExternalMetric, MetricTargetType } from '../hpa/hpaMetrics.ts';
+import type { ExternalMetric } from '../hpa/hpaMetrics.ts';
 import { pause, repeat } from '../repeat.ts';
 import { fallbackValue, type Fallback } from './fallback.ts';
 import { scalingAction, type Activity, type ScalingBounds, type ScalingState } from './scaling.ts';
@@ -40,7 +40,7 @@ export interface LoopOptions {
   readonly spec: LoopSpec;
   readonly triggers: readonly TriggerClient[];
   readonly target: ScaleTarget;
-  readonly tell: Tell<LoopEvent>;
+  readonly tell: (event: LoopEvent) => void;
   /** Ms on a clock that only goes forward. */
   readonly now: () => number;
 }
@@ -178,7 +178,7 @@ export async function runLoop(options: LoopOptions, signal: AbortSignal): Promis
 /** The metrics of the HPA that KEDA makes: those of all triggers that answer GetMetricSpec, once at least one does. */
 async function reconcile(
   triggers: readonly TriggerClient[],
-  tell: Tell<LoopEvent>,
+  tell: LoopOptions['tell'],
   signal: AbortSignal,
 ): Promise<{ readonly metrics: readonly LoopMetric[] } | { readonly refused: string }> {
   for (let waitMs = RECONCILE_FIRST_MS; !signal.aborted; waitMs = Math.min(RECONCILE_LAST_MS, waitMs * 2)) {
@@ -201,10 +201,5 @@ async function reconcile(
 }
 
 function toExternalMetric({ metric, target, targetType, value, error }: MetricReport): ExternalMetric {
-  return {
-    name: metric,
-    target,
-    targetType: targetType satisfies MetricTargetType,
-    result: value === undefined ? { error: error ?? '' } : { value },
-  };
+  return { name: metric, target, targetType, result: value === undefined ? { error: error ?? '' } : { value } };
 }

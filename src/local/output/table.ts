@@ -25,10 +25,10 @@ export interface Terminal {
 }
 
 export interface Table {
-  event(event: LocalEvent): void;
+  readonly event: (event: LocalEvent) => void;
   /** A line that scrolls by above the table. */
-  line(text: string): void;
-  close(): void;
+  readonly line: (text: string) => void;
+  readonly close: () => void;
 }
 
 export function createTable(terminal: Terminal): Table {

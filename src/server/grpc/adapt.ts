@@ -60,7 +60,7 @@ export interface Adapter<About extends Subject> {
     handler: StreamHandler<Request, Response, About>,
   ): handleServerStreamingCall<Request, Response>;
   /** Streams that are open now. */
-  openStreams(): number;
+  readonly openStreams: () => number;
 }
 
 export type StreamHandler<Request, Response, About> = (

@@ -24,7 +24,7 @@ export const HEALTH_SERVICES: Readonly<Record<string, 'live' | 'ready'>> = {
 export interface Health {
   readonly service: HealthServer;
   /** Tells all watches that readiness may have changed. */
-  changed(): void;
+  readonly changed: () => void;
   /** Ends all watches with OK. */
   close(): void;
 }

@@ -29,9 +29,9 @@ export interface Listener {
   /** To listen with. */
   readonly server: Server;
   /** Connections now. */
-  open(): number;
+  readonly open: () => number;
   /** For handshakes from now on; connections that are open stay. */
-  useCertificates(certificates: Certificates): void;
+  readonly useCertificates: (certificates: Certificates) => void;
   /** Takes no more connections. */
   stop(): Promise<void>;
   /** Breaks all connections. */

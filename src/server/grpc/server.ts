@@ -40,10 +40,10 @@ export interface GrpcServerOptions {
   readonly maxConnectionAgeMs: number;
   readonly maxWaitingCalls?: number;
   readonly reflection: boolean;
-  ready(): boolean;
-  observe(end: CallEnd<CallSubject>): void;
-  woke(ms: number): void;
-  refused(why: Refusal, detail: string): void;
+  readonly ready: () => boolean;
+  readonly observe: (end: CallEnd<CallSubject>) => void;
+  readonly woke: (ms: number) => void;
+  readonly refused: (why: Refusal, detail: string) => void;
 }
 
 export interface GrpcServer {
@@ -60,14 +60,10 @@ export interface GrpcServer {
 
 export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
   const ending = new AbortController();
-  const push = createPush((ms) => {
-    options.woke(ms);
-  });
-  const health = createHealth(() => options.ready());
+  const push = createPush(options.woke);
+  const health = createHealth(options.ready);
   const adapter = createAdapter<CallSubject>({
-    observe: (end) => {
-      options.observe(end);
-    },
+    observe: options.observe,
     ending: ending.signal,
     maxStreamAgeMs: options.maxConnectionAgeMs,
     ...(options.maxWaitingCalls === undefined ? {} : { maxWaitingCalls: options.maxWaitingCalls }),
@@ -97,22 +93,16 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     connection: (socket) => {
       injector.injectConnection(socket);
     },
-    refused: (why, detail) => {
-      options.refused(why, detail);
-    },
+    refused: options.refused,
   });
   const address = await listen(listener.server, options.address);
 
   return {
     address,
-    connections: () => listener.open(),
-    streams: () => adapter.openStreams(),
-    useCertificates: (certificates) => {
-      listener.useCertificates(certificates);
-    },
-    readinessChanged: () => {
-      health.changed();
-    },
+    connections: listener.open,
+    streams: adapter.openStreams,
+    useCertificates: listener.useCertificates,
+    readinessChanged: health.changed,
     close: async (overdue) => {
       health.changed();
       const stopped = listener.stop();
