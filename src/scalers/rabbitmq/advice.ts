@@ -15,7 +15,9 @@ import {
   type ReportKey,
 } from '../advice.ts';
 import { nearestName } from '../metadata.ts';
-import { DEFAULT_TARGET, keys, MODES, OPERATIONS } from './keys.ts';
+import { MODES } from './decision.ts';
+import { DEFAULT_TARGET, keys } from './keys.ts';
+import { OPERATIONS } from './question.ts';
 
 /** The management statistics are up to 10 s old, 5 s by default and once more by cache. */
 const STATISTICS_SECONDS = 10;

@@ -2,17 +2,15 @@
  * How a RabbitMQ broker is spoken to: what makes two clients differ, and which connections one client opens.
  */
 import type { Secret } from '../../auth/secret.ts';
-import type { BrokerKind } from '../contract.ts';
+import type { BrokerEvents, BrokerIdentity } from '../brokerEvents.ts';
 import { createEndpoints } from '../net/failover.ts';
 import type { TlsSettings } from '../net/tls.ts';
 import { endpointLabel, type Endpoint } from './address.ts';
 import { createDeclarer } from './amqp/declarePool.ts';
-import { createRabbitClient } from './client.ts';
 import type { Login } from './login.ts';
 import { createHttpClient, fixedHeader, type Authorization, type HttpClient } from './management/http.ts';
-import { createManagement, MANAGEMENT_ACCEPT, type ManagementRoad } from './management/api.ts';
+import { createManagement, MANAGEMENT_ACCEPT, type HttpPool } from './management/api.ts';
 import { createOAuth, type OAuthSettings } from './management/oauth.ts';
-import type { RabbitQuestion } from './question.ts';
 
 /** The broker answers a declare in about a millisecond, or hangs for 77 s; a trigger's `timeout` only shortens this. */
 const DECLARE_TIMEOUT_MS = 1_000;
@@ -41,55 +39,57 @@ export interface RabbitConnection {
   readonly secrets: readonly Secret[];
 }
 
-export const rabbitBroker: BrokerKind<RabbitConnection, RabbitQuestion> = {
-  name: 'rabbitmq',
-  label: ({ endpoints }) => endpoints.map(endpointLabel).join(','),
-  open({ endpoints, login, oauth, tls, management, managementIsOptional, prometheus, timeoutMs, secrets }, broker, events) {
-    const authorization = oauth === undefined ? fixedHeader(basicHeader(login)) : createOAuth(oauth, timeoutMs);
-    const http = (as: Authorization, accept: string, connections: number): HttpClient =>
-      createHttpClient({ authorization: as, accept, tls, timeoutMs, connections, secrets });
-    const road = (to: Endpoints, connections: number): ManagementRoad => ({
-      http: http(authorization, MANAGEMENT_ACCEPT, connections),
-      endpoints: createEndpoints(to),
-    });
-    return createRabbitClient({
-      broker,
-      events,
-      declarer: !isAmqp(endpoints[0])
+export function labelOf({ endpoints }: RabbitConnection): string {
+  return endpoints.map(endpointLabel).join(',');
+}
+
+/** What a client of the broker is made of. */
+export function openReaders(connection: RabbitConnection, broker: BrokerIdentity, events: BrokerEvents) {
+  const { endpoints, login, oauth, tls, management, managementIsOptional, prometheus, timeoutMs, secrets } = connection;
+  const authorization = oauth === undefined ? fixedHeader(basicHeader(login)) : createOAuth(oauth, timeoutMs);
+  const http = (as: Authorization, accept: string, connections: number): HttpClient =>
+    createHttpClient({ authorization: as, accept, tls, timeoutMs, connections, secrets });
+  const pool = (to: Endpoints, connections: number): HttpPool => ({
+    http: http(authorization, MANAGEMENT_ACCEPT, connections),
+    endpoints: createEndpoints(to),
+  });
+  return {
+    broker,
+    events,
+    declarer: !isAmqp(endpoints[0])
+      ? undefined
+      : (onNodeEvent: () => void) =>
+          createDeclarer({
+            endpoints: createEndpoints(
+              mapAll(endpoints, (endpoint) => ({
+                host: endpoint.host,
+                port: endpoint.port,
+                label: endpointLabel(endpoint),
+                tls: endpoint.scheme === 'amqps' ? tls : undefined,
+              })),
+            ),
+            login,
+            connectTimeoutMs: timeoutMs,
+            timeoutMs: Math.min(timeoutMs, DECLARE_TIMEOUT_MS),
+            onChange(endpoint, open, error) {
+              events.connections({ broker, endpoint, open });
+              if (error === undefined) return;
+              onNodeEvent();
+              events.failure({ broker, endpoint, error });
+            },
+          }),
+    management:
+      management === undefined
         ? undefined
-        : (onNodeEvent) =>
-            createDeclarer({
-              endpoints: createEndpoints(
-                mapAll(endpoints, (endpoint) => ({
-                  host: endpoint.host,
-                  port: endpoint.port,
-                  label: endpointLabel(endpoint),
-                  tls: endpoint.scheme === 'amqps' ? tls : undefined,
-                })),
-              ),
-              login,
-              connectTimeoutMs: timeoutMs,
-              timeoutMs: Math.min(timeoutMs, DECLARE_TIMEOUT_MS),
-              onChange(endpoint, open, error) {
-                events.connections({ broker, endpoint, open });
-                if (error === undefined) return;
-                onNodeEvent();
-                events.failure({ broker, endpoint, error });
-              },
-            }),
-      management:
-        management === undefined
-          ? undefined
-          : createManagement({ lists: road(management, LIST_CONNECTIONS), others: road(management, OTHER_CONNECTIONS) }),
-      managementIsOptional,
-      metrics: {
-        setting: prometheus,
-        host: (management ?? endpoints)[0].host,
-        http: http(fixedHeader(undefined), '*/*', 1),
-      },
-    });
-  },
-};
+        : createManagement({ lists: pool(management, LIST_CONNECTIONS), others: pool(management, OTHER_CONNECTIONS) }),
+    managementIsOptional,
+    metrics: {
+      setting: prometheus,
+      host: (management ?? endpoints)[0].host,
+      http: http(fixedHeader(undefined), '*/*', 1),
+    },
+  };
+}
 
 export function isAmqp({ scheme }: Endpoint): boolean {
   return scheme === 'amqp' || scheme === 'amqps';

@@ -1,170 +1,152 @@
 /**
- * The one conversation with one RabbitMQ broker: shares its readers among all questions, asks again where a zero is in doubt, and
- * watches sleeping queues. A question that hangs must never hold up another.
+ * The client of one RabbitMQ broker: shares its readers among all questions, reads a zero that is not confirmed again soon, and
+ * watches sleeping queues. A question that hangs never holds up another.
  */
 import { BrokerError } from '../../errors.ts';
 import type { BrokerEvents, BrokerIdentity } from '../brokerEvents.ts';
+import type { BrokerClient, Report } from '../contract.ts';
 import type { Reading } from '../reading.ts';
-import type { BrokerClient, Report, Watcher } from '../contract.ts';
 import type { Declarer } from './amqp/declarePool.ts';
-import { createManagementLink } from './management/health.ts';
-import { createLists } from './management/queueListCache.ts';
 import type { Management } from './management/api.ts';
-import { createMetrics, type MetricsParts } from './prometheus/scraper.ts';
+import { createManagementHealth } from './management/health.ts';
+import { createQueueListCache } from './management/queueListCache.ts';
+import type { QueueStats } from './management/queueStats.ts';
+import { createPrometheusScraper, type ScraperOptions } from './prometheus/scraper.ts';
 import type { RabbitQuestion } from './question.ts';
-import { createRateTracker } from './read/rates.ts';
-import type { Row, Rows } from './management/queueStats.ts';
 import { createQuestionReader, type QuestionReader } from './read/questionReader.ts';
+import { createForgettingMap, createQueueMemory } from './read/queueMemory.ts';
+import { createQueueSets } from './read/queueSet.ts';
 import { createWatches } from './wake/watches.ts';
-import { createZeros } from './read/zero.ts';
 
-/** A zero in doubt is looked at so often until it is confirmed or gone, in ms. */
-const DOUBT_MS = 2_500;
-/** Doubts that nobody asks about any more are dropped after this many looks. */
-const MAX_LOOKS = 12;
-/** A list takes about so long for each queue, in ms: measured on RabbitMQ 3.10 with 5000 that slept. */
-const LISTED_QUEUE_MS = 0.1;
-const NO_COUNTERS = { published: 0, delivered: 0, acknowledged: 0, rates: { published: 0, delivered: 0, acknowledged: 0 } };
+/** Interval for re-checking an unconfirmed zero, in ms. */
+const RECHECK_MS = 2_500;
+/** Unconfirmed zeros that nobody asks about any more are dropped after this many checks. */
+const MAX_RECHECKS = 12;
+/** The lists of a vhost that nobody asks about are dropped after this time. */
+const VHOST_IDLE_MS = 120_000;
 
 export interface RabbitClientParts {
   readonly broker: BrokerIdentity;
   readonly events: BrokerEvents;
-  /** Made when the conversation opens; told of what changes on the node's side. */
+  /** Called once; the declarer reports what changes on the node's side. */
   readonly declarer: ((onNodeEvent: () => void) => Declarer) | undefined;
   readonly management: Management | undefined;
   /** The management API was only guessed. */
   readonly managementIsOptional: boolean;
-  readonly metrics: Pick<MetricsParts, 'setting' | 'http' | 'host'>;
+  readonly metrics: Pick<ScraperOptions, 'setting' | 'http' | 'host'>;
 }
 
-interface Doubt {
+interface PendingZero {
   readonly question: RabbitQuestion;
   readonly report: Report;
-  looks: number;
+  rechecks: number;
+}
+
+/** What is kept for one vhost. */
+interface Vhost {
+  readonly reader: QuestionReader;
+  readonly asked: RecentCount;
 }
 
 export function createRabbitClient(parts: RabbitClientParts): BrokerClient<RabbitQuestion> {
   const { broker, events, management } = parts;
   const closing = new AbortController();
-  const zeros = createZeros();
-  const declarer = parts.declarer?.(() => {
-    zeros.nodeEvent();
-  });
-  const link = createManagementLink({
-    management,
-    optional: parts.managementIsOptional,
-    signal: closing.signal,
-    onNodeEvent: () => {
-      zeros.nodeEvent();
-    },
-  });
-  const isCalm = (): boolean => link.allRunning() && !zeros.eventful();
-  const metrics = createMetrics({
+  const { signal } = closing;
+  const health = createManagementHealth({ management, optional: parts.managementIsOptional, signal });
+  const declarer = parts.declarer?.(health.nodeChanged);
+  const scraper = createPrometheusScraper({
     ...parts.metrics,
-    link,
-    isCalm,
-    signal: closing.signal,
-    onTrouble: (endpoint, error) => {
+    cluster: health.state,
+    signal,
+    onFailure: (endpoint, error) => {
       events.failure({ broker, endpoint, error });
     },
   });
-  const readers = new Map<string, QuestionReader>();
-  const asked = createRecentCount();
-  const doubts = new Map<string, Doubt>();
-  const doubtTimer = setInterval(() => {
-    for (const doubt of [...doubts.values()]) void lookAgain(doubt);
-  }, DOUBT_MS);
-  doubtTimer.unref();
+  const vhosts = createForgettingMap<Vhost>(VHOST_IDLE_MS);
+  const memory = createQueueMemory();
+  const sets = createQueueSets();
+  const pendingZeros = new Map<string, PendingZero>();
+  const recheckTimer = setInterval(() => {
+    for (const pending of [...pendingZeros.values()]) void recheck(pending);
+  }, RECHECK_MS);
+  recheckTimer.unref();
   const watches = createWatches({
-    readerOf,
-    read: (question) => read(question),
-    declare: declarer === undefined ? undefined : (vhost, queue) => declarer.declare(vhost, queue),
+    readerOf: (vhost) => vhostOf(vhost).reader,
+    read,
+    declare: declarer && ((vhost, queue) => declarer.declare(vhost, queue)),
   });
 
-  function readerOf(vhost: string): QuestionReader {
-    let reader = readers.get(vhost);
-    if (reader === undefined) readers.set(vhost, (reader = createVhostReader(vhost)));
-    return reader;
+  function vhostOf(name: string): Vhost {
+    let vhost = vhosts.get(name);
+    if (vhost === undefined) vhosts.set(name, (vhost = { reader: createVhostReader(name), asked: createRecentCount() }));
+    return vhost;
   }
 
   function createVhostReader(vhost: string): QuestionReader {
-    const prefix = `${vhost}\0`;
-    const lists = createLists(async (kind) => {
-      if (kind === 'statistics') return seenWhole(link.use((each) => each.statistics(vhost, closing.signal)));
-      // Where a node's metrics cannot be had, the totals list tells of all nodes.
-      const scraped = kind === 'prometheus' ? await metrics.scrape(vhost) : undefined;
-      return scraped ?? link.use((each) => each.totals(vhost, link.overview()?.queues, closing.signal));
+    const totals = () => health.use((api) => api.totals(vhost, health.state().queues, signal));
+    const lists = createQueueListCache({
+      totals,
+      // If a node's metrics cannot be had, the totals list covers all nodes.
+      prometheus: async () => (await scraper.scrape(vhost)) ?? totals(),
+      async statistics() {
+        const list = await health.use((api) => api.statistics(vhost, signal));
+        await seeBothSides([...list.queues.values()], list.at);
+        return list;
+      },
     });
-    return createQuestionReader({
-      declare: declarer === undefined ? undefined : (queue) => declarer.declare(vhost, queue),
+    const readers = {
+      declare: declarer && ((queue: string) => declarer.declare(vhost, queue)),
       lists,
-      queue: (name) => seenWhole(link.use((each) => each.queue(vhost, name, closing.signal))),
-      managementIsAbsent: () => link.isAbsent(),
-      async prepare() {
-        await link.refresh();
-        return { queues: link.overview()?.queues, prometheus: metrics.isAvailable() };
+      prometheusAvailable: () => scraper.isAvailable(),
+      async single(queue: string) {
+        const stats = await health.use((api) => api.queue(vhost, queue, signal));
+        if (stats !== undefined) await seeBothSides([stats], stats.at);
+        return stats;
       },
-      noCounters: () => ((link.overview()?.ratesMode ?? 'none') === 'none' || zeros.eventful() ? undefined : NO_COUNTERS),
-      isCalm,
-      expectedListMs: () => (isCalm() && link.allTell() ? (lists.tookMs ?? (link.overview()?.queues ?? 0) * LISTED_QUEUE_MS) : 0),
-      nodeNames: () => link.nodeNames(),
-      parted: () => link.parted(),
-      zeros: {
-        ...zeros,
-        broken: (queue) => {
-          zeros.broken(prefix + queue);
-        },
-        isConfirmed: (queue) => zeros.isConfirmed(prefix + queue),
-        zero: (queue, evidence, confirmMs) => zeros.zero(prefix + queue, evidence, confirmMs),
-      },
-      rates: createRateTracker(),
-    });
+    };
+    return createQuestionReader({ readers, cluster: health, memory, sets });
   }
 
-  /** The statistics' answer once the nodes were seen after it, where only they tell whether its figures are those of one side. */
-  async function seenWhole<T extends Rows | (Row & { readonly at: number }) | undefined>(answering: Promise<T>): Promise<T> {
-    const answer = await answering;
-    if (answer === undefined) return answer;
-    const rows: readonly Row[] = 'rows' in answer ? [...answer.rows.values()] : [answer];
-    if (rows.some(({ replicated, messages }) => replicated && messages !== 0)) await link.seeNodes(answer.at);
-    return answer;
+  /** Statistics may be those of both sides of a split, which only the nodes show, seen after the answer. */
+  async function seeBothSides(all: readonly QueueStats[], at: number): Promise<void> {
+    if (all.some(({ replicated, messages }) => replicated && messages !== 0)) await health.seeNodes(at);
   }
 
-  async function read(question: RabbitQuestion): Promise<Reading> {
-    const wanted = asked.add(question.vhost, question.key);
-    return readerOf(question.vhost).read(question, wanted);
+  function read(question: RabbitQuestion): Promise<Reading> {
+    const { reader, asked } = vhostOf(question.vhost);
+    return reader.read(question, asked.add(question.key));
   }
 
   async function readAndReport(question: RabbitQuestion, report: Report): Promise<void> {
     const reading = await read(question);
-    if (closing.signal.aborted) return;
+    if (signal.aborted) return;
     if (!reading.known && reading.error.code === 'ZERO_UNCONFIRMED') {
-      const looks = doubts.get(question.key)?.looks ?? 0;
-      doubts.set(question.key, { question, report, looks });
+      const rechecks = pendingZeros.get(question.key)?.rechecks ?? 0;
+      pendingZeros.set(question.key, { question, report, rechecks });
     } else {
-      doubts.delete(question.key);
+      pendingZeros.delete(question.key);
     }
     report(question.key, reading);
   }
 
-  async function lookAgain(doubt: Doubt): Promise<void> {
-    if (++doubt.looks > MAX_LOOKS) doubts.delete(doubt.question.key);
-    else await readAndReport(doubt.question, doubt.report);
+  async function recheck(pending: PendingZero): Promise<void> {
+    if (++pending.rechecks > MAX_RECHECKS) pendingZeros.delete(pending.question.key);
+    else await readAndReport(pending.question, pending.report);
   }
 
   return {
     async readBatch(questions, report) {
-      for (const question of questions) asked.add(question.vhost, question.key);
+      for (const { vhost, key } of questions) vhostOf(vhost).asked.add(key);
       await Promise.all(questions.map((question) => readAndReport(question, report)));
     },
 
-    watch: (question: RabbitQuestion, watcher: Watcher) => watches.add(question, watcher),
+    watch: (question, watcher) => watches.add(question, watcher),
 
     async close() {
       closing.abort(new BrokerError('BROKER_UNREACHABLE', `${broker.label}: the conversation is closed`));
-      clearInterval(doubtTimer);
+      clearInterval(recheckTimer);
       watches.close();
-      await Promise.allSettled([declarer?.close(), management?.close(), metrics.close()]);
+      await Promise.allSettled([declarer?.close(), management?.close(), scraper.close()]);
       events.connections({ broker, endpoint: broker.label, open: 0 });
     },
   };
@@ -172,21 +154,26 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
 
 const RECENT_MS = 5_000;
 
-/** Counts the different questions of each vhost within the last five to ten seconds. */
-function createRecentCount(): { add(vhost: string, key: string): number } {
-  const vhosts = new Map<string, { current: Set<string>; before: number; since: number }>();
+/** Counts the different questions of a vhost within the last five to ten seconds. */
+interface RecentCount {
+  /** The count with this question. */
+  add(key: string): number;
+}
+
+function createRecentCount(): RecentCount {
+  let current = new Set<string>();
+  let before = 0;
+  let since = performance.now();
   return {
-    add(vhost, key) {
-      const now = performance.now();
-      let count = vhosts.get(vhost);
-      if (count === undefined) vhosts.set(vhost, (count = { current: new Set(), before: 0, since: now }));
-      if (now - count.since > RECENT_MS) {
-        count.before = now - count.since > 2 * RECENT_MS ? 0 : count.current.size;
-        count.current = new Set();
-        count.since = now;
+    add(key) {
+      const ageMs = performance.now() - since;
+      if (ageMs > RECENT_MS) {
+        before = ageMs > 2 * RECENT_MS ? 0 : current.size;
+        current = new Set();
+        since += ageMs;
       }
-      count.current.add(key);
-      return Math.max(count.current.size, count.before);
+      current.add(key);
+      return Math.max(current.size, before);
     },
   };
 }

@@ -1,11 +1,20 @@
 /**
- * What a reading of RabbitMQ queues means for a trigger: the five modes' formulas. Pure, and it must never make a figure up:
- * what a formula needs and the reading lacks is an error.
+ * What a reading of RabbitMQ queues means for a trigger: the five modes' formulas. Pure; what a formula needs and the reading lacks is
+ * an error.
  */
 import { QueueError } from '../../errors.ts';
 import type { Measures, MeasureName } from './measures.ts';
 import type { Decision } from '../contract.ts';
-import type { Mode, Operation } from './keys.ts';
+import type { Operation } from './question.ts';
+
+export const MODES = [
+  'QueueLength',
+  'MessageRate',
+  'DeliverGetRate',
+  'PublishedToDeliveredRatio',
+  'ExpectedQueueConsumptionTime',
+] as const;
+export type Mode = (typeof MODES)[number];
 
 export interface Policy {
   readonly mode: Mode;
@@ -28,8 +37,8 @@ const COMBINED: readonly MeasureName[] = [
 ];
 
 /**
- * One set of figures for several queues. A figure that one queue lacks is lacking in all. `max` is taken of each figure by
- * itself, and `avg` keeps its fraction.
+ * One set of figures for several queues. A figure that one queue lacks is absent. `max` is taken of each figure by itself, and `avg`
+ * keeps its fraction.
  */
 export function combine(operation: Operation, queues: readonly Measures[]): Measures {
   const combined: Partial<Record<MeasureName, number>> = {};
@@ -42,9 +51,9 @@ export function combine(operation: Operation, queues: readonly Measures[]): Meas
   return combined;
 }
 
-/** Throws a {@link QueueError} where the reading lacks what the formula needs. */
+/** Throws a {@link QueueError} if the reading lacks what the formula needs. */
 export function decide(policy: Policy, measures: Measures, subject: string): Decision {
-  const { value, active, because } = judge(policy, measures, subject);
+  const { value, active, because } = evaluateMode(policy, measures, subject);
   const shards = measures.shardsWithWork;
   if (!policy.oneConsumerPerShard || shards === undefined || value >= shards * policy.target) return { value, active, because };
   return {
@@ -54,7 +63,7 @@ export function decide(policy: Policy, measures: Measures, subject: string): Dec
   };
 }
 
-function judge(policy: Policy, measures: Measures, subject: string): Decision {
+function evaluateMode(policy: Policy, measures: Measures, subject: string): Decision {
   const { mode, activation, excludeUnacknowledged } = policy;
   const countName = excludeUnacknowledged ? 'ready' : 'messages';
   switch (mode) {
@@ -112,9 +121,8 @@ function judge(policy: Policy, measures: Measures, subject: string): Decision {
 }
 
 /**
- * Work, and no rate to divide by: active in any case. Without consumers the value is 0, which leaves the count to the
- * activation. With consumers, which hold long jobs or hang, it is the target itself, at which the HPA (metric type Value)
- * keeps the replicas that there are.
+ * Work, and no rate to divide by: always active. Without consumers the value is 0, which leaves the count to the activation. With
+ * consumers, which hold long jobs or hang, it is the target itself, at which the HPA (metric type Value) keeps the current replicas.
  */
 function withoutRate({ target }: Policy, measures: Measures, why: string): Decision {
   const consumers = measures.consumers ?? 0;
@@ -123,7 +131,7 @@ function withoutRate({ target }: Policy, measures: Measures, why: string): Decis
   return { value: held ? target : 0, active: true, because: [why, meaning] };
 }
 
-/** The messages that count. Where only the ready ones are known they are a lower bound, good enough to be active by. */
+/** The messages that count. If only the ready ones are known they are a lower bound, which is enough to be active. */
 function countOf(policy: Policy, measures: Measures, subject: string): { readonly figure: number; readonly why: string } {
   const { messages, ready, unacknowledged, mayBeBusy } = measures;
   if (policy.excludeUnacknowledged) {
@@ -170,7 +178,7 @@ function need(measures: Measures, name: MeasureName, subject: string): number {
   throw new QueueError('FIELD_MISSING', `${subject}: the broker has not told ${name}; it comes from ${where}`);
 }
 
-/** A rate to divide by: less than a message in a week is none. */
+/** A rate to divide by: less than one message a week counts as none. */
 function divisor(rate: number): number {
   return rate < 1e-6 ? 0 : rate;
 }

@@ -5,9 +5,10 @@ import { defineScaler } from '../contract.ts';
 import { metricName } from '../metricName.ts';
 import { tlsSettings } from '../net/tls.ts';
 import { DEFAULT_PORT, parseEndpoint, type Endpoint } from './address.ts';
-import { isAmqp, mapAll, rabbitBroker, type RabbitConnection } from './broker.ts';
-import { decide, type Policy } from './decision.ts';
-import { DEFAULT_TARGET, keys, type Mode, type RabbitValues } from './keys.ts';
+import { isAmqp, labelOf, mapAll, openReaders, type RabbitConnection } from './broker.ts';
+import { createRabbitClient } from './client.ts';
+import { decide, type Mode, type Policy } from './decision.ts';
+import { DEFAULT_TARGET, keys, type RabbitValues } from './keys.ts';
 import { loginOf, oauthOf } from './login.ts';
 import type { Measures } from './measures.ts';
 import { createQuestion, type RabbitQuestion, type Selection } from './question.ts';
@@ -23,7 +24,11 @@ export const rabbitmq = defineScaler({
     name: metricName('rabbitmq', values.shardedExchange ?? values.queueName ?? ''),
     target: targetOf(values),
   }),
-  broker: rabbitBroker,
+  broker: {
+    name: 'rabbitmq',
+    label: labelOf,
+    open: (connection, broker, events) => createRabbitClient(openReaders(connection, broker, events)),
+  },
   connection: connectionOf,
   question: questionOf,
   decide(values) {

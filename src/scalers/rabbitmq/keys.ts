@@ -7,20 +7,10 @@ import { endpoint, key, type Values } from '../metadata.ts';
 import { TLS_KEYS } from '../net/tls.ts';
 import { decimal, duration, flag, list, oneOf, text, whole } from '../values.ts';
 import { parseAddress } from './address.ts';
+import { MODES } from './decision.ts';
+import { OPERATIONS } from './question.ts';
 
 export const DEFAULT_TARGET = 20;
-
-export const MODES = [
-  'QueueLength',
-  'MessageRate',
-  'DeliverGetRate',
-  'PublishedToDeliveredRatio',
-  'ExpectedQueueConsumptionTime',
-] as const;
-export type Mode = (typeof MODES)[number];
-
-export const OPERATIONS = ['sum', 'avg', 'max'] as const;
-export type Operation = (typeof OPERATIONS)[number];
 
 const everywhere = ['metadata', 'environment', 'authentication'] as const;
 const metadataOrAuthentication = ['metadata', 'authentication'] as const;

@@ -3,7 +3,9 @@
  */
 import { fingerprint } from '../../auth/secret.ts';
 import type { Question } from '../contract.ts';
-import type { Operation } from './keys.ts';
+
+export const OPERATIONS = ['sum', 'avg', 'max'] as const;
+export type Operation = (typeof OPERATIONS)[number];
 
 export type Selection =
   | { readonly kind: 'queue'; readonly name: string }

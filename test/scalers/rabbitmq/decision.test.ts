@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { combine, decide, type Policy } from '../../../src/scalers/rabbitmq/decision.ts';
-import { MODES, OPERATIONS } from '../../../src/scalers/rabbitmq/keys.ts';
+import { combine, decide, MODES, type Policy } from '../../../src/scalers/rabbitmq/decision.ts';
+import { OPERATIONS } from '../../../src/scalers/rabbitmq/question.ts';
 import type { Measures } from '../../../src/scalers/reading.ts';
 
 const POLICY: Policy = {

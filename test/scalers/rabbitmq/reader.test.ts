@@ -1,42 +1,46 @@
-import { beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { BrokerError, QueueError, type QueueScalerError } from '../../../src/errors.ts';
 import type { Reading } from '../../../src/scalers/reading.ts';
-import type { Declared } from '../../../src/scalers/rabbitmq/amqp/channels.ts';
-import type { Row } from '../../../src/scalers/rabbitmq/management/queueStats.ts';
+import type { Declared } from '../../../src/scalers/rabbitmq/amqp/declared.ts';
+import { NODE_CHANGE_MS } from '../../../src/scalers/rabbitmq/management/clusterState.ts';
+import type { QueueStats } from '../../../src/scalers/rabbitmq/management/queueStats.ts';
 import type { RabbitQuestion } from '../../../src/scalers/rabbitmq/question.ts';
-import { createRateTracker } from '../../../src/scalers/rabbitmq/read/rates.ts';
+import type { VhostReaders } from '../../../src/scalers/rabbitmq/read/collect.ts';
 import { createQuestionReader } from '../../../src/scalers/rabbitmq/read/questionReader.ts';
-import type { VhostSources } from '../../../src/scalers/rabbitmq/read/sources.ts';
-import { createZeros, type Zeros } from '../../../src/scalers/rabbitmq/read/zero.ts';
-import { ask } from './questionFixture.ts';
+import { createQueueMemory } from '../../../src/scalers/rabbitmq/read/queueMemory.ts';
+import { createQueueSets } from '../../../src/scalers/rabbitmq/read/queueSet.ts';
+import { ask, CHANGED, STABLE, stats } from './questionFixture.ts';
 
-/** What the broker says of its queues by each road; a test changes them. */
-let listed: Map<string, Row | undefined>;
+/** What the broker says about its queues through each reader; a test changes them. */
+let listed: Map<string, QueueStats | undefined>;
 let declared: Map<string, { readonly ready: number; readonly serviceMs?: number } | QueueScalerError>;
 let listFailure: QueueScalerError | undefined;
-let nowMs: number;
-let zeros: Zeros;
+let lists: number;
+let changedAt: number;
 
 beforeEach(() => {
+  vi.useFakeTimers();
   listed = new Map();
   declared = new Map();
   listFailure = undefined;
-  nowMs = 0;
-  zeros = createZeros(() => nowMs);
+  lists = 0;
+  changedAt = -Infinity;
+});
+afterEach(() => {
+  vi.useRealTimers();
 });
 
-function row(name: string, messages: number, more: Partial<Row> = {}): Row {
-  const figures = { ready: messages, unacknowledged: 0, messages, consumers: 0 };
-  return { name, type: 'classic', replicated: false, ...figures, counters: undefined, error: undefined, ...more };
+function nodeEvent(): void {
+  changedAt = performance.now();
 }
 
 /** The totals list names streams without figures. */
-function totalsOf(each: Row): Row {
+function totalsOf(each: QueueStats): QueueStats {
   return each.type === 'stream' ? { ...each, ready: undefined, unacknowledged: undefined, messages: undefined } : each;
 }
 
 function readerOf(amqp: boolean): (question: RabbitQuestion) => Promise<Reading> {
-  const sources: VhostSources = {
+  const readers: VhostReaders = {
     declare: amqp
       ? (queue) => {
           const found = declared.get(queue) ?? new QueueError('QUEUE_MISSING', `queue ${queue} does not exist`);
@@ -46,32 +50,29 @@ function readerOf(amqp: boolean): (question: RabbitQuestion) => Promise<Reading>
       : undefined,
     lists: {
       get(kind) {
+        lists++;
         if (listFailure !== undefined) return Promise.reject(listFailure);
-        const rows = new Map(
+        const queues = new Map(
           [...listed].flatMap(([name, each]) => (each === undefined ? [] : [[name, totalsOf(each)] as const])),
         );
-        return Promise.resolve({ kind: kind === 'prometheus' ? 'totals' : kind, at: performance.now(), rows });
+        return Promise.resolve({ kind: kind === 'prometheus' ? 'totals' : kind, at: performance.now(), queues });
       },
       learnType: () => Promise.resolve(),
       typeOf: (queue) => listed.get(queue)?.type,
       size: 10,
       tookMs: 0,
     },
-    queue: (name) => {
+    prometheusAvailable: () => false,
+    single: (name) => {
       const found = listed.get(name);
       return Promise.resolve(found === undefined ? undefined : { ...found, at: performance.now() });
     },
-    managementIsAbsent: () => false,
-    prepare: () => Promise.resolve({ queues: 10, prometheus: false }),
-    noCounters: () => undefined,
-    isCalm: () => !zeros.eventful(),
-    expectedListMs: () => 0,
-    nodeNames: () => undefined,
-    parted: () => [],
-    zeros,
-    rates: createRateTracker(),
   };
-  const reader = createQuestionReader(sources);
+  const cluster = {
+    refresh: () => Promise.resolve(),
+    state: () => (performance.now() - changedAt < NODE_CHANGE_MS ? CHANGED : STABLE),
+  };
+  const reader = createQuestionReader({ readers, cluster, memory: createQueueMemory(), sets: createQueueSets() });
   return (question) => reader.read(question, 1);
 }
 
@@ -90,12 +91,12 @@ describe.each([
   it('is their sum only while each of them is known', async () => {
     const read = readerOf(amqp);
     for (const name of ['q1', 'q2', 'q3']) {
-      listed.set(name, row(name, 5));
+      listed.set(name, stats(name, 5));
       declared.set(name, { ready: 5 });
     }
     expect(told(await read(set))).toBe(15);
     const down = new QueueError('QUEUE_DOWN', 'queue q2 is down');
-    listed.set('q2', row('q2', 5, { error: down }));
+    listed.set('q2', stats('q2', 5, { error: down }));
     declared.set('q2', down);
     expect(told(await read(set))).toBe('QUEUE_DOWN');
   });
@@ -103,7 +104,7 @@ describe.each([
   it('is unknown where a queue that was listed is not now', async () => {
     const read = readerOf(amqp);
     for (const name of ['q1', 'q2']) {
-      listed.set(name, row(name, 5));
+      listed.set(name, stats(name, 5));
       declared.set(name, { ready: 5 });
     }
     expect(told(await read(set))).toBe(10);
@@ -116,40 +117,72 @@ describe.each([
 describe('a zero', () => {
   it('of a quorum queue is not believed before it has lasted, though both readers say it', async () => {
     const read = readerOf(true);
-    listed.set('q', row('q', 0, { type: 'quorum' }));
+    listed.set('q', stats('q', 0, { type: 'quorum' }));
     declared.set('q', { ready: 0 });
-    for (nowMs = 0; nowMs < 11_000; nowMs += 2_500) expect(told(await read(queue))).toBe('ZERO_UNCONFIRMED');
+    for (let ms = 0; ms < 11_000; ms += 2_500, vi.advanceTimersByTime(2_500))
+      expect(told(await read(queue))).toBe('ZERO_UNCONFIRMED');
     expect(told(await read(queue))).toBe(0);
   });
 
   it('of a quorum queue whose declare took 250 ms is none', async () => {
     const read = readerOf(true);
-    listed.set('q', row('q', 0, { type: 'quorum' }));
+    listed.set('q', stats('q', 0, { type: 'quorum' }));
     declared.set('q', { ready: 0, serviceMs: 251 });
-    for (nowMs = 0; nowMs < 60_000; nowMs += 2_500) expect(told(await read(queue))).toBe('ZERO_UNCONFIRMED');
+    for (let ms = 0; ms < 60_000; ms += 2_500, vi.advanceTimersByTime(2_500))
+      expect(told(await read(queue))).toBe('ZERO_UNCONFIRMED');
   });
 
   it('is begun anew by a node event', async () => {
     const read = readerOf(true);
-    listed.set('q', row('q', 0, { type: 'quorum' }));
+    listed.set('q', stats('q', 0, { type: 'quorum' }));
     declared.set('q', { ready: 0 });
-    for (nowMs = 0; nowMs < 15_000; nowMs += 2_500) await read(queue);
+    for (let ms = 0; ms < 15_000; ms += 2_500, vi.advanceTimersByTime(2_500)) await read(queue);
     expect(told(await read(queue))).toBe(0);
-    zeros.nodeEvent();
-    nowMs += 14_000;
+    nodeEvent();
+    vi.advanceTimersByTime(14_000);
     expect(told(await read(queue))).toBe('ZERO_UNCONFIRMED');
+  });
+
+  it.each(['ready', 'messages'] as const)(
+    'of a classic queue counts at every read, though it is read less often than streaks of zeros last (needs %s)',
+    async (needs) => {
+      const read = readerOf(true);
+      listed.set('q', stats('q', 0));
+      declared.set('q', { ready: 0 });
+      for (let look = 0; look < 5; look++, vi.advanceTimersByTime(150_000)) {
+        expect(await read(ask({ kind: 'queue', name: 'q' }, { needs })), `look ${look}`).toMatchObject({ known: true });
+      }
+    },
+  );
+
+  it('of a classic queue that was confirmed lately is taken from the declare alone, for as long as a streak lasts', async () => {
+    const read = readerOf(true);
+    listed.set('q', stats('q', 0));
+    declared.set('q', { ready: 0 });
+    const waiting = ask({ kind: 'queue', name: 'q' }, { needs: 'ready' });
+    await read(waiting);
+    for (const [pauseMs, expected] of [
+      [119_000, 1],
+      [119_000, 1],
+      [121_000, 2],
+    ] as const) {
+      vi.advanceTimersByTime(pauseMs);
+      expect(await read(waiting)).toMatchObject({ known: true, measures: { ready: 0 } });
+      expect(lists).toBe(expected);
+    }
   });
 
   it('of a stream by HTTP alone, of which only the statistics tell, counts once it has lasted', async () => {
     const read = readerOf(false);
-    listed.set('q', row('q', 0, { type: 'stream' }));
-    for (nowMs = 0; nowMs < 11_000; nowMs += 2_500) expect(told(await read(queue))).toBe('ZERO_UNCONFIRMED');
+    listed.set('q', stats('q', 0, { type: 'stream' }));
+    for (let ms = 0; ms < 11_000; ms += 2_500, vi.advanceTimersByTime(2_500))
+      expect(told(await read(queue))).toBe('ZERO_UNCONFIRMED');
     expect(told(await read(queue))).toBe(0);
   });
 
   it('of a list alone does not count while AMQP is in trouble', async () => {
     const read = readerOf(true);
-    listed.set('q', row('q', 0));
+    listed.set('q', stats('q', 0));
     declared.set('q', new BrokerError('BROKER_UNREACHABLE', 'AMQP cannot be reached'));
     expect(told(await read(queue))).toBe('BROKER_UNREACHABLE');
   });
@@ -167,9 +200,9 @@ describe('a zero', () => {
 
 it('a stream’s figure from the statistics alone does not count just after a node event', async () => {
   const read = readerOf(true);
-  listed.set('q', row('q', 10, { type: 'stream' }));
+  listed.set('q', stats('q', 10, { type: 'stream' }));
   declared.set('q', { ready: 5 });
-  zeros.nodeEvent();
+  nodeEvent();
   expect(told(await read(queue))).toBe('VALUE_IMPLAUSIBLE');
   declared.set('q', { ready: 10 });
   expect(told(await read(queue))).toBe(10);

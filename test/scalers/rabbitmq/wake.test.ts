@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { QueueError, type QueueScalerError } from '../../../src/errors.ts';
-import type { Declared } from '../../../src/scalers/rabbitmq/amqp/channels.ts';
+import type { Declared } from '../../../src/scalers/rabbitmq/amqp/declared.ts';
 import { createWaker, type Waker } from '../../../src/scalers/rabbitmq/wake/rotation.ts';
 
 let asked: Map<string, number[]>;

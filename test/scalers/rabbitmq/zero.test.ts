@@ -1,19 +1,37 @@
 import { expect, it } from 'vitest';
-import { createZeros, EVENT_MS, type Kind, type ZeroEvidence } from '../../../src/scalers/rabbitmq/read/zero.ts';
+import { NODE_CHANGE_MS } from '../../../src/scalers/rabbitmq/management/clusterState.ts';
+import type { ZeroStreak } from '../../../src/scalers/rabbitmq/read/queueMemory.ts';
+import { confirmZero, type ReaderKind } from '../../../src/scalers/rabbitmq/read/zero.ts';
 
 const CONFIRM_MS = 11_000;
 
-function evidence(type: string | undefined, available: number, ...kinds: Kind[]): ZeroEvidence {
+interface Said {
+  readonly type: string | undefined;
+  readonly available: number;
+  readonly kinds: ReadonlySet<ReaderKind>;
+}
+
+function evidence(type: string | undefined, available: number, ...kinds: ReaderKind[]): Said {
   return { type, available, kinds: new Set(kinds) };
 }
 
+/** Reads one queue, and remembers its streak as the reader of a question does. */
 function create() {
   const clock = { now: 100_000 };
-  const zeros = createZeros(() => clock.now);
+  let streak: ZeroStreak | undefined;
+  let changedAt = -Infinity;
   return {
     clock,
-    zeros,
-    zero: (some: ZeroEvidence, confirmMs = CONFIRM_MS) => zeros.zero('q', some, confirmMs).confirmed,
+    zeros: {
+      nodeEvent: () => (changedAt = clock.now),
+      resetZero: () => (streak = undefined),
+    },
+    zero: (said: Said, confirmMs = CONFIRM_MS): boolean => {
+      const recentNodeChange = clock.now - changedAt < NODE_CHANGE_MS;
+      const found = confirmZero(streak, { ...said, recentNodeChange, askedAt: clock.now, at: clock.now }, confirmMs);
+      streak = found.streak;
+      return found.verdict.confirmed;
+    },
   };
 }
 
@@ -64,7 +82,7 @@ it('begins anew when anything else was read, or nothing for long', () => {
   const some = evidence('quorum', 2, 'totals', 'declare');
   for (let look = 0; look < 5; look++, clock.now += 5_000) zero(some);
   expect(zero(some)).toBe(true);
-  zeros.broken('q');
+  zeros.resetZero();
   expect(zero(some)).toBe(false);
   for (let look = 0; look < 5; look++, clock.now += 5_000) zero(some);
   expect(zero(some)).toBe(true);
@@ -84,7 +102,7 @@ it('takes no zero of a replicated queue for a while after a node came or went, h
   expect(zero(some)).toBe(true);
   zeros.nodeEvent();
   expect(zero(some)).toBe(false);
-  clock.now += EVENT_MS - 1;
+  clock.now += NODE_CHANGE_MS - 1;
   expect(zero(some)).toBe(false);
   clock.now += 2;
   expect(zero(some)).toBe(true);

@@ -4,6 +4,7 @@
  */
 import type { Channel } from 'amqplib';
 import { BrokerError, type QueueScalerError } from '../../../errors.ts';
+import type { Declared } from './declared.ts';
 import { answeredForShard, connectionClosed, declareFailed, noAnswer } from './refusals.ts';
 
 /** Channels at most, as a hung queue keeps one until the broker gives it up. */
@@ -25,15 +26,6 @@ const LONGEST_WAIT_MS = 10_000;
 const TICK_MS = 50;
 /** Names of suspects that are remembered at most; the oldest are forgotten first. */
 const MAX_SUSPECTS = 10_000;
-
-export interface Declared {
-  readonly ready: number;
-  readonly consumers: number;
-  /** Time from the question's being sent until its answer, in ms. */
-  readonly serviceMs: number;
-  /** When the answer came, in ms of `performance.now()`. */
-  readonly at: number;
-}
 
 export type Answer = Declared | QueueScalerError;
 

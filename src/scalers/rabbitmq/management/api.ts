@@ -1,17 +1,27 @@
 /**
- * Reads the management API: the totals list, statistics, single queues, nodes and the overview. It must never take an answer of another
- * form for one that says nothing.
+ * Reads the management API: the totals list, statistics, single queues, nodes and the overview. An answer of another form is an error,
+ * never one that says nothing.
  */
 import { BrokerError } from '../../../errors.ts';
 import type { Endpoint } from '../address.ts';
 import { BERT } from './bert.ts';
 import type { Endpoints } from '../../net/failover.ts';
+import type { PrometheusListener } from './clusterState.ts';
 import type { HttpAnswer, HttpClient } from './http.ts';
-import { asRecord, count, hasRepeatedFields, implausible, isCount, parseRow, type Row, type Rows } from './queueStats.ts';
+import {
+  asRecord,
+  count,
+  hasRepeatedFields,
+  implausible,
+  isCount,
+  parseQueueStats,
+  type ListKind,
+  type QueueStats,
+  type QueueList,
+} from './queueStats.ts';
 
 export interface Overview {
-  /** Where each node serves metrics, as it names itself. */
-  readonly prometheus: readonly { readonly node: string; readonly port: number; readonly tls: boolean }[];
+  readonly prometheus: readonly PrometheusListener[];
   readonly queues: number | undefined;
   /** `none` means that there are no rates. */
   readonly ratesMode: string | undefined;
@@ -20,36 +30,35 @@ export interface Overview {
 export interface Node {
   readonly name: string;
   readonly running: boolean;
-  /** Whether the node's own figures were in the answer: a node that hangs still runs to the others, but does not tell. */
-  readonly tells: boolean;
+  /** Whether the node's own figures were in the answer: one that hangs still counts as running, but does not report. */
+  readonly reports: boolean;
 }
 
 export interface Management {
   overview(signal: AbortSignal): Promise<Overview>;
   nodes(signal: AbortSignal): Promise<readonly Node[]>;
   /**
-   * Ready and unacknowledged of all queues: from the queue processes for classic ones, up to 5 s old for quorum ones. `queues` is how
-   * many the broker has, where that is known.
+   * Ready and unacknowledged messages of all queues: from the queue processes for classic ones, up to 5 s old for quorum ones.
+   * `queues` is how many the broker has, if known.
    */
-  totals(vhost: string, queues: number | undefined, signal: AbortSignal): Promise<Rows>;
-  /** All that the statistics database has of all queues, up to 10 s old. */
-  statistics(vhost: string, signal: AbortSignal): Promise<Rows>;
-  /** The same of one queue; undefined where the API knows none of that name. */
-  queue(vhost: string, name: string, signal: AbortSignal): Promise<(Row & { readonly at: number }) | undefined>;
+  totals(vhost: string, queues: number | undefined, signal: AbortSignal): Promise<QueueList>;
+  /** All that the statistics database has about all queues, up to 10 s old. */
+  statistics(vhost: string, signal: AbortSignal): Promise<QueueList>;
+  /** The same about one queue; undefined if the API knows none of that name. */
+  queue(vhost: string, name: string, signal: AbortSignal): Promise<(QueueStats & { readonly at: number }) | undefined>;
   close(): Promise<void>;
 }
 
-/** What the management API is to answer in: the form that costs the broker least, or JSON, as a proxy or another version may. */
+/** The form that costs the broker least, or JSON, which a proxy or another version may answer instead. */
 export const MANAGEMENT_ACCEPT = `${BERT}, application/json;q=0.9, */*;q=0.8`;
 
 /**
- * An empty `sort` leaves the rows unsorted, which spares the broker a fifth of the list's work: measured on RabbitMQ 3.10 with 1000
- * queues, 64 against 81 ms of CPU. Asking for
- * `columns` would cost it up to a half more, 94 against 60 ms, and 90 against 79 with arguments and policies: what is not wanted is left
- * out by the reader.
+ * An empty `sort` leaves the rows unsorted, which saves the broker a fifth of the list's work: measured on RabbitMQ 3.10 with 1000
+ * queues, 64 against 81 ms of CPU. Asking for `columns` would cost it up to a half more, 94 against 60 ms, and 90 against 79 with
+ * arguments and policies, so unwanted fields are dropped here.
  */
 const TOTALS_QUERY = 'disable_stats=true&enable_queue_totals=true&sort=';
-/** With more queues the columns are asked for all the same: without them an answer is twice as long, and longer with policies. */
+/** With more queues the columns are requested after all: without them an answer is twice as long, and longer with policies. */
 const MANY_QUEUES = 30_000;
 const TOTALS_FIELDS = ['name', 'type', 'state', 'messages', 'messages_ready', 'messages_unacknowledged'];
 const RATES = ['publish', 'deliver_get', 'ack'].flatMap((name) => [
@@ -58,22 +67,22 @@ const RATES = ['publish', 'deliver_get', 'ack'].flatMap((name) => [
 ]);
 const STATISTICS_COLUMNS = [...TOTALS_FIELDS, 'node', 'slave_nodes', 'consumers', ...RATES].join();
 
-/** A way to the API: connections, and which endpoints have failed on it. */
-export interface ManagementRoad {
+/** Connections to the API, and which endpoints have failed on them. */
+export interface HttpPool {
   readonly http: HttpClient;
   readonly endpoints: Endpoints<Endpoint>;
 }
 
 /**
- * Lists have a road of their own: measured on RabbitMQ 3.10, each list takes a second for every quorum queue with a member on a node
- * that hangs, long after the cluster has given that node up, while what else is asked is answered in milliseconds.
+ * Lists have a pool of their own: measured on RabbitMQ 3.10, each list takes a second for every quorum queue with a member on a node
+ * that hangs, long after the cluster has given that node up, while all other requests are answered in milliseconds.
  */
-export interface ManagementRoads {
-  readonly lists: ManagementRoad;
-  readonly others: ManagementRoad;
+export interface HttpPools {
+  readonly lists: HttpPool;
+  readonly others: HttpPool;
 }
 
-export function createManagement({ lists, others }: ManagementRoads): Management {
+export function createManagement({ lists, others }: HttpPools): Management {
   async function get(
     path: string,
     signal: AbortSignal,
@@ -95,23 +104,23 @@ export function createManagement({ lists, others }: ManagementRoads): Management
   }
 
   async function list(
-    kind: Rows['kind'],
+    kind: ListKind,
     vhost: string,
     query: string,
     signal: AbortSignal,
     fields?: readonly string[],
-  ): Promise<Rows> {
+  ): Promise<QueueList> {
     const { answer, json } = await get(`/api/queues/${encodeURIComponent(vhost)}?${query}`, signal, lists, fields);
     if (answer.status === 404) throw new BrokerError('BROKER_FORBIDDEN', `the management API knows no vhost ${vhost}`);
     if (!Array.isArray(json)) throw new BrokerError('BROKER_REPLY_INVALID', 'the management API answered no list of queues');
     const repeated = hasRepeatedFields(answer.body, json, kind);
-    const rows = new Map<string, Row>();
+    const rows = new Map<string, QueueStats>();
     for (const item of json) {
-      const row = parseRow(item, repeated);
+      const row = parseQueueStats(item, repeated);
       if (row === undefined) continue;
       rows.set(row.name, rows.has(row.name) ? { ...row, error: implausible(row.name, 'it is listed twice') } : row);
     }
-    return { kind, at: answer.at, rows };
+    return { kind, at: answer.at, queues: rows };
   }
 
   return {
@@ -138,7 +147,7 @@ export function createManagement({ lists, others }: ManagementRoads): Management
       return json
         .map(asRecord)
         .flatMap(({ name, running, uptime }) =>
-          typeof name === 'string' ? [{ name, running: running === true, tells: uptime !== undefined }] : [],
+          typeof name === 'string' ? [{ name, running: running === true, reports: uptime !== undefined }] : [],
         );
     },
 
@@ -153,7 +162,7 @@ export function createManagement({ lists, others }: ManagementRoads): Management
       const path = `/api/queues/${encodeURIComponent(vhost)}/${encodeURIComponent(name)}?columns=${STATISTICS_COLUMNS}`;
       const { answer, json } = await get(path, signal);
       if (answer.status === 404) return undefined;
-      const row = parseRow(json, hasRepeatedFields(answer.body, json, 'statistics'));
+      const row = parseQueueStats(json, hasRepeatedFields(answer.body, json, 'statistics'));
       if (row?.name !== name) throw new BrokerError('BROKER_REPLY_INVALID', `the management API answered no queue ${name}`);
       return { ...row, at: answer.at };
     },

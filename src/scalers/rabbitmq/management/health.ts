@@ -1,49 +1,36 @@
 /**
- * The management API as the conversation sees it: reached, away, or never there. What never answered may be absent without harm
- * where AMQP can tell; what answered once and does not now is trouble.
+ * Whether the management API is reachable, and what it reports about the cluster. An API that never answered may be absent without
+ * harm where AMQP can answer instead; one that answered once and stops is a failure.
  */
 import { toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
 import type { Management, Node, Overview } from './api.ts';
-import { EVENT_MS } from '../read/zero.ts';
+import { NODE_CHANGE_MS, type Cluster } from './clusterState.ts';
 
-/** Nodes are looked at so often while questions are asked, in ms. */
+/** Interval for reading the nodes while questions are asked. */
 const NODES_MS = 5_000;
-/** The overview, which changes with the broker's configuration and its nodes alone. */
+/** Interval for reading the overview, which changes only with the broker's configuration and its nodes. */
 const OVERVIEW_MS = 300_000;
-/** The same after a change of the nodes: one that has just come may not listen on all its ports yet. */
+/** The same after a node changed: one that has just started may not listen on all its ports yet. */
 const OVERVIEW_AFTER_CHANGE_MS = 5_000;
 const RETRY_ABSENT_MS = 5_000;
 
-export interface ManagementLink {
-  readonly management: Management | undefined;
-  isAbsent(): boolean;
-  overview(): Overview | undefined;
-  /** Every node ran when last seen; true where the credentials may not see nodes. */
-  allRunning(): boolean;
-  /** Every node told its own figures when last seen; true where the credentials may not see nodes. */
-  allTell(): boolean;
-  /** Names of all nodes of the cluster, those that are down included; undefined where they were not seen. */
-  nodeNames(): readonly string[] | undefined;
-  /** Nodes that told their own figures when last seen and yet do not run to the others: a split has healed, and they are to be restarted. */
-  parted(): readonly string[];
-  /** Has the nodes of a cluster seen at `notBefore` or later, in ms of `performance.now()`; never rejects. */
+export interface ManagementHealth extends Cluster {
+  /** Records that a node came, went, or does not answer. */
+  readonly nodeChanged: () => void;
+  /** Makes sure that the nodes of a cluster were read at `notBefore` or later, in ms of `performance.now()`; never rejects. */
   seeNodes(notBefore: number): Promise<void>;
-  /** Renews what is known of the broker where it is due; never rejects. */
-  refresh(): Promise<void>;
-  /** Passes on the management API's answer, and learns from it whether the API is there. */
+  /** Returns the management API's answer, and learns from it whether the API is there. */
   use<T>(run: (management: Management) => Promise<T>): Promise<T>;
 }
 
-export interface LinkOptions {
+export interface HealthOptions {
   readonly management: Management | undefined;
-  /** AMQP can tell by itself, and nobody said that there is a management API. */
+  /** AMQP is available too, and nobody said that there is a management API. */
   readonly optional: boolean;
   readonly signal: AbortSignal;
-  /** A node came, went, or does not answer. */
-  readonly onNodeEvent: () => void;
 }
 
-export function createManagementLink({ management, optional, signal, onNodeEvent }: LinkOptions): ManagementLink {
+export function createManagementHealth({ management, optional, signal }: HealthOptions): ManagementHealth {
   let reached = false;
   let absentUntil = -Infinity;
   let absence: QueueScalerError | undefined;
@@ -51,13 +38,13 @@ export function createManagementLink({ management, optional, signal, onNodeEvent
   let overviewAt = -Infinity;
   let changedAt = -Infinity;
   let nodes: readonly Node[] | undefined;
-  /** When the nodes were last asked for. */
+  /** When the nodes were last requested. */
   let nodesAt = -Infinity;
-  let looking: Promise<void> | undefined;
+  let readingNodes: Promise<void> | undefined;
   let refreshing: Promise<void> | undefined;
 
-  function isAbsent(): boolean {
-    return management === undefined || (optional && !reached && absence !== undefined);
+  function nodeChanged(): void {
+    changedAt = performance.now();
   }
 
   async function use<T>(run: (management: Management) => Promise<T>): Promise<T> {
@@ -78,78 +65,84 @@ export function createManagementLink({ management, optional, signal, onNodeEvent
     }
   }
 
-  function lookAtNodes(): Promise<void> {
-    looking ??= askForNodes().finally(() => {
-      looking = undefined;
+  function readNodes(): Promise<void> {
+    readingNodes ??= requestNodes().finally(() => {
+      readingNodes = undefined;
     });
-    return looking;
+    return readingNodes;
   }
 
-  async function askForNodes(): Promise<void> {
+  async function requestNodes(): Promise<void> {
     nodesAt = performance.now();
     try {
       const seen = await use((each) => each.nodes(signal));
-      // Met in trouble, a cluster may have been in it for a moment only.
-      if (nodes === undefined ? seen.some(isInTrouble) : describe(seen) !== describe(nodes)) {
-        changedAt = performance.now();
-        onNodeEvent();
-      }
+      // A cluster first met in trouble may have been in it for a moment only.
+      if (nodes === undefined ? seen.some(isInTrouble) : describe(seen) !== describe(nodes)) nodeChanged();
       nodes = seen;
     } catch (thrown) {
       const error = toQueueScalerError(thrown);
-      // A user who may not see nodes goes without this warning; anything else may be a node that hangs.
-      if ((reached || !optional) && error.code !== 'BROKER_FORBIDDEN' && error.code !== 'BROKER_REFUSED') onNodeEvent();
+      // A user who may not see nodes goes without this warning; any other failure may be a node that hangs.
+      if ((reached || !optional) && error.code !== 'BROKER_FORBIDDEN' && error.code !== 'BROKER_REFUSED') nodeChanged();
     }
   }
 
-  async function lookAtOverview(): Promise<void> {
-    const believedMs = overviewAt - changedAt > EVENT_MS ? OVERVIEW_MS : OVERVIEW_AFTER_CHANGE_MS;
-    if (performance.now() - overviewAt < believedMs) return;
+  async function readOverview(): Promise<void> {
+    const validMs = overviewAt - changedAt > NODE_CHANGE_MS ? OVERVIEW_MS : OVERVIEW_AFTER_CHANGE_MS;
+    if (performance.now() - overviewAt < validMs) return;
     try {
       overview = await use((each) => each.overview(signal));
       overviewAt = performance.now();
     } catch {
-      // Whoever asks for figures meets the same trouble and tells of it; the overview is only help in choosing.
+      // Reading the figures fails the same way and reports it; the overview only helps to choose a reader.
     }
   }
 
   return {
-    management,
-    isAbsent,
-    overview: () => overview,
-    allRunning: () => nodes?.every(({ running }) => running) ?? true,
-    allTell: () => nodes?.every(({ tells }) => tells) ?? true,
-    nodeNames: () => nodes?.map(({ name }) => name),
-    parted: () => nodes?.filter(({ running, tells }) => tells && !running).map(({ name }) => name) ?? [],
+    nodeChanged,
+    use,
     async seeNodes(notBefore) {
       if (nodes === undefined || nodes.length === 1) return;
-      // A look that began before may have been answered before; one that began since, whoever asked for it, is waited for.
-      if (nodesAt < notBefore) await looking;
-      await (nodesAt < notBefore ? lookAtNodes() : looking);
+      // A request from before may have been answered before; one made since, whoever made it, is waited for.
+      if (nodesAt < notBefore) await readingNodes;
+      await (nodesAt < notBefore ? readNodes() : readingNodes);
     },
-    use,
     refresh() {
       if (management === undefined) return Promise.resolve();
       refreshing ??= (async () => {
-        // Nodes must not hold up the answers: what they tell is for the zeros after.
-        const seen = performance.now() - nodesAt < NODES_MS ? undefined : lookAtNodes();
-        await lookAtOverview();
+        // Nodes must not hold up the answers: what they report is for the zeros after.
+        const seen = performance.now() - nodesAt < NODES_MS ? undefined : readNodes();
+        await readOverview();
         if (nodes === undefined) await seen;
       })().finally(() => {
         refreshing = undefined;
       });
       return refreshing;
     },
+    state() {
+      const recentNodeChange = performance.now() - changedAt < NODE_CHANGE_MS;
+      return {
+        managementAbsent: management === undefined || (optional && !reached && absence !== undefined),
+        queues: overview?.queues,
+        countsMessages: (overview?.ratesMode ?? 'none') !== 'none',
+        recentNodeChange,
+        clusterStable: !recentNodeChange && (nodes?.every(({ running }) => running) ?? true),
+        allReport: nodes?.every(({ reports }) => reports) ?? true,
+        nodeNames: nodes?.map(({ name }) => name),
+        // They report their own figures and yet do not run as the others see it.
+        partitionedNodes: nodes?.filter(({ running, reports }) => reports && !running).map(({ name }) => name) ?? [],
+        prometheusListeners: overview?.prometheus ?? [],
+      };
+    },
   };
 }
 
-function isInTrouble({ running, tells }: Node): boolean {
-  return !running || !tells;
+function isInTrouble({ running, reports }: Node): boolean {
+  return !running || !reports;
 }
 
 function describe(nodes: readonly Node[]): string {
   return nodes
-    .map(({ name, running, tells }) => `${name} ${running} ${tells}`)
+    .map(({ name, running, reports }) => `${name} ${running} ${reports}`)
     .sort()
     .join();
 }

@@ -1,113 +1,91 @@
 /**
  * The lists of one vhost's queues, each fetched at most once at a time and shared by all questions for a moment.
  */
-import type { QueueScalerError } from '../../../errors.ts';
-import { toQueueScalerError } from '../../../errors.ts';
-import type { Row, Rows } from './queueStats.ts';
-import type { Kind } from '../read/zero.ts';
-
-export type ListKind = Exclude<Kind, 'declare'>;
+import { toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
+import type { ListKind, QueueList } from './queueStats.ts';
 
 /** How old a list may be to answer again, in ms: the live one as young as a reading, the others half of the broker's own 5 s. */
 const FRESH_MS: Readonly<Record<ListKind, number>> = { totals: 500, prometheus: 2_500, statistics: 2_500 };
+/** A failure is shared for this long, so that a thousand questions do not each try again. */
+const FAILURE_FRESH_MS = 250;
+/** A queue may be deleted and declared again as another type: how long a type is taken for granted, in ms. */
+const TYPES_FRESH_MS = 60_000;
+const TYPES_RETRY_MS = 5_000;
 
-export interface Lists {
+export interface QueueListCache {
   /**
-   * A list of that kind, or of another where that one cannot be had; one had before the time `notBefore`, in ms of
-   * `performance.now()`, will not do.
+   * A list of that kind, or of another where that one cannot be had. With `notBefore`, in ms of `performance.now()`, an older list
+   * is fetched again.
    */
-  get(kind: ListKind, notBefore?: number): Promise<Rows>;
-  /** The type of a queue, as any list has told it last. */
+  get(kind: ListKind, notBefore?: number): Promise<QueueList>;
+  /** The type of a queue as the latest list that reports types has it. */
   typeOf(queue: string): string | undefined;
-  /** Has the totals list tell the queue's type, unless that was told lately; never rejects. */
+  /** Fetches the totals list, which reports types, unless the queue's type is known well enough; never rejects. */
   learnType(queue: string): Promise<void>;
-  /** Queues in the longest list had so far. */
+  /** Number of queues in the list that came last. */
   readonly size: number | undefined;
-  /** How long the slowest kind of list took when it was had last, in ms; undefined before any was. */
+  /** How long the slowest kind of list took last time, in ms; undefined before any came. */
   readonly tookMs: number | undefined;
 }
 
 interface Slot {
-  rows: Rows | undefined;
+  list: QueueList | undefined;
   tookMs: number | undefined;
-  pending: Promise<Rows> | undefined;
-  /** The last failure, so that a thousand questions do not each try again. */
+  pending: Promise<QueueList> | undefined;
   failure: { readonly at: number; readonly error: QueueScalerError } | undefined;
 }
 
-const FAILURE_FRESH_MS = 250;
-/** A queue may have been deleted and declared anew as another type, in ms. */
-const TYPES_FRESH_MS = 60_000;
-const TYPES_RETRY_MS = 5_000;
-
-export function createLists(fetch: (kind: ListKind) => Promise<Rows>): Lists {
-  const slots = new Map<ListKind, Slot>();
-  const types = new Map<string, string>();
+export function createQueueListCache(fetch: Readonly<Record<ListKind, () => Promise<QueueList>>>): QueueListCache {
+  const createSlot = (): Slot => ({ list: undefined, tookMs: undefined, pending: undefined, failure: undefined });
+  const slots: Record<ListKind, Slot> = { totals: createSlot(), prometheus: createSlot(), statistics: createSlot() };
   let size: number | undefined;
 
-  function learn(rows: Rows): void {
-    size = rows.rows.size;
-    for (const { name, type } of rows.rows.values()) if (type !== undefined) types.set(name, type);
-    if (types.size > 2 * size + 100) for (const name of types.keys()) if (!rows.rows.has(name)) types.delete(name);
+  function typeOf(queue: string): string | undefined {
+    const { totals, statistics } = slots;
+    const [newer, older] = (totals.list?.at ?? 0) > (statistics.list?.at ?? 0) ? [totals, statistics] : [statistics, totals];
+    return newer.list?.queues.get(queue)?.type ?? older.list?.queues.get(queue)?.type;
   }
 
-  function slotOf(kind: ListKind): Slot {
-    let slot = slots.get(kind);
-    if (slot === undefined)
-      slots.set(kind, (slot = { rows: undefined, tookMs: undefined, pending: undefined, failure: undefined }));
-    return slot;
+  function get(kind: ListKind, notBefore = -Infinity): Promise<QueueList> {
+    const slot = slots[kind];
+    const now = performance.now();
+    const { list, failure } = slot;
+    if (list !== undefined && list.at >= notBefore && now - list.at <= FRESH_MS[kind]) return Promise.resolve(list);
+    if (failure !== undefined && now - failure.at <= FAILURE_FRESH_MS) return Promise.reject(failure.error);
+    slot.pending ??= fetch[kind]()
+      .then((fetched) => {
+        slot.list = fetched;
+        slot.tookMs = performance.now() - now;
+        slot.failure = undefined;
+        size = fetched.queues.size;
+        return fetched;
+      })
+      .catch((thrown: unknown) => {
+        const error = toQueueScalerError(thrown);
+        slot.failure = { at: performance.now(), error };
+        throw error;
+      })
+      .finally(() => {
+        slot.pending = undefined;
+      });
+    return slot.pending;
   }
 
-  const typesFresh = (queue: string): boolean => {
-    const age = performance.now() - (slots.get('totals')?.rows?.at ?? -Infinity);
-    return age < (types.has(queue) ? TYPES_FRESH_MS : TYPES_RETRY_MS);
-  };
-
-  const lists: Lists = {
+  return {
+    get,
+    typeOf,
     async learnType(queue) {
-      // Whoever asks for figures tells of the trouble; without a type a zero only takes longer to be believed.
-      if (!typesFresh(queue)) await lists.get('totals').catch(() => undefined);
+      const ageMs = performance.now() - (slots.totals.list?.at ?? -Infinity);
+      if (ageMs < (typeOf(queue) === undefined ? TYPES_RETRY_MS : TYPES_FRESH_MS)) return;
+      // Reading the figures reports the failure; without a type a zero only takes longer to be believed.
+      await get('totals').catch(() => undefined);
     },
-    typeOf: (queue) => types.get(queue),
     get size() {
       return size;
     },
     get tookMs() {
-      const took = [...slots.values()].flatMap(({ tookMs }) => tookMs ?? []);
+      const took = Object.values(slots).flatMap(({ tookMs }) => tookMs ?? []);
       return took.length === 0 ? undefined : Math.max(...took);
     },
-    get(kind, notBefore = -Infinity) {
-      const slot = slotOf(kind);
-      const now = performance.now();
-      if (slot.rows !== undefined && slot.rows.at >= notBefore && now - slot.rows.at <= FRESH_MS[kind])
-        return Promise.resolve(slot.rows);
-      if (slot.failure !== undefined && now - slot.failure.at <= FAILURE_FRESH_MS) return Promise.reject(slot.failure.error);
-      slot.pending ??= fetch(kind)
-        .then((rows) => {
-          slot.rows = rows;
-          slot.tookMs = performance.now() - now;
-          slot.failure = undefined;
-          learn(rows);
-          return rows;
-        })
-        .catch((thrown: unknown) => {
-          const error = toQueueScalerError(thrown);
-          slot.failure = { at: performance.now(), error };
-          throw error;
-        })
-        .finally(() => {
-          slot.pending = undefined;
-        });
-      return slot.pending;
-    },
   };
-  return lists;
-}
-
-/** A row with all figures that counting messages needs. */
-export type CountedRow = Row & { readonly ready: number; readonly unacknowledged: number; readonly messages: number };
-
-/** Whether the row has all figures that counting messages needs. */
-export function isCounted(row: Row): row is CountedRow {
-  return row.error === undefined && row.ready !== undefined && row.unacknowledged !== undefined && row.messages !== undefined;
 }

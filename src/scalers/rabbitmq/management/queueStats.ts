@@ -1,22 +1,22 @@
 /**
- * Queues as the management API tells of them, row by row. What a row lacks is absent in the result, and a row that breaks the rules is a
- * row with an error, never one with a zero.
+ * Queues as the management API reports them, row by row. What a row lacks is absent in the result, and a row that breaks the rules
+ * becomes an error, never a zero.
  */
 import { QueueError, type QueueScalerError } from '../../../errors.ts';
 
-/** A queue's row in a list, or by itself. An absent figure was absent in the answer. */
-export interface Row {
+/** What a list or a single GET says about a queue. An absent figure was absent in the answer. */
+export interface QueueStats {
   readonly name: string;
-  /** `classic`, `quorum`, `stream` or another; undefined if not told. */
+  /** `classic`, `quorum`, `stream` or another; undefined if not reported. */
   readonly type: string | undefined;
-  /** It has members on several nodes; mirrors are told of by statistics alone. */
+  /** It has members on several nodes; only statistics show mirrors. */
   readonly replicated: boolean;
   readonly ready: number | undefined;
   readonly unacknowledged: number | undefined;
   readonly messages: number | undefined;
   readonly consumers: number | undefined;
   readonly counters: Counters | undefined;
-  /** Why the row's figures must not be used. */
+  /** Why the figures must not be used. */
   readonly error: QueueScalerError | undefined;
 }
 
@@ -29,27 +29,38 @@ export interface Counters {
   readonly rates: { readonly published: number; readonly delivered: number; readonly acknowledged: number } | undefined;
 }
 
-export interface Rows {
-  /** The reader that the rows come from. */
-  readonly kind: 'totals' | 'statistics' | 'prometheus';
+/** The readers that list all queues of a vhost. */
+export type ListKind = 'totals' | 'statistics' | 'prometheus';
+
+export interface QueueList {
+  readonly kind: ListKind;
+  /** When the answer was complete, in ms of `performance.now()`. */
   readonly at: number;
-  readonly rows: ReadonlyMap<string, Row>;
+  readonly queues: ReadonlyMap<string, QueueStats>;
 }
 
 const FIGURES = ['messages', 'messages_ready', 'messages_unacknowledged'];
 
+/** Statistics with all figures that counting messages needs. */
+export type CountedStats = QueueStats & { readonly ready: number; readonly unacknowledged: number; readonly messages: number };
+
+export function isCounted(stats: QueueStats): stats is CountedStats {
+  const { error, ready, unacknowledged, messages } = stats;
+  return error === undefined && ready !== undefined && unacknowledged !== undefined && messages !== undefined;
+}
+
 /**
- * Whether a row of the answer, which is a list of rows or one row, tells a field twice: then one of two values would be taken at random.
- * After a healed partition the statistics of two nodes are added up, and a row has what they disagree about twice: `node`, or of a mirrored
- * queue on RabbitMQ 3.10 only `slave_nodes`.
+ * Whether a row of the answer, which is a list of rows or one row, has a field twice: then one of two values would be taken at random.
+ * After a healed partition the statistics of two nodes are added up, and a row repeats what they disagree about: `node`, or for a
+ * mirrored queue on RabbitMQ 3.10 only `slave_nodes`.
  */
-export function hasRepeatedFields(body: string, json: unknown, kind: Rows['kind']): boolean {
+export function hasRepeatedFields(body: string, json: unknown, kind: ListKind): boolean {
   const fields = kind === 'statistics' ? [...FIGURES, 'node', 'slave_nodes'] : FIGURES;
   const rows = Array.isArray(json) ? json.map(asRecord) : [asRecord(json)];
   return fields.some((field) => {
-    const told = rows.filter((row) => Object.hasOwn(row, field)).length;
-    // Where the text has more, they may be a queue's own arguments of that name.
-    return occurrences(body, `"${field}":`) > told && keysOf(body, Array.isArray(json) ? 2 : 1, field) > told;
+    const once = rows.filter((row) => Object.hasOwn(row, field)).length;
+    // If the text has more, they may be a queue's own arguments of that name.
+    return occurrences(body, `"${field}":`) > once && keysOf(body, Array.isArray(json) ? 2 : 1, field) > once;
   });
 }
 
@@ -60,7 +71,7 @@ function occurrences(text: string, part: string): number {
   return count;
 }
 
-/** How often a key stands in JSON within so many brackets. */
+/** How often a key occurs in JSON at that depth of brackets. */
 function keysOf(json: string, within: number, key: string): number {
   let depth = 0;
   let count = 0;
@@ -76,7 +87,7 @@ function keysOf(json: string, within: number, key: string): number {
   return count;
 }
 
-export function parseRow(item: unknown, repeated: boolean): Row | undefined {
+export function parseQueueStats(item: unknown, repeated: boolean): QueueStats | undefined {
   const fields = asRecord(item);
   const { name, type, state } = fields;
   if (typeof name !== 'string') return undefined;
@@ -104,7 +115,7 @@ function rowError(
 ): QueueScalerError | undefined {
   if (repeated)
     return implausible(name, 'a field of it is told twice, as after a healed partition, when figures of two nodes are added up');
-  // In a failover rows say 0 messages and have no state.
+  // During a failover rows have 0 messages and no state.
   if (state === undefined || state === null)
     return new QueueError('FIELD_MISSING', `queue ${name}: the broker does not tell its state yet`);
   if (state !== 'running' && state !== 'idle' && state !== 'flow') {

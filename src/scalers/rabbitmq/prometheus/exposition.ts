@@ -1,27 +1,32 @@
 /**
- * Reads the Prometheus plugin of every node, which is the cheapest reader there is and up to 5 s old. Each node tells only of the
- * queues that it leads, so that one node's silence makes the list unfit to tell what is missing. It is asked without a login.
+ * Reads the Prometheus plugin of every node, the cheapest reader there is; its figures are up to 5 s old. Each node reports only the
+ * queues that it leads, so if one node is silent the list cannot show which queues are missing. It is asked without a login.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { BrokerError } from '../../../errors.ts';
 import type { Endpoint } from '../address.ts';
 import type { HttpClient } from '../management/http.ts';
-import { implausible, type Row, type Rows } from '../management/queueStats.ts';
+import { implausible, type QueueStats, type QueueList } from '../management/queueStats.ts';
 
 const LINE =
   /^rabbitmq_detailed_queue_messages(_ready|_unacked)?\{vhost="((?:[^"\\\n]|\\.)*)",queue="((?:[^"\\\n]|\\.)*)"\} (\S+)$/gm;
 /**
- * Read in one turn of the event loop, in characters: half a millisecond's work, twice that before the code is warm. A wake-up must not
+ * Characters parsed in one turn of the event loop: half a millisecond's work, twice that before the code is warm. A wake-up must not
  * wait for a long answer.
  */
 const TURN_CHARACTERS = 16_384;
 const COUNT = /^\d{1,15}(?:\.0+)?$/;
 
 /** Rejects with a {@link BrokerError} unless every node answers. */
-export async function scrape(http: HttpClient, nodes: readonly Endpoint[], vhost: string, signal: AbortSignal): Promise<Rows> {
+export async function scrape(
+  http: HttpClient,
+  nodes: readonly Endpoint[],
+  vhost: string,
+  signal: AbortSignal,
+): Promise<QueueList> {
   const path = `/metrics/detailed?family=queue_coarse_metrics&vhost=${encodeURIComponent(vhost)}`;
   const answers = await Promise.all(nodes.map((node) => http.get(node, path, signal)));
-  const rows = new Map<string, Row>();
+  const rows = new Map<string, QueueStats>();
   for (const { body } of answers) {
     const perNode = await parseMetrics(body, vhost);
     for (const [name, row] of perNode) {
@@ -30,14 +35,14 @@ export async function scrape(http: HttpClient, nodes: readonly Endpoint[], vhost
       rows.set(name, { ...row, error });
     }
   }
-  return { kind: 'prometheus', at: Math.min(...answers.map(({ at }) => at)), rows };
+  return { kind: 'prometheus', at: Math.min(...answers.map(({ at }) => at)), queues: rows };
 }
 
-/** A figure by the end of its metric's name; undefined where it is given twice or is no count. */
+/** Figures by the end of their metric's name; undefined if given twice or no count. */
 type Figures = Map<string, number | undefined>;
 
 /** The queues of one node's answer. A figure whose line is absent, given twice, or no count is absent in the row. */
-export async function parseMetrics(body: string, vhost: string): Promise<Map<string, Row>> {
+export async function parseMetrics(body: string, vhost: string): Promise<Map<string, QueueStats>> {
   if (!/^#|^$/.test(body))
     throw new BrokerError('BROKER_REPLY_INVALID', 'the Prometheus plugin answered something other than metrics');
   const found = new Map<string, Figures>();
@@ -47,7 +52,7 @@ export async function parseMetrics(body: string, vhost: string): Promise<Map<str
     start = end;
     if (start < body.length) await nextTurn();
   }
-  const rows = new Map<string, Row>();
+  const rows = new Map<string, QueueStats>();
   for (const [name, figures] of found) {
     rows.set(name, {
       name,

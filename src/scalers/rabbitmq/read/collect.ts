@@ -1,74 +1,139 @@
 /**
- * Asks the readers that fit a question about its queues, and gives what each said, unjudged. A reader that is slow, as the management
- * API is while one node of the cluster hangs, must never hold up what another one can tell.
+ * Asks the readers that fit a question about its queues, and returns what each answered, with the state of the cluster and what is
+ * remembered of each queue, as plain facts. A slow reader, as the management API is while one node of the cluster hangs, does not hold
+ * up what another one can report.
  */
-import { BrokerError, QueueError, toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
-import type { Declared } from '../amqp/channels.ts';
-import { chooseReader, type BulkReader } from './readStrategy.ts';
-import { isCounted, type ListKind } from '../management/queueListCache.ts';
-import type { Row } from '../management/queueStats.ts';
-import type { Members } from './queueSet.ts';
+import { BrokerError, toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
+import type { Declared } from '../amqp/declared.ts';
+import type { Cluster } from '../management/clusterState.ts';
+import type { QueueListCache } from '../management/queueListCache.ts';
+import { isCounted, type QueueList, type QueueStats } from '../management/queueStats.ts';
 import type { RabbitQuestion } from '../question.ts';
-import type { VhostSources } from './sources.ts';
+import { figureOf, isListed, type Answers, type Listed, type Observation } from './observation.ts';
+import type { QueueMemory } from './queueMemory.ts';
+import type { QueueSets } from './queueSet.ts';
+import { chooseReader, type BulkReader } from './readStrategy.ts';
+import { currentStreak } from './zero.ts';
 
-/** Declares along with a list that is not live, up to so many queues a sweep: they cost less than a live list would. */
+/** Up to this many queues are declared beside a list that is not live: that costs less than a live list would. */
 const DECLARE_ALONG = 200;
-
-/** Where another reader can tell, a list is waited for so long, in ms; its answer then comes in time for a later question. */
+/** How long a list is waited for, in ms, where another reader can answer; a late list still serves a later question. */
 const LIST_PATIENCE_MS = 1_000;
 /** While no node hangs, a list may take twice as long as is likely: one of ten thousand queues takes more than a second at any time. */
 const PATIENCE_FACTOR = 2;
 const MAX_PATIENCE_MS = 5_000;
 /** The same while an earlier answer is overdue. */
 const OVERDUE_PATIENCE_MS = 100;
+/** Likely time for each queue of a list, in ms: measured on RabbitMQ 3.10 with 5000 that slept. */
+const LISTED_QUEUE_MS = 0.1;
 const LATE = Symbol('late');
 
-/** What a list or a single GET said of a queue. */
-export interface Listed {
-  readonly row: Row;
-  readonly kind: ListKind;
-  /** A second reader that says the same. */
-  readonly agreed?: ListKind;
-  readonly at: number;
+/** The readers of one vhost's queues. */
+export interface VhostReaders {
+  /** Always resolves. Undefined where the broker is reached by HTTP alone. */
+  readonly declare: ((queue: string) => Promise<Declared | QueueScalerError>) | undefined;
+  readonly lists: QueueListCache;
+  /** The Prometheus plugin of every node can be asked. */
+  prometheusAvailable(): boolean;
+  /** One queue's statistics, with the time of the answer; undefined if the broker knows none of that name. */
+  single(queue: string): Promise<(QueueStats & { readonly at: number }) | undefined>;
 }
 
-/** What is known of one queue before it is judged. An error stands where an answer could not be had. */
-export interface View {
-  readonly queue: string;
-  /** Undefined: not asked, or there is no management API. */
-  readonly listed: Listed | QueueScalerError | undefined;
-  /** Undefined: not asked, or there is no AMQP. */
-  readonly live: Declared | QueueScalerError | undefined;
+/** What the reading of a broker's questions rests on. */
+export interface ReadContext {
+  readonly readers: VhostReaders;
+  readonly cluster: Cluster;
+  readonly memory: QueueMemory;
+  readonly sets: QueueSets;
 }
 
-export interface Viewer {
-  /** What is said of each queue of the question; rejects where its queues cannot be found. */
-  view(question: RabbitQuestion, wanted: number): Promise<readonly View[]>;
+export interface Collector {
+  /** One observation for each queue of the question; rejects if its queues cannot be found. `wanted`: see {@link chooseReader}. */
+  readonly collect: (question: RabbitQuestion, wanted: number) => Promise<readonly Observation[]>;
+  /** The names of the question's queues; rejects if they cannot be found. */
+  readonly queuesOf: (question: RabbitQuestion) => Promise<readonly string[]>;
 }
 
-export function createViewer(sources: VhostSources, members: Members): Viewer {
-  const { declare, lists, zeros } = sources;
-  /** Answers that have been waited for in vain and may still come. */
+export function createCollector({ readers, cluster, memory, sets }: ReadContext): Collector {
+  const { declare, lists } = readers;
+  /** Late answers that may still come. */
   let overdue = 0;
 
-  async function viewOne(question: RabbitQuestion, queue: string, wanted: number): Promise<View> {
-    if (question.needs === 'ready' && declare !== undefined) {
-      const live = await declare(queue);
-      const settled = live instanceof Error ? live.spec.radius === 'queue' : live.ready > 0 || isKnownZero(queue);
-      return { queue, live, listed: settled ? undefined : await inTime(queue, listOne(question, queue, wanted)) };
-    }
-    if (declare !== undefined) {
-      const listed = await inTime(queue, listOne(question, queue, wanted));
-      return { queue, listed, live: wantsLive(question, queue, listed, wanted) ? await declare(queue) : undefined };
-    }
-    return { queue, listed: await secondOpinion(queue, await listOne(question, queue, wanted)), live: undefined };
+  async function collect(question: RabbitQuestion, wanted: number): Promise<readonly Observation[]> {
+    const askedAt = performance.now();
+    const { vhost, selection } = question;
+    const answers =
+      selection.kind === 'queue' ? [await askOne(question, selection.name, wanted, askedAt)] : await askSet(question, askedAt);
+    // Nothing is awaited from here on, so that the state and the records are those of the answers.
+    const at = performance.now();
+    const state = cluster.state();
+    return answers.map((answer) => {
+      const record = memory.get(vhost, answer.queue);
+      const type = (isListed(answer.listed) ? answer.listed.stats.type : undefined) ?? lists.typeOf(answer.queue) ?? record.type;
+      // By HTTP alone there are two, but the totals list leaves streams out.
+      const available = state.managementAbsent || (declare === undefined && type === 'stream') ? 1 : 2;
+      return { ...answer, askedAt, at, type, available, memory: record, cluster: state };
+    });
   }
 
-  async function inTime(queue: string, listing: Promise<View['listed']>): Promise<View['listed']> {
+  async function askOne(question: RabbitQuestion, queue: string, wanted: number, askedAt: number): Promise<Answers> {
+    if (declare === undefined) {
+      return { queue, listed: await secondOpinion(queue, await list(question, queue, wanted)), live: undefined };
+    }
+    if (question.needs === 'ready') {
+      const live = await declare(queue);
+      const settled =
+        live instanceof Error ? live.spec.radius === 'queue' : live.ready > 0 || isKnownZero(question, queue, askedAt);
+      return { queue, live, listed: settled ? undefined : await inTime(queue, list(question, queue, wanted)) };
+    }
+    const listed = await inTime(queue, list(question, queue, wanted));
+    return { queue, listed, live: wantsLive(question, queue, listed, wanted, askedAt) ? await declare(queue) : undefined };
+  }
+
+  async function askSet(question: RabbitQuestion, askedAt: number): Promise<readonly Answers[]> {
+    const { kind, at, found } = await find(question);
+    const answers = [...found].map(([queue, stats]): Answers => {
+      return { queue, listed: stats === undefined ? 'not listed any more' : { stats, kind, at }, live: undefined };
+    });
+    if (declare === undefined) {
+      return Promise.all(answers.map(async (each) => ({ ...each, listed: await secondOpinion(each.queue, each.listed) })));
+    }
+    // With work found, the list's figures will do; without, each queue is asked itself.
+    const idle = answers.every(({ listed }) => isListed(listed) && figureOf(question, listed.stats) === 0);
+    const few = idle || answers.length <= DECLARE_ALONG;
+    return Promise.all(
+      answers.map(async (each) => {
+        const { queue, listed } = each;
+        const asks = few ? wantsLive(question, queue, listed, answers.length, askedAt) : !isListed(listed);
+        return asks ? { ...each, live: await declare(queue) } : each;
+      }),
+    );
+  }
+
+  /** The set's queues in a list; undefined for one that was listed lately and is not now. */
+  async function find(question: RabbitQuestion): Promise<QueueList & { readonly found: ReturnType<QueueSets['find']> }> {
+    const reader = await readerFor(question, undefined);
+    if (reader === undefined) {
+      const message = `${question.subject} are listed by the management API, which cannot be reached`;
+      throw new BrokerError('BROKER_UNREACHABLE', message);
+    }
+    const all = await lists.get(reader === 'single' ? 'totals' : reader);
+    return { ...all, found: sets.find(question, all, cluster.state()) };
+  }
+
+  /** The reader to ask about so many queues, or all that match; undefined where there is no management API. */
+  async function readerFor({ needs }: RabbitQuestion, wanted: number | undefined): Promise<BulkReader | undefined> {
+    await cluster.refresh();
+    const { managementAbsent, queues = wanted ?? 0 } = cluster.state();
+    if (managementAbsent) return undefined;
+    const prometheus = readers.prometheusAvailable();
+    return chooseReader({ wanted, listed: lists.size ?? queues, rates: needs === 'rates', prometheus });
+  }
+
+  async function inTime(queue: string, listing: Promise<Answers['listed']>): Promise<Answers['listed']> {
     const listed = await unlessLate(listing);
-    return listed === LATE
-      ? new BrokerError('BROKER_TIMEOUT', `queue ${queue}: the management API has not answered in time`)
-      : listed;
+    if (listed !== LATE) return listed;
+    return new BrokerError('BROKER_TIMEOUT', `queue ${queue}: the management API has not answered in time`);
   }
 
   async function unlessLate<T>(answer: Promise<T>): Promise<T | typeof LATE> {
@@ -100,72 +165,76 @@ export function createViewer(sources: VhostSources, members: Members): Viewer {
 
   function patienceMs(): number {
     if (overdue > 0) return OVERDUE_PATIENCE_MS;
-    return Math.max(LIST_PATIENCE_MS, Math.min(MAX_PATIENCE_MS, PATIENCE_FACTOR * sources.expectedListMs()));
+    const { clusterStable, allReport, queues = 0 } = cluster.state();
+    const likelyMs = clusterStable && allReport ? (lists.tookMs ?? queues * LISTED_QUEUE_MS) : 0;
+    return Math.max(LIST_PATIENCE_MS, Math.min(MAX_PATIENCE_MS, PATIENCE_FACTOR * likelyMs));
   }
 
-  function isKnownZero(queue: string): boolean {
-    return zeros.isConfirmed(queue) && lists.typeOf(queue) === 'classic';
+  function isZeroConfirmed({ vhost }: RabbitQuestion, queue: string, askedAt: number): boolean {
+    return currentStreak(memory.get(vhost, queue).zero, askedAt)?.confirmed === true;
   }
 
-  function wantsLive(question: RabbitQuestion, queue: string, listed: View['listed'], wanted: number): boolean {
-    if (listed === undefined || listed instanceof Error || !isCounted(listed.row)) return true;
-    const isLive = listed.kind === 'totals' && listed.row.type === 'classic';
-    if (figureOf(question, listed.row) > 0) return !isLive && wanted <= DECLARE_ALONG;
-    return !isLive || !zeros.isConfirmed(queue);
+  function isKnownZero(question: RabbitQuestion, queue: string, askedAt: number): boolean {
+    const type = lists.typeOf(queue) ?? memory.get(question.vhost, queue).type;
+    return type === 'classic' && isZeroConfirmed(question, queue, askedAt);
   }
 
-  /** By HTTP alone, another list has its say on a zero that is not live, and where the totals list lacks the queue. */
-  async function secondOpinion(queue: string, listed: View['listed']): Promise<View['listed']> {
+  function wantsLive(
+    question: RabbitQuestion,
+    queue: string,
+    listed: Answers['listed'],
+    wanted: number,
+    askedAt: number,
+  ): boolean {
+    if (!isListed(listed) || !isCounted(listed.stats)) return true;
+    const isLive = listed.kind === 'totals' && listed.stats.type === 'classic';
+    if (figureOf(question, listed.stats) > 0) return !isLive && wanted <= DECLARE_ALONG;
+    return !isLive || !isZeroConfirmed(question, queue, askedAt);
+  }
+
+  /** By HTTP alone, a second list must agree on a zero that is not live, and stands in where the totals list lacks the queue. */
+  async function secondOpinion(queue: string, listed: Answers['listed']): Promise<Answers['listed']> {
     if (!isListed(listed)) return listed;
-    if (listed.kind === 'statistics') {
-      if (listed.row.messages !== 0) return listed;
-      // Its row is kept, as only statistics have the rates.
-      return (await listedBy('totals', queue))?.row.messages === 0 ? { ...listed, agreed: 'totals' } : listed;
+    const { stats, kind } = listed;
+    if (kind === 'totals') {
+      if (stats.type === 'classic' || (isCounted(stats) && stats.messages > 0)) return listed;
+      const single = await listedBy('single', queue);
+      if (single === undefined) return listed;
+      return isCounted(single.stats) && isCounted(stats) && single.stats.messages === 0
+        ? { ...listed, agreed: 'statistics' }
+        : single;
     }
-    if (listed.kind === 'prometheus') {
-      if (listed.row.messages !== 0) return listed;
-      const totals = await listedBy('totals', queue);
-      if (totals === undefined || !isCounted(totals.row)) return listed;
-      return totals.row.messages === 0 ? { ...totals, agreed: 'prometheus' } : totals;
-    }
-    if (listed.row.type === 'classic' || (isCounted(listed.row) && listed.row.messages > 0)) return listed;
-    const row = await sources.queue(queue);
-    if (row === undefined) return listed;
-    if (isCounted(row) && isCounted(listed.row) && row.messages === 0) return { ...listed, agreed: 'statistics' };
-    return { row, kind: 'statistics', at: row.at };
+    if (stats.messages !== 0) return listed;
+    const totals = await listedBy('totals', queue);
+    // The statistics are kept, as only they have the rates.
+    if (kind === 'statistics') return totals?.stats.messages === 0 ? { ...listed, agreed: 'totals' } : listed;
+    if (totals === undefined || !isCounted(totals.stats)) return listed;
+    return totals.stats.messages === 0 ? { ...totals, agreed: 'prometheus' } : totals;
   }
 
-  /** The queue's row from the reader that fits; undefined where there is no management API. */
-  async function listOne(question: RabbitQuestion, queue: string, wanted: number): Promise<View['listed']> {
-    const { queues, prometheus } = await sources.prepare();
-    if (sources.managementIsAbsent()) return undefined;
-    const reader = chooseReader({
-      wanted,
-      listed: lists.size ?? queues ?? wanted,
-      byPattern: false,
-      rates: question.needs === 'rates',
-      prometheus,
-    });
+  /** The queue as the reader that fits lists it; undefined where there is no management API. */
+  async function list(question: RabbitQuestion, queue: string, wanted: number): Promise<Answers['listed']> {
+    const reader = await readerFor(question, wanted);
+    if (reader === undefined) return undefined;
     try {
       const listed = await listedInTime(reader, queue);
-      if (listed === LATE) return (await listedBy('single', queue)) ?? notListed(queue);
-      // Only by its type can a zero be believed at once, and metrics do not tell it.
-      if (listed?.kind === 'prometheus' && listed.row.messages === 0) await lists.learnType(queue);
+      if (listed === LATE) return (await listedBy('single', queue)) ?? 'not listed';
+      // Only by its type can a zero be believed at once, and metrics lack it.
+      if (listed?.kind === 'prometheus' && listed.stats.messages === 0) await lists.learnType(queue);
       // What one list lacks another answer may have: streams have no totals, and a new queue no line of metrics yet.
-      if (reader === 'single' || (listed !== undefined && (listed.row.error !== undefined || isCounted(listed.row)))) {
-        return listed ?? notListed(queue);
-      }
-      return (await listedBy('single', queue)) ?? notListed(queue);
+      const complete = listed !== undefined && (listed.stats.error !== undefined || isCounted(listed.stats));
+      if (reader === 'single' || complete) return listed ?? 'not listed';
+      return (await listedBy('single', queue)) ?? 'not listed';
     } catch (thrown) {
-      return sources.managementIsAbsent() ? undefined : toQueueScalerError(thrown);
+      return cluster.state().managementAbsent ? undefined : toQueueScalerError(thrown);
     }
   }
 
-  /** By HTTP alone, a list that another queue holds up must not hold up what the API can tell of this one. */
+  /** By HTTP alone, a list that another queue holds up must not hold up what the API can report of this one. */
   async function listedInTime(reader: BulkReader, queue: string): Promise<Listed | undefined | typeof LATE> {
     if (declare !== undefined || reader === 'single') return listedBy(reader, queue);
     try {
-      // Metrics have the totals list to stand in for them.
+      // Metrics fall back on the totals list by themselves.
       return await (reader === 'prometheus' ? listedBy(reader, queue) : unlessLate(listedBy(reader, queue)));
     } catch (thrown) {
       if (toQueueScalerError(thrown).code === 'BROKER_TIMEOUT') return LATE;
@@ -175,60 +244,20 @@ export function createViewer(sources: VhostSources, members: Members): Viewer {
 
   async function listedBy(reader: BulkReader, queue: string): Promise<Listed | undefined> {
     if (reader === 'single') {
-      const row = await sources.queue(queue);
-      return row === undefined ? undefined : { row, kind: 'statistics', at: row.at };
+      const stats = await readers.single(queue);
+      return stats === undefined ? undefined : { stats, kind: 'statistics', at: stats.at };
     }
     const askedAt = performance.now();
-    let list = await lists.get(reader);
+    let all = await lists.get(reader);
     // A list from before the question may be older than the queue.
-    if (!list.rows.has(queue) && list.at < askedAt) list = await lists.get(reader, askedAt);
-    const row = list.rows.get(queue);
-    return row === undefined ? undefined : { row, kind: list.kind, at: list.at };
-  }
-
-  function notListed(queue: string): QueueScalerError {
-    return sources.isCalm()
-      ? new QueueError('QUEUE_MISSING', `queue ${queue} does not exist`)
-      : new QueueError('QUEUE_DOWN', `queue ${queue} is not listed, and a node is down or has just changed`);
-  }
-
-  async function viewMany(question: RabbitQuestion): Promise<readonly View[]> {
-    const { kind, found } = await members.find(question);
-    const views: View[] = [...found].map(([queue, row]) => ({
-      queue,
-      listed: row === undefined ? unlisted(queue) : { row: row.row, kind, at: row.at },
-      live: undefined,
-    }));
-    if (declare === undefined) {
-      return Promise.all(views.map(async (view) => ({ ...view, listed: await secondOpinion(view.queue, view.listed) })));
-    }
-    // With work found, the list's figures will do; without, each queue is asked itself.
-    const idle = views.every(({ listed }) => isListed(listed) && figureOf(question, listed.row) === 0);
-    const limit = idle ? Infinity : DECLARE_ALONG;
-    return Promise.all(
-      views.map(async (view) =>
-        wantsLive(question, view.queue, view.listed, idle ? 0 : views.length) &&
-        (idle || views.length <= limit || !isListed(view.listed))
-          ? { ...view, live: await declare(view.queue) }
-          : view,
-      ),
-    );
+    if (!all.queues.has(queue) && all.at < askedAt) all = await lists.get(reader, askedAt);
+    const stats = all.queues.get(queue);
+    return stats === undefined ? undefined : { stats, kind: all.kind, at: all.at };
   }
 
   return {
-    view: async (question, wanted) =>
-      question.selection.kind === 'queue' ? [await viewOne(question, question.selection.name, wanted)] : viewMany(question),
+    collect,
+    queuesOf: async (question) =>
+      question.selection.kind === 'queue' ? [question.selection.name] : [...(await find(question)).found.keys()],
   };
-}
-
-export function isListed(listed: View['listed']): listed is Listed {
-  return listed !== undefined && !(listed instanceof Error);
-}
-
-function unlisted(queue: string): QueueError {
-  return new QueueError('QUEUE_DOWN', `queue ${queue} was listed and is not now`);
-}
-
-export function figureOf(question: RabbitQuestion, row: Row): number {
-  return (question.needs === 'ready' ? row.ready : row.messages) ?? NaN;
 }

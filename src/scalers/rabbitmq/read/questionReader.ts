@@ -1,18 +1,17 @@
 /**
- * Reads one question: has its queues asked and judged, has zeros confirmed, and puts the figures together. What cannot be known for
- * one of the queues is unknown for all.
+ * Reads one question: collects what its readers say, reconciles it queue by queue, has zeros confirmed, and combines the figures. What
+ * cannot be known for one of the queues is unknown for all.
  */
 import { QueueError, toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
 import { unknown, type Reading } from '../../reading.ts';
-import type { Measures } from '../measures.ts';
-import type { Declared } from '../amqp/channels.ts';
+import type { Declared } from '../amqp/declared.ts';
 import { combine } from '../decision.ts';
-import { createJudge, type Part } from './reconcile.ts';
-import { createMembers, type Members } from './queueSet.ts';
+import type { Measures } from '../measures.ts';
 import type { RabbitQuestion } from '../question.ts';
-import type { VhostSources } from './sources.ts';
-import { createViewer, type View } from './collect.ts';
-import type { Kind } from './zero.ts';
+import { createCollector, type ReadContext } from './collect.ts';
+import type { Observation } from './observation.ts';
+import { reconcile, type QueueShare } from './reconcile.ts';
+import { confirmZero, type ReaderKind, type Verdict, type ZeroEvidence } from './zero.ts';
 
 export interface QuestionReader {
   /** Never rejects. `wanted` is the number of queues asked for along with this question. */
@@ -23,120 +22,122 @@ export interface QuestionReader {
   wakeReading(question: RabbitQuestion, live: ReadonlyMap<string, Declared>, queues: number): Reading;
 }
 
-export function createQuestionReader(sources: VhostSources): QuestionReader {
-  const { declare, lists, zeros } = sources;
-  const members: Members = createMembers(sources);
-  const viewer = createViewer(sources, members);
-  const judge = createJudge(sources);
+const MAX_NOTES = 10;
+
+export function createQuestionReader(context: ReadContext): QuestionReader {
+  const { readers, cluster, memory, sets } = context;
+  const { collect, queuesOf } = createCollector(context);
 
   async function read(question: RabbitQuestion, wanted: number): Promise<Reading> {
     try {
-      return assemble(question, await viewer.view(question, wanted));
+      return assemble(question, await collect(question, wanted));
     } catch (thrown) {
       const error = toQueueScalerError(thrown);
       if (error.code === 'QUEUE_MISSING' && question.missingIsZero) return missingAsZero(question, error);
-      if (question.selection.kind === 'queue' && error.code !== 'ZERO_UNCONFIRMED') zeros.broken(question.selection.name);
+      if (question.selection.kind === 'queue' && error.code !== 'ZERO_UNCONFIRMED') resetZero(question, question.selection.name);
       return unknown(error);
     }
   }
 
-  function assemble(question: RabbitQuestion, views: readonly View[]): Reading {
-    const parts: Part[] = [];
+  function assemble(question: RabbitQuestion, observations: readonly Observation[]): Reading {
+    const shares: QueueShare[] = [];
     const failures: QueueScalerError[] = [];
-    for (const view of views) {
-      try {
-        parts.push(judge(question, view));
-      } catch (thrown) {
-        const error = toQueueScalerError(thrown);
-        // A queue that is gone for certain is no part of a set any more.
-        if (question.selection.kind !== 'queue' && error.code === 'QUEUE_MISSING') members.gone(question, view.queue);
-        else failures.push(error);
-      }
+    for (const observation of observations) {
+      const { queue } = observation;
+      const { result, changes } = reconcile(question, observation);
+      memory.update(question.vhost, queue, changes);
+      if (!(result instanceof Error)) shares.push(result);
+      // A queue that is gone for certain is no part of a set any more.
+      else if (question.selection.kind !== 'queue' && result.code === 'QUEUE_MISSING') sets.gone(question, queue);
+      else failures.push(result);
     }
     const [first] = failures;
-    if (first !== undefined) throw ofSet(question, first, failures.length, views.length);
-    if (parts.length === 0) throw new QueueError('QUEUE_MISSING', `there are no ${question.subject}`);
-    return together(question, parts);
-  }
+    if (first !== undefined) throw ofSet(question, first, failures.length, observations.length);
+    if (shares.length === 0) throw new QueueError('QUEUE_MISSING', `there are no ${question.subject}`);
 
-  function together(question: RabbitQuestion, parts: readonly Part[]): Reading {
-    const combined = combine(
-      question.operation,
-      parts.map(({ measures }) => measures),
-    );
-    const shardsWithWork = parts.filter(({ measures }) => (measures.messages ?? measures.ready ?? 0) > 0).length;
-    const measures: Measures = question.selection.kind === 'shards' ? { ...combined, shardsWithWork } : combined;
-    const notes = new Set(parts.flatMap((part) => part.notes));
+    const notes = new Set(shares.flatMap((share) => share.notes));
     // A single queue's zero among others that have work changes little; a zero of all together scales to zero.
-    if (parts.every((part) => countOf(question, part.measures) === 0))
-      for (const note of confirm(question, parts)) notes.add(note);
-    else for (const part of parts) if (countOf(question, part.measures) > 0) zeros.broken(part.queue);
+    if (shares.every(({ measures }) => countOf(question, measures) === 0)) {
+      for (const note of confirmAll(question, shares)) notes.add(note);
+    } else {
+      for (const { queue, measures } of shares) if (countOf(question, measures) > 0) resetZero(question, queue);
+    }
     return {
       known: true,
-      at: Math.min(...parts.map(({ at }) => at)),
-      reader: [...new Set(parts.map(({ reader }) => reader))].join('+'),
-      measures,
-      queues: parts.map(({ queue, reader, measures: own }) => ({ queue, reader, measures: own })),
-      ...(notes.size > 0 ? { notes: [...notes].slice(0, 10) } : {}),
+      at: Math.min(...shares.map(({ at }) => at)),
+      reader: [...new Set(shares.map(({ reader }) => reader))].join('+'),
+      measures: combineShares(question, shares),
+      queues: shares.map(({ queue, reader, measures }) => ({ queue, reader, measures })),
+      ...(notes.size > 0 ? { notes: [...notes].slice(0, MAX_NOTES) } : {}),
     };
   }
 
-  /** How many kinds of reader could tell the messages of a queue of this type. */
-  function availableFor(type: string | undefined): number {
-    if (sources.managementIsAbsent()) return 1;
-    // By HTTP alone there are two, but the totals list leaves streams out.
-    return declare === undefined && type === 'stream' ? 1 : 2;
+  /** Throws unless every queue's zero counts. */
+  function confirmAll(question: RabbitQuestion, shares: readonly QueueShare[]): Set<string> {
+    const notes = new Set<string>();
+    const pending: string[] = [];
+    for (const { queue, evidence } of shares) {
+      const verdict = addZero(question, queue, evidence);
+      if (verdict.confirmed) notes.add(verdict.note);
+      else pending.push(`queue ${queue}: ${verdict.why}`);
+    }
+    if (pending.length === 0) return notes;
+    const more = pending.length > 3 ? `; and ${pending.length - 3} more` : '';
+    throw new QueueError('ZERO_UNCONFIRMED', pending.slice(0, 3).join('; ') + more);
   }
 
-  /** Throws unless every queue's zero counts. */
-  function confirm(question: RabbitQuestion, parts: readonly Part[]): Set<string> {
-    const notes = new Set<string>();
-    const doubts: string[] = [];
-    for (const { queue, kinds } of parts) {
-      const type = lists.typeOf(queue);
-      const verdict = zeros.zero(queue, { kinds, type, available: availableFor(type) }, question.confirmZeroMs);
-      if (verdict.confirmed) notes.add(verdict.note);
-      else doubts.push(`queue ${queue}: ${verdict.why}`);
-    }
-    if (doubts.length === 0) return notes;
-    const more = doubts.length > 3 ? `; and ${doubts.length - 3} more` : '';
-    throw new QueueError('ZERO_UNCONFIRMED', doubts.slice(0, 3).join('; ') + more);
+  function addZero({ vhost, confirmZeroMs }: RabbitQuestion, queue: string, evidence: ZeroEvidence): Verdict {
+    const { verdict, streak } = confirmZero(memory.get(vhost, queue).zero, evidence, confirmZeroMs);
+    memory.update(vhost, queue, { zero: streak });
+    return verdict;
+  }
+
+  /** The queue had messages, or could not be read. */
+  function resetZero({ vhost }: RabbitQuestion, queue: string): void {
+    if (memory.get(vhost, queue).zero !== undefined) memory.update(vhost, queue, { zero: undefined });
   }
 
   function missingAsZero(question: RabbitQuestion, error: QueueScalerError): Reading {
-    const queue = question.selection.kind === 'queue' ? question.selection.name : question.subject;
-    const kinds = new Set<Kind>(declare === undefined ? ['totals'] : ['declare']);
-    const verdict = zeros.zero(queue, { kinds, type: undefined, available: 1 }, question.confirmZeroMs);
+    const { selection, subject, needs } = question;
+    const at = performance.now();
+    const kinds = new Set<ReaderKind>(readers.declare === undefined ? ['totals'] : ['declare']);
+    const { recentNodeChange } = cluster.state();
+    const evidence = { kinds, type: undefined, available: 1, recentNodeChange, askedAt: at, at };
+    const verdict = addZero(question, selection.kind === 'queue' ? selection.name : subject, evidence);
     if (!verdict.confirmed) return unknown(new QueueError('ZERO_UNCONFIRMED', `${error.message}; ${verdict.why}`));
     const nothing = { ready: 0, unacknowledged: 0, messages: 0, consumers: 0 };
-    const measures = question.needs === 'rates' ? { ...nothing, publishRate: 0, deliverRate: 0, acknowledgeRate: 0 } : nothing;
+    const measures = needs === 'rates' ? { ...nothing, publishRate: 0, deliverRate: 0, acknowledgeRate: 0 } : nothing;
     const notes = [`${error.message}, which counts as empty (onMissingQueue: zero)`];
-    return { known: true, at: performance.now(), reader: [...kinds].join('+'), measures, queues: [], notes };
+    return { known: true, at, reader: [...kinds].join('+'), measures, queues: [], notes };
   }
 
   return {
     read,
-    queuesOf: async (question) =>
-      question.selection.kind === 'queue' ? [question.selection.name] : [...(await members.find(question)).found.keys()],
+    queuesOf,
     wakeReading(question, live, queues) {
-      const parts = [...live].map(([queue, { ready }]) => ({ queue, reader: 'passive declare', measures: { ready } }));
+      const seen = [...live].map(([queue, { ready }]) => ({ queue, reader: 'passive declare', measures: { ready } }));
       // The others have at least none, which is all that a lower bound says.
-      const others = Array.from({ length: Math.max(0, queues - parts.length) }, () => ({ ready: 0 }));
-      const ready = combine(question.operation, [...parts.map(({ measures }) => measures), ...others]);
-      const shardsWithWork = parts.filter(({ measures }) => measures.ready > 0).length;
+      const others = Array.from({ length: Math.max(0, queues - seen.length) }, () => ({ measures: { ready: 0 } }));
       return {
         known: true,
         at: Math.max(...[...live.values()].map(({ at }) => at)),
         reader: 'passive declare',
-        measures: question.selection.kind === 'shards' ? { ...ready, shardsWithWork } : ready,
-        queues: parts,
+        measures: combineShares(question, [...seen, ...others]),
+        queues: seen,
         notes: ['work was noticed; the full figures follow'],
       };
     },
   };
 }
 
-/** The figure whose zero means no work; a stand-in for held messages counts as work. */
+function combineShares(question: RabbitQuestion, shares: readonly { readonly measures: Measures }[]): Measures {
+  const all = shares.map(({ measures }) => measures);
+  const combined = combine(question.operation, all);
+  if (question.selection.kind !== 'shards') return combined;
+  return { ...combined, shardsWithWork: all.filter(({ messages, ready }) => (messages ?? ready ?? 0) > 0).length };
+}
+
+/** The figure whose zero means no work; consumers that stand in for held messages count as work. */
 function countOf(question: RabbitQuestion, { ready, messages, mayBeBusy = 0 }: Measures): number {
   return question.needs === 'ready' ? (ready ?? NaN) : (messages ?? (ready ?? NaN) + mayBeBusy);
 }

@@ -1,115 +1,108 @@
 /**
- * Finds the queues of a pattern or a sharded exchange in the vhost's lists. A queue that was there and is not listed now stays a
- * part of its set, unread, until it is certain that it is gone: in a failover lists leave queues out. Measured on RabbitMQ 3.10: for
- * 5.4 s, from 70 s after a node began to hang, the totals list lacks that node's classic queues, with all nodes told to be running.
+ * Finds the queues of a pattern or a sharded exchange in the vhost's lists. A queue that is listed no longer stays in its set, unread,
+ * until it is certain to be gone, because lists leave queues out during a failover. Measured on RabbitMQ 3.10: for 5.4 s, from 70 s
+ * after a node began to hang, the totals list lacks that node's classic queues while all nodes are reported as running.
  */
 import { RE2JS } from 're2js';
-import { BrokerError, QueueError } from '../../../errors.ts';
-import { chooseReader } from './readStrategy.ts';
-import type { ListKind } from '../management/queueListCache.ts';
-import type { Row } from '../management/queueStats.ts';
+import { QueueError } from '../../../errors.ts';
+import type { ClusterState } from '../management/clusterState.ts';
+import type { QueueList, QueueStats } from '../management/queueStats.ts';
 import type { RabbitQuestion } from '../question.ts';
-import type { VhostSources } from './sources.ts';
+import { createForgettingMap } from './queueMemory.ts';
 
-/** A queue that is in no list for so long, with all nodes running, is gone. */
+/** A queue that no list had for this long, with all nodes running, is gone. */
 const GONE_MS = 15_000;
-const MAX_MATCHERS = 1_000;
+/** Patterns and sets that nobody asks about are forgotten after this time. */
+const IDLE_MS = 900_000;
+/** Names of deleted queues whose match is remembered at most, beside as many as are listed. */
+const SPARE_NAMES = 1_000;
 /** The node in a shard's name, `sharding: EXCHANGE - NODE - INDEX`; an exchange's name may itself look like that. */
 const SHARD_NODE = / - ([^ ]+) - [0-9]+$/;
 
-export interface Members {
-  /** Rejects where names cannot be listed. A row is undefined for a queue that was listed lately and is not now. */
-  find(question: RabbitQuestion): Promise<{
-    readonly kind: ListKind;
-    readonly found: ReadonlyMap<string, { readonly row: Row; readonly at: number } | undefined>;
-  }>;
+export interface QueueSets {
+  /**
+   * The queues of the question's set; undefined for one that was listed lately and is not now. Throws a {@link QueueError} if the
+   * list may be missing queues.
+   */
+  find(question: RabbitQuestion, list: QueueList, cluster: ClusterState): ReadonlyMap<string, QueueStats | undefined>;
+  /** Drops a queue that does not exist any more. */
   gone(question: RabbitQuestion, queue: string): void;
 }
 
-/** What lists told of a question's set. */
-interface Seen {
+interface QueueSet {
   /** When each queue was last listed. */
   readonly names: Map<string, number>;
-  /** Whether the set was listed at a time when no node had changed lately, and so was whole. */
-  whole: boolean;
+  /** It was listed at a time when no node had changed recently, and so was complete. */
+  complete: boolean;
 }
 
-export function createMembers(sources: VhostSources): Members {
-  const seen = new Map<string, Seen>();
-  const matchers = new Map<string, (name: string) => boolean>();
+export function createQueueSets(): QueueSets {
+  const sets = createForgettingMap<QueueSet>(IDLE_MS);
+  const matchers = createForgettingMap<Matcher>(IDLE_MS);
 
-  /** Throws where the set may be smaller than it is. */
-  function demandWhole({ selection, subject }: RabbitQuestion, lately: Seen): void {
-    const nodes = sources.nodeNames();
-    if (selection.kind === 'shards' && nodes !== undefined && lately.names.size > 0) {
-      // The plugin keeps shards on every node of the cluster, so that the names themselves tell whether any node's are left out.
-      const nodesWithShards = new Set([...lately.names.keys()].map((name) => SHARD_NODE.exec(name)?.[1]));
-      const bare = nodes.filter((node) => !nodesWithShards.has(node));
-      if (bare.length > 0) throw new QueueError('QUEUE_DOWN', `${subject}: no shard is listed of node ${bare.join(', ')}`);
-      return;
-    }
-    if (!sources.zeros.eventful()) lately.whole = true;
-    if (lately.whole) return;
-    throw new QueueError('QUEUE_DOWN', `${subject}: a node has just changed, and lists may lack some of its queues`);
-  }
-
-  function matcherOf(question: RabbitQuestion): (name: string) => boolean {
-    const { selection } = question;
+  function matcherOf({ selection }: RabbitQuestion): Matcher {
     const pattern =
       selection.kind === 'shards'
         ? `^sharding: ${RE2JS.quote(selection.exchange)} - [^ ]+ - [0-9]+$`
         : selection.kind === 'pattern'
           ? selection.pattern
           : `^${RE2JS.quote(selection.name)}$`;
-    let matches = matchers.get(pattern);
-    if (matches === undefined) {
-      const compiled = RE2JS.compile(pattern);
-      const known = new Map<string, boolean>();
-      matches = (name) => {
-        let answer = known.get(name);
-        if (answer === undefined) {
-          if (known.size > 200_000) known.clear();
-          known.set(name, (answer = compiled.matcher(name).find()));
-        }
-        return answer;
-      };
-      if (matchers.size >= MAX_MATCHERS) matchers.clear();
-      matchers.set(pattern, matches);
-    }
-    return matches;
+    let matcher = matchers.get(pattern);
+    if (matcher === undefined) matchers.set(pattern, (matcher = createMatcher(pattern)));
+    return matcher;
   }
 
   return {
-    async find(question) {
-      const { queues, prometheus } = await sources.prepare();
-      if (sources.managementIsAbsent()) {
-        throw new BrokerError(
-          'BROKER_UNREACHABLE',
-          `${question.subject} are listed by the management API, which cannot be reached`,
-        );
-      }
-      const listed = sources.lists.size ?? queues ?? 0;
-      const reader = chooseReader({ wanted: listed, listed, byPattern: true, rates: question.needs === 'rates', prometheus });
-      const { kind, rows, at } = await sources.lists.get(reader === 'single' ? 'totals' : reader);
+    find(question, { queues, at }, cluster) {
       const matches = matcherOf(question);
-      const found = new Map<string, { readonly row: Row; readonly at: number } | undefined>();
-      const lately = seen.get(question.key) ?? { names: new Map<string, number>(), whole: false };
-      seen.set(question.key, lately);
-      for (const row of rows.values()) {
-        if (!matches(row.name)) continue;
-        found.set(row.name, { row, at });
-        lately.names.set(row.name, at);
+      let set = sets.get(question.key);
+      if (set === undefined) sets.set(question.key, (set = { names: new Map(), complete: false }));
+      const found = new Map<string, QueueStats | undefined>();
+      for (const stats of queues.values()) {
+        if (!matches(stats.name, queues.size)) continue;
+        found.set(stats.name, stats);
+        set.names.set(stats.name, at);
       }
-      for (const [name, seenAt] of lately.names) {
+      for (const [name, listedAt] of set.names) {
         if (found.has(name)) continue;
-        if (sources.isCalm() && at - seenAt > GONE_MS) lately.names.delete(name);
+        if (cluster.clusterStable && at - listedAt > GONE_MS) set.names.delete(name);
         else found.set(name, undefined);
       }
-      demandWhole(question, lately);
-      return { kind, found };
+      demandComplete(question, set, cluster);
+      return found;
     },
-    gone: (question, queue) => {
-      seen.get(question.key)?.names.delete(queue);
+    gone(question, queue) {
+      sets.get(question.key)?.names.delete(queue);
     },
+  };
+}
+
+function demandComplete({ selection, subject }: RabbitQuestion, set: QueueSet, cluster: ClusterState): void {
+  const { nodeNames, recentNodeChange } = cluster;
+  if (selection.kind === 'shards' && nodeNames !== undefined && set.names.size > 0) {
+    // The plugin keeps shards on every node of the cluster, so the names themselves show whether any node's are missing.
+    const nodesWithShards = new Set([...set.names.keys()].map((name) => SHARD_NODE.exec(name)?.[1]));
+    const bare = nodeNames.filter((node) => !nodesWithShards.has(node));
+    if (bare.length > 0) throw new QueueError('QUEUE_DOWN', `${subject}: no shard is listed of node ${bare.join(', ')}`);
+    return;
+  }
+  if (!recentNodeChange) set.complete = true;
+  if (set.complete) return;
+  throw new QueueError('QUEUE_DOWN', `${subject}: a node has just changed, and lists may lack some of its queues`);
+}
+
+/** Whether a queue's name matches, given how many queues are listed with it. */
+type Matcher = (name: string, listed: number) => boolean;
+
+function createMatcher(pattern: string): Matcher {
+  const compiled = RE2JS.compile(pattern);
+  const known = new Map<string, boolean>();
+  return (name, listed) => {
+    let answer = known.get(name);
+    if (answer === undefined) {
+      if (known.size >= listed + SPARE_NAMES) known.clear();
+      known.set(name, (answer = compiled.matcher(name).find()));
+    }
+    return answer;
   };
 }

@@ -1,16 +1,15 @@
 /**
- * Which reader to ask for a vhost's queues: the cheapest that can answer, live where that costs little. Pure.
+ * Which reader to ask for a vhost's queues: the cheapest that can answer, a live one if that costs little. Pure.
  */
+import type { ListKind } from '../management/queueStats.ts';
 
-export type BulkReader = 'totals' | 'prometheus' | 'statistics' | 'single';
+export type BulkReader = ListKind | 'single';
 
-export interface ChoiceInput {
-  /** Queues whose figures are wanted; all of the vhost where names must be found first. */
-  readonly wanted: number;
+export interface StrategyInput {
+  /** Queues whose figures are wanted, by this question and those asked along with it; undefined if a pattern is to find them. */
+  readonly wanted: number | undefined;
   /** Queues that a list would hold. */
   readonly listed: number;
-  /** Whether names are found by a pattern: then one queue at a time will not do. */
-  readonly byPattern: boolean;
   readonly rates: boolean;
   /** The Prometheus plugin of every node can be asked. */
   readonly prometheus: boolean;
@@ -20,15 +19,15 @@ export interface ChoiceInput {
 const TOTALS_US = 40;
 const STATISTICS_US = 90;
 const SINGLE_US = 280;
-/** A live list that costs the broker no more CPU than this is taken without looking for a cheaper one, in µs. */
+/** A live list that costs the broker no more CPU than this is taken without looking for a cheaper reader, in µs. */
 const CHEAP_US = 8_000;
 
-export function chooseReader({ wanted, listed, byPattern, rates, prometheus }: ChoiceInput): BulkReader {
-  const single = byPattern ? Infinity : wanted * SINGLE_US;
+export function chooseReader({ wanted, listed, rates, prometheus }: StrategyInput): BulkReader {
+  const single = wanted === undefined ? Infinity : wanted * SINGLE_US;
   if (rates) return single < listed * STATISTICS_US ? 'single' : 'statistics';
   const totals = listed * TOTALS_US;
   if (totals <= CHEAP_US) return 'totals';
-  // Scraping costs a queue 3 µs, so that it pays whenever the live list does not come cheap.
+  // Scraping costs 3 µs a queue, so it pays whenever the live list is not cheap.
   if (prometheus) return 'prometheus';
   return single < totals ? 'single' : 'totals';
 }

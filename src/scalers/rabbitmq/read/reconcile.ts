@@ -1,106 +1,147 @@
 /**
- * One queue's figures from what its readers said. What cannot be known is an error; no figure here is a default.
+ * What the observation of a queue means: its figures, or why they cannot be known, and what to remember. No figure here is a default.
+ * Pure.
  */
 import { QueueError, type QueueScalerError } from '../../../errors.ts';
 import type { QueueReading } from '../../reading.ts';
+import type { Declared } from '../amqp/declared.ts';
+import { implausible, isCounted, type CountedStats, type ListKind } from '../management/queueStats.ts';
 import type { Measures } from '../measures.ts';
-import type { Declared } from '../amqp/channels.ts';
-import { isCounted, type CountedRow, type ListKind } from '../management/queueListCache.ts';
 import type { RabbitQuestion } from '../question.ts';
-import { implausible } from '../management/queueStats.ts';
-import type { VhostSources } from './sources.ts';
-import { createStandIn } from './busyEstimate.ts';
-import { figureOf, isListed, type Listed, type View } from './collect.ts';
-import { SLOW_DECLARE_MS, type Kind } from './zero.ts';
+import { figureOf, isListed, type Listed, type Observation } from './observation.ts';
+import type { QueueRecord } from './queueMemory.ts';
+import { newTrack, observeRates } from './rates.ts';
+import type { ReaderKind, ZeroEvidence } from './zero.ts';
 
-/** A queue of a reading, with what its figures rest on. */
-export interface Part extends QueueReading<Measures> {
+/** One queue's share of a reading, with what its figures rest on. */
+export interface QueueShare extends QueueReading<Measures> {
   readonly at: number;
-  readonly kinds: ReadonlySet<Kind>;
+  /** For the case that the figures are zero. */
+  readonly evidence: ZeroEvidence;
   readonly notes: readonly string[];
 }
 
-/** Judges views one by one; the function throws where a queue's figures cannot be known. */
-export function createJudge(sources: VhostSources): (question: RabbitQuestion, view: View) => Part {
-  const { lists, zeros, rates } = sources;
-  const standIn = createStandIn();
-
-  /** One queue's figures from what was answered. Throws where they cannot be known. */
-  function judge(question: RabbitQuestion, { queue, listed, live }: View): Part {
-    if (live instanceof Error && live.spec.radius === 'queue') throw live;
-    const declared = live === undefined || live instanceof Error ? undefined : live;
-    if (declared?.ready === 0 && declared.serviceMs >= SLOW_DECLARE_MS && lists.typeOf(queue) !== 'classic') {
-      zeros.broken(queue);
-      const ms = Math.round(declared.serviceMs);
-      throw new QueueError('ZERO_UNCONFIRMED', `queue ${queue}: 0 after ${ms} ms, as when its leader does not answer the broker`);
-    }
-    // The list may be from before AMQP broke, and must not be alone in saying that there is nothing.
-    if (live instanceof Error && isListed(listed) && figureOf(question, listed.row) === 0) throw live;
-    if (isListed(listed) && isCounted(listed.row)) return fromBoth(question, queue, { ...listed, row: listed.row }, declared);
-    if (declared === undefined) throw listedError(queue, listed) ?? (live instanceof Error ? live : incomplete(queue));
-    standIn.seen(queue, declared);
-    const { ready, consumers, at } = declared;
-    const base = { queue, reader: 'passive declare', at, kinds: new Set<Kind>(['declare']), notes: [] };
-    if (sources.managementIsAbsent()) {
-      const measures = standIn.measures(queue, declared, question.busyForMs);
-      return { ...base, measures, notes: ['no management API: consumers stand in for what they hold'] };
-    }
-    if (question.needs === 'ready' || ready > 0) return { ...base, measures: { ready, consumers } };
-    throw listedError(queue, listed) ?? incomplete(queue);
-  }
-
-  function fromBoth(
-    question: RabbitQuestion,
-    queue: string,
-    { row, kind, agreed, at }: Listed & { readonly row: CountedRow },
-    declared: Declared | undefined,
-  ): Part {
-    // After a split has healed the statistics count a stream on both sides of it, for ten seconds and without a tell.
-    const alone = declared?.ready !== row.messages;
-    if (row.type === 'stream' && zeros.eventful() && alone) {
-      throw implausible(queue, `${row.messages} by the statistics alone, just after a node changed`);
-    }
-    // The only tell where both sides say the same of the queue's members.
-    const parted = row.replicated && kind === 'statistics' && row.messages > 0 && alone ? sources.parted() : [];
-    if (parted.length > 0) {
-      const sides = `both sides of a healed split until ${parted.join(', ')} is restarted`;
-      throw implausible(queue, `${row.messages} by the statistics, which add up ${sides}`);
-    }
-    const kinds = new Set<Kind>(agreed === undefined ? [kind] : [kind, agreed]);
-    const consumers = declared === undefined || row.type === 'stream' ? row.consumers : declared.consumers;
-    if (declared !== undefined) kinds.add('declare');
-    const measures: Measures = {
-      // The list is one picture, so its figures fit each other; the declare, being younger, can only add to it.
-      ready: declared === undefined ? row.ready : Math.max(row.ready, declared.ready),
-      unacknowledged: row.unacknowledged,
-      messages: Math.max(row.messages, declared?.ready ?? 0),
-      ...(consumers === undefined ? {} : { consumers }),
-    };
-    const reader = [LIST_NAMES[kind], ...(declared === undefined ? [] : ['passive declare'])].join('+');
-    const part = { queue, reader, at: Math.max(at, declared?.at ?? 0), kinds };
-    if (question.needs !== 'rates') return { ...part, measures, notes: [] };
-    const counters = row.counters ?? sources.noCounters();
-    if (counters === undefined) throw new QueueError('FIELD_MISSING', `queue ${queue}: the broker has counted nothing yet`);
-    const { published, delivered, acknowledged, source } = rates.observe(queue, counters, at, question.rateWindowMs);
-    return {
-      ...part,
-      measures: { ...measures, publishRate: published, deliverRate: delivered, acknowledgeRate: acknowledged },
-      notes: [`rates from ${source}`],
-    };
-  }
-
-  return judge;
+export interface Reconciled {
+  readonly result: QueueShare | QueueScalerError;
+  /** Fields of the queue's record that are to be replaced. */
+  readonly changes: QueueRecord;
 }
 
+/** A passive declare that took longer was ended by the broker's own limit of 250 ms, and says 0 without having asked the leader. */
+const SLOW_DECLARE_MS = 200;
+const NO_COUNTERS = { published: 0, delivered: 0, acknowledged: 0, rates: { published: 0, delivered: 0, acknowledged: 0 } };
 const LIST_NAMES: Readonly<Record<ListKind, string>> = {
   totals: 'totals list',
   prometheus: 'Prometheus plugin',
   statistics: 'management statistics',
 };
 
-function listedError(queue: string, listed: View['listed']): QueueScalerError | undefined {
-  if (listed instanceof Error) return listed;
-  return listed?.row.error ?? (listed === undefined ? undefined : incomplete(queue));
+export function reconcile(question: RabbitQuestion, observation: Observation): Reconciled {
+  const { queue, live, listed, type, memory, cluster } = observation;
+  const changes: QueueRecord = type === undefined ? {} : { type };
+  if (live instanceof Error && live.spec.radius === 'queue') return { result: live, changes };
+  const declared = live instanceof Error ? undefined : live;
+  if (declared?.ready === 0 && declared.serviceMs >= SLOW_DECLARE_MS && type !== 'classic') {
+    const after = `0 after ${Math.round(declared.serviceMs)} ms, as when its leader does not answer the broker`;
+    const result = new QueueError('ZERO_UNCONFIRMED', `queue ${queue}: ${after}`);
+    return { result, changes: { ...changes, zero: undefined } };
+  }
+  if (isListed(listed)) {
+    // The list may be from before AMQP broke, and must not be alone in saying that there is nothing.
+    if (live instanceof Error && figureOf(question, listed.stats) === 0) return { result: live, changes };
+    const { stats } = listed;
+    if (isCounted(stats)) return withList(question, observation, { ...listed, stats }, declared, changes);
+  }
+  const listError = errorOfList(observation);
+  if (declared === undefined) {
+    return { result: listError ?? (live instanceof Error ? live : incomplete(queue)), changes };
+  }
+
+  const { ready, consumers, at } = declared;
+  // A queue never seen before may have had messages just now.
+  const workAt = ready > 0 ? at : (memory.workAt ?? at);
+  const withWork = { ...changes, workAt };
+  const share = { queue, reader: 'passive declare', at, evidence: evidenceOf(observation, ['declare']), notes: [] };
+  if (cluster.managementAbsent) {
+    const notes = ['no management API: consumers stand in for what they hold'];
+    return { result: { ...share, measures: busyEstimate(declared, workAt, question.busyForMs), notes }, changes: withWork };
+  }
+  if (question.needs === 'ready' || ready > 0) return { result: { ...share, measures: { ready, consumers } }, changes: withWork };
+  return { result: listError ?? incomplete(queue), changes: withWork };
+}
+
+function withList(
+  question: RabbitQuestion,
+  observation: Observation,
+  { stats, kind, agreed, at }: Listed & { readonly stats: CountedStats },
+  declared: Declared | undefined,
+  changes: QueueRecord,
+): Reconciled {
+  const { queue, memory, cluster } = observation;
+  const alone = declared?.ready !== stats.messages;
+  // After a split has healed the statistics count a stream on both sides of it, for ten seconds and without any sign of it.
+  if (stats.type === 'stream' && cluster.recentNodeChange && alone) {
+    return { result: implausible(queue, `${stats.messages} by the statistics alone, just after a node changed`), changes };
+  }
+  // The only sign of it where both sides report the same members of the queue.
+  if (stats.replicated && kind === 'statistics' && stats.messages > 0 && alone && cluster.partitionedNodes.length > 0) {
+    const sides = `both sides of a healed split until ${cluster.partitionedNodes.join(', ')} is restarted`;
+    return { result: implausible(queue, `${stats.messages} by the statistics, which add up ${sides}`), changes };
+  }
+  const kinds: ReaderKind[] = [
+    kind,
+    ...(agreed === undefined ? [] : [agreed]),
+    ...(declared === undefined ? [] : ['declare' as const]),
+  ];
+  const consumers = declared === undefined || stats.type === 'stream' ? stats.consumers : declared.consumers;
+  const measures: Measures = {
+    // The list's figures fit each other, being of one moment; the declare is younger and can only add to them.
+    ready: Math.max(stats.ready, declared?.ready ?? 0),
+    unacknowledged: stats.unacknowledged,
+    messages: Math.max(stats.messages, declared?.ready ?? 0),
+    ...(consumers === undefined ? {} : { consumers }),
+  };
+  const reader = declared === undefined ? LIST_NAMES[kind] : `${LIST_NAMES[kind]}+passive declare`;
+  const share = { queue, reader, at: Math.max(at, declared?.at ?? 0), evidence: evidenceOf(observation, kinds) };
+  if (question.needs !== 'rates') return { result: { ...share, measures, notes: [] }, changes };
+
+  // A queue without counters has counted nothing, if the broker counts at all.
+  const counters = stats.counters ?? (cluster.countsMessages && !cluster.recentNodeChange ? NO_COUNTERS : undefined);
+  if (counters === undefined) {
+    return { result: new QueueError('FIELD_MISSING', `queue ${queue}: the broker has counted nothing yet`), changes };
+  }
+  const { rateWindowMs } = question;
+  const { rates: tracks = [] } = memory;
+  const before = tracks.find(({ windowMs }) => windowMs === rateWindowMs) ?? newTrack(rateWindowMs);
+  const { track, rates } = observeRates(queue, before, counters, at);
+  const withTrack = { ...changes, rates: [...tracks.filter((each) => each !== before), track] };
+  if (rates instanceof Error) return { result: rates, changes: withTrack };
+  const { published, delivered, acknowledged, source } = rates;
+  const withRates = { ...measures, publishRate: published, deliverRate: delivered, acknowledgeRate: acknowledged };
+  return { result: { ...share, measures: withRates, notes: [`rates from ${source}`] }, changes: withTrack };
+}
+
+/**
+ * AMQP alone does not report how many messages consumers hold. A queue with consumers then counts as busy until a bounded time after
+ * messages last waited in it; for ever would keep idle workers alive, and not at all would kill busy ones.
+ */
+function busyEstimate({ ready, consumers, at }: Declared, workAt: number, busyForMs: number): Measures {
+  // Nobody is there to hold a message.
+  if (consumers === 0) return { ready, consumers, unacknowledged: 0, messages: ready };
+  return { ready, consumers, mayBeBusy: at - workAt < busyForMs ? consumers : 0 };
+}
+
+function evidenceOf({ type, available, cluster, askedAt, at }: Observation, kinds: readonly ReaderKind[]): ZeroEvidence {
+  return { kinds: new Set(kinds), type, available, recentNodeChange: cluster.recentNodeChange, askedAt, at };
+}
+
+function errorOfList({ queue, listed, cluster }: Observation): QueueScalerError | undefined {
+  if (listed === undefined || listed instanceof Error) return listed;
+  if (listed === 'not listed any more') return new QueueError('QUEUE_DOWN', `queue ${queue} was listed and is not now`);
+  if (listed !== 'not listed') return listed.stats.error ?? incomplete(queue);
+  return cluster.clusterStable
+    ? new QueueError('QUEUE_MISSING', `queue ${queue} does not exist`)
+    : new QueueError('QUEUE_DOWN', `queue ${queue} is not listed, and a node is down or has just changed`);
 }
 
 function incomplete(queue: string): QueueError {

@@ -4,7 +4,7 @@
  */
 import type { QueueScalerError } from '../../../errors.ts';
 import { createRotation, type Polled } from '../../polling.ts';
-import type { Declared } from '../amqp/channels.ts';
+import type { Declared } from '../amqp/declared.ts';
 
 export interface Sleeper extends Polled {
   /** Hears how many messages wait, each time that there are any. */

@@ -5,9 +5,8 @@
 import type { QueueScalerError } from '../../../errors.ts';
 import type { Reading } from '../../reading.ts';
 import type { Watcher } from '../../contract.ts';
-import type { Declared } from '../amqp/channels.ts';
+import type { Declared } from '../amqp/declared.ts';
 import type { RabbitQuestion } from '../question.ts';
-import type { QuestionReader } from '../read/questionReader.ts';
 import { createWaker } from './rotation.ts';
 
 /** Full readings while workers run, in ms. */
@@ -25,8 +24,14 @@ export interface Watches {
   close(): void;
 }
 
+/** What watching needs of a vhost's question reader. */
+export interface WatchReader {
+  queuesOf(question: RabbitQuestion): Promise<readonly string[]>;
+  wakeReading(question: RabbitQuestion, live: ReadonlyMap<string, Declared>, queues: number): Reading;
+}
+
 export interface WatchParts {
-  readonly readerOf: (vhost: string) => QuestionReader;
+  readonly readerOf: (vhost: string) => WatchReader;
   readonly read: (question: RabbitQuestion) => Promise<Reading>;
   readonly declare: ((vhost: string, queue: string) => Promise<Declared | QueueScalerError>) | undefined;
 }

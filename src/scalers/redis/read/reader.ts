@@ -15,7 +15,7 @@ const MAX_TURNS = 12;
 /** How long a read whose server changes is tried again, with growing pauses, in ms. */
 const RETRY_FOR_MS = 1_500;
 /** Reads of one batch: ioredis takes some 7 µs each, and the event loop has other work in between. */
-const BATCH_COMMANDS = 100;
+const BATCH_COMMANDS = 200;
 const FIRST_PAUSE_MS = 10;
 
 /** Takes the result of a read, and the session that it came from, if one did. */

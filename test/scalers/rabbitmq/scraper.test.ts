@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { HttpClient } from '../../../src/scalers/rabbitmq/management/http.ts';
-import { createManagementLink, type ManagementLink } from '../../../src/scalers/rabbitmq/management/health.ts';
+import { createManagementHealth, type ManagementHealth } from '../../../src/scalers/rabbitmq/management/health.ts';
 import type { Management, Node, Overview } from '../../../src/scalers/rabbitmq/management/api.ts';
-import { createMetrics, type Metrics } from '../../../src/scalers/rabbitmq/prometheus/scraper.ts';
+import { createPrometheusScraper, type PrometheusScraper } from '../../../src/scalers/rabbitmq/prometheus/scraper.ts';
 
 const NODES = ['r1@one', 'r2@two', 'r3@three'];
 const listenerOf = (node: string, tls = false): Overview['prometheus'][number] => ({ node, port: tls ? 15691 : 15692, tls });
@@ -18,21 +18,20 @@ function clusterOf(names: readonly string[]): Cluster {
 }
 
 function runs(name: string): Node {
-  return { name, running: true, tells: true };
+  return { name, running: true, reports: true };
 }
 
 /** What looks at the cluster, and the URLs that its metrics were asked at. */
-function observe(cluster: Cluster): { link: ManagementLink; metrics: Metrics; asked: string[] } {
+function observe(cluster: Cluster): { health: ManagementHealth; metrics: PrometheusScraper; asked: string[] } {
   const management: Partial<Management> = {
     nodes: () => Promise.resolve(cluster.nodes),
     overview: () => Promise.resolve({ prometheus: cluster.listeners, queues: 1, ratesMode: 'basic' }),
   };
   const { signal } = new AbortController();
-  const link = createManagementLink({
+  const health = createManagementHealth({
     management: management as Management,
     optional: false,
     signal,
-    onNodeEvent: () => undefined,
   });
   const asked: string[] = [];
   const http: HttpClient = {
@@ -42,30 +41,29 @@ function observe(cluster: Cluster): { link: ManagementLink; metrics: Metrics; as
     },
     close: () => Promise.resolve(),
   };
-  const metrics = createMetrics({
+  const metrics = createPrometheusScraper({
     setting: 'auto',
     http,
-    link,
+    cluster: () => ({ ...health.state(), clusterStable: true }),
     host: 'named.by.user',
-    isCalm: () => true,
     signal,
-    onTrouble: () => undefined,
+    onFailure: () => undefined,
   });
-  return { link, metrics, asked };
+  return { health, metrics, asked };
 }
 
 describe('the Prometheus plugins that the overview names', () => {
   test('are asked at every node', async () => {
-    const { link, metrics, asked } = observe(clusterOf(NODES));
-    await link.refresh();
+    const { health, metrics, asked } = observe(clusterOf(NODES));
+    await health.refresh();
     expect(metrics.isAvailable()).toBe(true);
     await metrics.scrape('/');
     expect(asked).toEqual(['http://one:15692', 'http://two:15692', 'http://three:15692']);
   });
 
   test('are asked where the user says that the broker is, when it has one node', async () => {
-    const { link, metrics, asked } = observe(clusterOf(['rabbit@pod-0']));
-    await link.refresh();
+    const { health, metrics, asked } = observe(clusterOf(['rabbit@pod-0']));
+    await health.refresh();
     await metrics.scrape('/');
     expect(asked).toEqual(['http://named.by.user:15692']);
   });
@@ -73,8 +71,8 @@ describe('the Prometheus plugins that the overview names', () => {
   test('are left alone while a node is without one, as its queues would seem to be gone', async () => {
     const cluster = clusterOf(NODES);
     cluster.listeners = cluster.listeners.slice(0, 2);
-    const { link, metrics } = observe(cluster);
-    await link.refresh();
+    const { health, metrics } = observe(cluster);
+    await health.refresh();
     expect(metrics.isAvailable()).toBe(false);
   });
 
@@ -83,8 +81,8 @@ describe('the Prometheus plugins that the overview names', () => {
     ['with TLS last', [listenerOf('r1@one'), listenerOf('r1@one', true)]],
   ])('are asked once each, where they listen with TLS and without, %s', async (_, listeners) => {
     const cluster = { ...clusterOf(['r1@one']), listeners };
-    const { link, metrics, asked } = observe(cluster);
-    await link.refresh();
+    const { health, metrics, asked } = observe(cluster);
+    await health.refresh();
     await metrics.scrape('/');
     expect(asked).toEqual(['http://named.by.user:15692']);
   });
@@ -100,16 +98,16 @@ describe('a node that comes back', () => {
 
   test('is asked for its metrics once it listens, however long that takes it within the first seconds', async () => {
     const cluster = clusterOf(NODES);
-    const { link, metrics } = observe(cluster);
-    await link.refresh();
+    const { health, metrics } = observe(cluster);
+    await health.refresh();
     const later = async (ms: number): Promise<void> => {
       vi.advanceTimersByTime(ms);
       // What nodes tell is taken in beside the refresh.
-      await link.refresh();
-      await link.refresh();
+      await health.refresh();
+      await health.refresh();
     };
 
-    cluster.nodes = [...NODES.slice(0, 2).map(runs), { name: 'r3@three', running: false, tells: false }];
+    cluster.nodes = [...NODES.slice(0, 2).map(runs), { name: 'r3@three', running: false, reports: false }];
     cluster.listeners = NODES.slice(0, 2).map((name) => listenerOf(name));
     await later(6_000);
     expect(metrics.isAvailable()).toBe(false);

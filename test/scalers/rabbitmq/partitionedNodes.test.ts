@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createManagementLink } from '../../../src/scalers/rabbitmq/management/health.ts';
+import { createManagementHealth } from '../../../src/scalers/rabbitmq/management/health.ts';
 import type { Management, Node } from '../../../src/scalers/rabbitmq/management/api.ts';
 import { createAsker } from '../redis/ask.ts';
 
@@ -104,32 +104,31 @@ describe('the statistics of a mirrored queue, which add up both sides of a heale
 });
 
 it('one look at the nodes does for all who want it, and all of them wait for it', async () => {
-  const cluster: Node[] = ['r1@h', 'r2@h'].map((name) => ({ name, running: true, tells: true }));
+  const cluster: Node[] = ['r1@h', 'r2@h'].map((name) => ({ name, running: true, reports: true }));
   let answers: ((nodes: readonly Node[]) => void)[] = [];
   const management: Partial<Management> = {
     nodes: () => new Promise((resolve) => answers.push(resolve)),
     overview: () => Promise.resolve({ prometheus: [], queues: 1, ratesMode: 'basic' }),
   };
-  const link = createManagementLink({
+  const health = createManagementHealth({
     management: management as Management,
     optional: false,
     signal: new AbortController().signal,
-    onNodeEvent: () => undefined,
   });
-  const first = link.refresh();
+  const first = health.refresh();
   answers.splice(0).forEach((answer) => {
     answer(cluster);
   });
   await first;
   const answeredAt = performance.now();
   const seen: string[] = [];
-  const all = ['a', 'b'].map((who) => link.seeNodes(answeredAt).then(() => seen.push(who)));
+  const all = ['a', 'b'].map((who) => health.seeNodes(answeredAt).then(() => seen.push(who)));
   await new Promise(setImmediate);
   expect(seen).toEqual([]);
   expect(answers).toHaveLength(1);
   answers[0]?.(cluster);
   await Promise.all(all);
   answers = [];
-  await link.seeNodes(answeredAt);
+  await health.seeNodes(answeredAt);
   expect(answers).toEqual([]);
 });

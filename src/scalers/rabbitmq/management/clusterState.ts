@@ -1,0 +1,40 @@
+/**
+ * What is known about a broker's nodes and its management API at one moment, as plain data.
+ */
+
+/** How long after a node came, went or hung the broker may misreport its queues, in ms. */
+export const NODE_CHANGE_MS = 15_000;
+
+/** Where a node serves its metrics. */
+export interface PrometheusListener {
+  /** As the node names itself, `name@host`. */
+  readonly node: string;
+  readonly port: number;
+  readonly tls: boolean;
+}
+
+export interface ClusterState {
+  /** The management API never answered and need not exist: AMQP is the only source. */
+  readonly managementAbsent: boolean;
+  /** Number of queues on the broker; undefined until the overview was read. */
+  readonly queues: number | undefined;
+  /** The broker counts messages, so a queue without counters has counted none. */
+  readonly countsMessages: boolean;
+  /** A node came, went or hung within the last {@link NODE_CHANGE_MS}. */
+  readonly recentNodeChange: boolean;
+  /** All nodes were running when last seen, and none changed recently. */
+  readonly clusterStable: boolean;
+  /** Every node reported its own figures when last seen; true where the credentials may not see nodes. */
+  readonly allReport: boolean;
+  /** All nodes of the cluster, including those that are down; undefined where they could not be seen. */
+  readonly nodeNames: readonly string[] | undefined;
+  /** Nodes back from the other side of a split and not restarted since: statistics add up what both sides hold. */
+  readonly partitionedNodes: readonly string[];
+  readonly prometheusListeners: readonly PrometheusListener[];
+}
+
+export interface Cluster {
+  /** Asks the broker again for what is out of date; never rejects. */
+  readonly refresh: () => Promise<void>;
+  readonly state: () => ClusterState;
+}

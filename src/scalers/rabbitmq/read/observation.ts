@@ -1,0 +1,49 @@
+/**
+ * What was collected about one queue, as plain data, before it is interpreted.
+ */
+import type { QueueScalerError } from '../../../errors.ts';
+import type { Declared } from '../amqp/declared.ts';
+import type { ClusterState } from '../management/clusterState.ts';
+import type { ListKind, QueueStats } from '../management/queueStats.ts';
+import type { RabbitQuestion } from '../question.ts';
+import type { QueueRecord } from './queueMemory.ts';
+
+/** What a list or a single GET said about a queue. */
+export interface Listed {
+  readonly stats: QueueStats;
+  readonly kind: ListKind;
+  /** A second reader that says the same. */
+  readonly agreed?: ListKind;
+  readonly at: number;
+}
+
+/** What the readers said about one queue. */
+export interface Answers {
+  readonly queue: string;
+  /** Undefined: not asked, or there is no management API. `not listed any more` is a queue of a set that lists had lately. */
+  readonly listed: Listed | 'not listed' | 'not listed any more' | QueueScalerError | undefined;
+  /** Undefined: not asked, or there is no AMQP. */
+  readonly live: Declared | QueueScalerError | undefined;
+}
+
+/** All that is known about one queue before it is interpreted. An error stands where an answer could not be had. */
+export interface Observation extends Answers {
+  /** When the readers were asked and when the last of them had answered, in ms of `performance.now()`. */
+  readonly askedAt: number;
+  readonly at: number;
+  /** As any reader reported it last. */
+  readonly type: string | undefined;
+  /** Kinds of reader that can tell the messages of a queue of this type. */
+  readonly available: number;
+  readonly memory: QueueRecord;
+  readonly cluster: ClusterState;
+}
+
+export function isListed(listed: Answers['listed']): listed is Listed {
+  return typeof listed === 'object' && !(listed instanceof Error);
+}
+
+/** The figure that the question is about; NaN where it is absent. */
+export function figureOf(question: RabbitQuestion, stats: QueueStats): number {
+  return (question.needs === 'ready' ? stats.ready : stats.messages) ?? NaN;
+}
