@@ -1,5 +1,9 @@
-/** A TCP forwarder on the loopback, as stands between networks: it takes connections on a port of its own and counts them. */
+/**
+ * A TCP forwarder on the loopback, as stands between networks: it takes connections on a port of its own and counts them. With `tls` it
+ * takes TLS and forwards what is inside.
+ */
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { createServer as createTlsServer, type TlsOptions } from 'node:tls';
 
 export interface Forwarder {
   readonly port: number;
@@ -8,10 +12,10 @@ export interface Forwarder {
   close(): Promise<void>;
 }
 
-export async function startForwarder(toPort: number): Promise<Forwarder> {
+export async function startForwarder(toPort: number, tls?: TlsOptions): Promise<Forwarder> {
   const sockets = new Set<Socket>();
   let connections = 0;
-  const listener = createServer((near) => {
+  const forward = (near: Socket): void => {
     connections++;
     const far = connect({ host: '127.0.0.1', port: toPort });
     for (const [from, to] of [
@@ -26,7 +30,8 @@ export async function startForwarder(toPort: number): Promise<Forwarder> {
       });
       from.pipe(to);
     }
-  });
+  };
+  const listener = tls === undefined ? createServer(forward) : createTlsServer(tls, forward);
   await new Promise<void>((resolve) => {
     listener.listen(0, '127.0.0.1', resolve);
   });

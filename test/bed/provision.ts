@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 const PACKAGES = {
   'rabbitmq-server': '/usr/lib/rabbitmq/bin/rabbitmq-server',
   'redis-server': '/usr/bin/redis-server',
+  beanstalkd: '/usr/bin/beanstalkd',
   chromium: '/usr/bin/chromium',
 };
 /** Debian's way to say that installing a package must start no service: a script that answers 101. */

@@ -3,12 +3,13 @@
  * is asked.
  */
 import { createServer, type AddressInfo, type Socket } from 'node:net';
-import { createDecoder } from '../../src/scalers/redis/wire/resp.ts';
 
 export interface RedisFake {
   readonly address: string;
   /** Connections that were made so far. */
   connections(): number;
+  /** When each of them was made, in ms of `performance.now()`. */
+  readonly connectedAt: readonly number[];
   /** Commands that were heard so far, by name. */
   heard(name: string): number;
   close(): Promise<void>;
@@ -34,29 +35,28 @@ export const emptyPrimary: FakeAnswer = ([name = '']) => {
 export async function startRedisFake(answer: FakeAnswer, greet: (socket: Socket) => void = () => undefined): Promise<RedisFake> {
   const sockets = new Set<Socket>();
   const heard = new Map<string, number>();
-  let connections = 0;
+  const connectedAt: number[] = [];
   const listener = createServer((socket) => {
-    connections++;
+    connectedAt.push(performance.now());
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
     socket.on('error', () => undefined);
     let before = Promise.resolve();
-    const decoder = createDecoder(
-      (command) => {
-        if (!Array.isArray(command)) return;
-        const words = command.map(String);
-        const name = words[0] ?? '';
+    let received = '';
+    socket.on('data', (chunk) => {
+      received += chunk.toString('latin1');
+      for (;;) {
+        const [command, rest] = firstCommand(received);
+        if (command === undefined) return;
+        received = rest;
+        const name = command[0] ?? '';
         heard.set(name, (heard.get(name) ?? 0) + 1);
-        const answered = answer(words, socket);
+        const answered = answer(command, socket);
         before = before.then(async () => {
           const bytes = await answered;
           if (bytes !== undefined && !socket.destroyed) socket.write(bytes);
         });
-      },
-      () => undefined,
-    );
-    socket.on('data', (chunk) => {
-      decoder.write(chunk);
+      }
     });
     greet(socket);
   });
@@ -65,11 +65,29 @@ export async function startRedisFake(answer: FakeAnswer, greet: (socket: Socket)
   });
   return {
     address: `127.0.0.1:${(listener.address() as AddressInfo).port}`,
-    connections: () => connections,
+    connections: () => connectedAt.length,
+    connectedAt,
     heard: (name) => heard.get(name) ?? 0,
     async close() {
       for (const socket of sockets) socket.destroy();
       await new Promise((resolve) => listener.close(resolve));
     },
   };
+}
+
+/** The first whole command in bytes that are given as Latin-1, and what stands behind it. */
+function firstCommand(received: string): [command: readonly string[] | undefined, rest: string] {
+  const [header, count] = /^\*(\d+)\r\n/.exec(received) ?? [];
+  if (header === undefined) return [undefined, received];
+  const words: string[] = [];
+  let at = header.length;
+  while (words.length < Number(count)) {
+    const [prefix, length] = /^\$(\d+)\r\n/.exec(received.slice(at, at + 16)) ?? [];
+    if (prefix === undefined) return [undefined, received];
+    const end = at + prefix.length + Number(length);
+    if (received.length < end + 2) return [undefined, received];
+    words.push(Buffer.from(received.slice(at + prefix.length, end), 'latin1').toString());
+    at = end + 2;
+  }
+  return [words, received.slice(at)];
 }

@@ -8,7 +8,6 @@ import { labelOf } from '../check/finding.ts';
 import { recordsOf } from '../check/inventory.ts';
 import type { KnownScaler } from '../knownScalers.ts';
 import { isRecord, parseObjects, textOf, type Path, type YamlObject } from '../yaml/objects.ts';
-import { differencesOf } from './differences.ts';
 import { applyEdits, type Edit } from './edits.ts';
 import { toBuiltIn, toExternal, type EntryChange } from './keys.ts';
 import { applyChange, insertion, replace, spelled, takenUp } from './rewrite.ts';
@@ -114,7 +113,13 @@ function convertTrigger(work: Work): { readonly converted: boolean; readonly rem
   edits.push(replace(typeNode, spelled(target, typeNode)));
   if (!back) {
     edits.push(insertion(object, path, map, work.text, [`scalerAddress: ${options.scalerAddress}`, `scaler: ${type}`]));
-    remarks.push(...differencesOf(known.advice, values, object.kind === 'ScaledJob'));
+    remarks.push(
+      ...(known.advice.differences?.(values) ?? []),
+      object.kind === 'ScaledJob'
+        ? 'KEDA polls a ScaledJob: work is noticed at the next poll, as before'
+        : 'the first message wakes a worker at once, not at the next poll',
+      'what cannot be read is an error, and KEDA then holds the replicas; it was a zero at times',
+    );
     if (isRecord(trigger['authenticationRef']))
       remarks.push('its TriggerAuthentication stays; this scaler reads it itself and must be allowed to');
   }

@@ -3,6 +3,7 @@
  * It must never wait: where every endpoint has just failed, it says so at once.
  */
 import type { ErrorCode, QueueScalerError } from '../../errors.ts';
+import { createBackOff, type BackOff } from './backOff.ts';
 
 const FIRST_PAUSE_MS = 200;
 const MAX_PAUSE_MS = 5_000;
@@ -19,8 +20,7 @@ export interface Endpoints<E> {
 
 interface State<E> {
   readonly endpoint: E;
-  failures: number;
-  retryAt: number;
+  readonly backOff: BackOff;
   error: QueueScalerError | undefined;
 }
 
@@ -34,16 +34,12 @@ const OF_ENDPOINT: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 ]);
 
 export function createEndpoints<E>(all: readonly [E, ...E[]], random: () => number = Math.random): Endpoints<E> {
-  const states: State<E>[] = all.map((endpoint) => ({ endpoint, failures: 0, retryAt: 0, error: undefined }));
+  const states: State<E>[] = all.map((endpoint) => ({
+    endpoint,
+    backOff: createBackOff(FIRST_PAUSE_MS, MAX_PAUSE_MS, random),
+    error: undefined,
+  }));
   let current = 0;
-
-  function failed(state: State<E>, error: QueueScalerError): void {
-    const pause = Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** state.failures);
-    state.failures++;
-    state.error = error;
-    // Between half and all of the pause, so that many scalers do not come back at once.
-    state.retryAt = performance.now() + pause * (0.5 + random() / 2);
-  }
 
   return {
     get current() {
@@ -56,14 +52,13 @@ export function createEndpoints<E>(all: readonly [E, ...E[]], random: () => numb
       let tries = 0;
       for (const index of order) {
         const state = states[index];
-        if (state === undefined || state.retryAt > now) continue;
+        if (state === undefined || state.backOff.retryAt > now) continue;
         // A load balancer that reset one connection takes the next.
         for (let attempt = 0; attempt < (states.length === 1 ? 2 : 1); attempt++) {
           tries++;
           try {
             const result = await run(state.endpoint);
-            state.failures = 0;
-            state.retryAt = 0;
+            state.backOff.succeeded();
             state.error = undefined;
             current = index;
             return result;
@@ -74,7 +69,8 @@ export function createEndpoints<E>(all: readonly [E, ...E[]], random: () => numb
             if (error.code === 'BROKER_TIMEOUT' || error.code === 'TLS_FAILED') break;
           }
         }
-        if (last !== undefined) failed(state, last);
+        state.error = last;
+        state.backOff.failed();
       }
       if (tries === 0) last ??= states.find(({ error }) => error !== undefined)?.error;
       throw last ?? new Error('no endpoint');

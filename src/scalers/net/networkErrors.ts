@@ -32,8 +32,8 @@ function isTimeout(thrown: unknown): boolean {
   return thrown instanceof Error && (thrown.name === 'TimeoutError' || thrown.name === 'AbortError');
 }
 
-/** The innermost code: undici and Node wrap the cause that tells. */
-function codeOf(thrown: unknown): string {
+/** The innermost error code, as undici and Node wrap the error that has it; empty if there is none. */
+export function codeOf(thrown: unknown): string {
   let code = '';
   for (let error = thrown, depth = 0; error instanceof Error && depth < 5; error = error.cause, depth++) {
     if ('code' in error && typeof error.code === 'string') code = error.code;

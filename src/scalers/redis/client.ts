@@ -1,5 +1,5 @@
 /**
- * The one conversation with one Redis deployment: sweeps, watches, and what both have learnt about its keys. One session per
+ * The client of one Redis deployment: reads in batches, watches, and remembers what both have learnt about its keys. One session per
  * server, whatever the number of triggers, and none before the first question.
  */
 import { LRUCache } from 'lru-cache';
@@ -12,15 +12,15 @@ import { answer } from './read/answer.ts';
 import { createDiscovery } from './read/discovery.ts';
 import type { NamePattern } from './names.ts';
 import type { NodeListener } from './topology/node.ts';
-import type { Part, PartResult } from './read/commands.ts';
+import type { KeyRead, KeyReadResult } from './read/keyRead.ts';
 import { patternsOf, plan, type Plan } from './read/plan.ts';
 import type { RedisQuestion } from './question.ts';
 import { watchQuestion } from './watch/questionWatch.ts';
 import { createReader } from './read/reader.ts';
 import { createSessionCount } from './watch/sessionCount.ts';
-import { createTakenGuard } from './read/moveGuard.ts';
-import { VIEW_PERIOD_MS, type Topology, type View } from './topology/topology.ts';
-import { createPartWatch } from './watch/keyWatch.ts';
+import { createMoveGuard } from './read/moveGuard.ts';
+import { SNAPSHOT_PERIOD_MS, type Topology, type TopologySnapshot } from './topology/topology.ts';
+import { createKeyWatch } from './watch/keyWatch.ts';
 
 const MAX_REMEMBERED_KEYS = 100_000;
 
@@ -29,14 +29,14 @@ export function createRedisClient(
   events: BrokerEvents,
   connect: (listener: NodeListener) => Topology,
 ): BrokerClient<RedisQuestion> {
-  // Counted by size: given a `max`, the cache takes the memory for all of it at once, for each broker.
+  // With `max` in place of `maxSize` the cache would allocate all of its memory at once, for each broker.
   const types = new LRUCache<string, string>({ maxSize: MAX_REMEMBERED_KEYS, sizeCalculation: () => 1 });
   const seenKeys = new LRUCache<string, true>({ maxSize: MAX_REMEMBERED_KEYS, sizeCalculation: () => 1 });
   const closing = new AbortController();
   const sessions = createSessionCount(broker, events);
   let watchedQuestions = 0;
-  let viewer: NodeJS.Timeout | undefined;
-  let lastView: View | undefined;
+  let topologyTimer: NodeJS.Timeout | undefined;
+  let lastSnapshot: TopologySnapshot | undefined;
 
   const topology = connect({
     opened(node, session) {
@@ -55,14 +55,14 @@ export function createRedisClient(
   });
   const reader = createReader(topology, types);
   const discovery = createDiscovery(topology);
-  const watch = createPartWatch(reader, remember);
-  const taken = createTakenGuard(reader, discovery, planOf, remember, (question, planned, results) =>
+  const watch = createKeyWatch(reader, remember);
+  const moveGuard = createMoveGuard(reader, discovery, planOf, remember, (question, planned, results) =>
     answered(question, planned, (id) => results.get(id)),
   );
 
   /** Remembers keys that exist, as an emptied list looks like one that never was. */
-  function remember(part: Part, result: PartResult): void {
-    if ('value' in result && result.value.exists) seenKeys.set(part.key, true);
+  function remember(read: KeyRead, result: KeyReadResult): void {
+    if ('value' in result && result.value.exists) seenKeys.set(read.key, true);
   }
 
   function found(pattern: NamePattern): ReadonlySet<string> {
@@ -78,46 +78,46 @@ export function createRedisClient(
   function answered(
     question: RedisQuestion,
     { roles }: Plan,
-    resultOf: (partId: string) => PartResult | undefined,
+    resultOf: (readId: string) => KeyReadResult | undefined,
   ): Reading<Measures> | undefined {
     return answer(question, roles, resultOf, (key) => seenKeys.has(key), sessions.notes());
   }
 
   async function sweepAsked(asked: readonly Asked[], report: Report, signal: AbortSignal): Promise<void> {
-    const parts = new Map<string, Part>();
+    const reads = new Map<string, KeyRead>();
     const askers = new Map<string, Asked[]>();
-    const results = new Map<string, PartResult>();
+    const results = new Map<string, KeyReadResult>();
     const left = new Map<Asked, number>();
     const checks: Promise<void>[] = [];
     const settle = (each: Asked): void => {
       const reading = answered(each.question, each, (id) => results.get(id));
       if (reading === undefined) return;
-      if (!taken.suspects(each.question, reading)) report(each.question.key, reading);
+      if (!moveGuard.suspects(each.question, reading)) report(each.question.key, reading);
       else {
         checks.push(
-          taken.read(each.question, signal).then((checked) => {
+          moveGuard.read(each.question, signal).then((checked) => {
             report(each.question.key, checked);
           }),
         );
       }
     };
     for (const each of asked) {
-      left.set(each, each.parts.length);
-      if (each.parts.length === 0) settle(each);
-      for (const part of each.parts) {
-        parts.set(part.id, part);
-        const same = askers.get(part.id);
-        if (same === undefined) askers.set(part.id, [each]);
+      left.set(each, each.reads.length);
+      if (each.reads.length === 0) settle(each);
+      for (const read of each.reads) {
+        reads.set(read.id, read);
+        const same = askers.get(read.id);
+        if (same === undefined) askers.set(read.id, [each]);
         else same.push(each);
       }
     }
     await reader.read(
-      parts.values(),
-      (part, result, session) => {
+      reads.values(),
+      (read, result, session) => {
         if (session !== undefined) watch.answered(session);
-        remember(part, result);
-        results.set(part.id, result);
-        for (const each of askers.get(part.id) ?? []) {
+        remember(read, result);
+        results.set(read.id, result);
+        for (const each of askers.get(read.id) ?? []) {
           const rest = (left.get(each) ?? 0) - 1;
           left.set(each, rest);
           if (rest === 0) settle(each);
@@ -128,15 +128,15 @@ export function createRedisClient(
     await Promise.all(checks);
   }
 
-  /** Keys that another server serves now, or that are on their way to one, are read again: the old one tells nothing of them. */
-  async function followView(): Promise<void> {
+  /** Reads again the keys that another server serves now, or that are on their way to one: the old one announces nothing about them. */
+  async function followTopology(): Promise<void> {
     try {
-      const view = await topology.viewSince(performance.now() - VIEW_PERIOD_MS / 2);
-      const before = lastView;
-      lastView = view;
-      watch.reread((key) => view.moving(key) || (before !== undefined && before.nodeOf(key) !== view.nodeOf(key)));
+      const snapshot = await topology.snapshotSince(performance.now() - SNAPSHOT_PERIOD_MS / 2);
+      const before = lastSnapshot;
+      lastSnapshot = snapshot;
+      watch.reread((key) => snapshot.moving(key) || (before !== undefined && before.nodeOf(key) !== snapshot.nodeOf(key)));
     } catch {
-      // Whoever reads hears of it.
+      // The next read reports it.
     }
   }
 
@@ -163,13 +163,13 @@ export function createRedisClient(
     },
 
     watch(question, watcher) {
-      if (viewer === undefined) {
+      if (topologyTimer === undefined) {
         topology.follow(true);
-        viewer = setInterval(() => void followView(), VIEW_PERIOD_MS);
+        topologyTimer = setInterval(() => void followTopology(), SNAPSHOT_PERIOD_MS);
       }
       watchedQuestions++;
       const unwatch = watchQuestion(
-        { parts: watch, discovery, taken, planOf, answered, signal: closing.signal },
+        { keyWatch: watch, discovery, moveGuard, planOf, answered, signal: closing.signal },
         question,
         watcher,
       );
@@ -179,20 +179,20 @@ export function createRedisClient(
         ended = true;
         unwatch();
         if (--watchedQuestions > 0) return;
-        clearInterval(viewer);
-        viewer = undefined;
+        clearInterval(topologyTimer);
+        topologyTimer = undefined;
         topology.follow(false);
       };
     },
 
-    // Which keys a pattern stands for, the server does not tell.
+    // The server does not announce new keys that match a pattern.
     isCurrent: (question) =>
       question.kind === 'keys'
-        ? [question.names, question.processing].every((names) => names.every(({ glob, text }) => !glob && watch.stands(text)))
-        : watch.stands(question.stream),
+        ? [question.names, question.processing].every((names) => names.every(({ glob, text }) => !glob && watch.isCurrent(text)))
+        : watch.isCurrent(question.stream),
 
     close() {
-      clearInterval(viewer);
+      clearInterval(topologyTimer);
       closing.abort();
       watch.close();
       discovery.close();

@@ -10,7 +10,7 @@ import type { NodeListener } from './topology/node.ts';
 import { sentinel } from './topology/sentinel.ts';
 import { standalone } from './topology/standalone.ts';
 import type { Topology } from './topology/topology.ts';
-import { addressText } from './wire/address.ts';
+import { addressText } from '../net/address.ts';
 
 export const redisBroker: BrokerKind<Deployment, RedisQuestion> = {
   name: 'redis',

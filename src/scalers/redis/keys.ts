@@ -6,8 +6,10 @@ import { Secret } from '../../auth/secret.ts';
 import { endpoint, key, type Values } from '../metadata.ts';
 import { TLS_KEYS, tlsSettings, type TlsSettings } from '../net/tls.ts';
 import { duration, flag, list, oneOf, text, whole } from '../values.ts';
-import { addressText, DEFAULT_PORT, parseAddress, type Address } from './wire/address.ts';
+import { addressText, parseAddress, type Address } from '../net/address.ts';
 import type { Access } from './wire/session.ts';
+
+const DEFAULT_PORT = 6379;
 
 export type DeploymentKind = 'standalone' | 'sentinel' | 'cluster';
 

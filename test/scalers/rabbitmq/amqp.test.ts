@@ -89,16 +89,6 @@ describe('passive declares', () => {
     expect(await codes(names(50))).toEqual(Object.fromEntries(names(50).map((queue, index) => [queue, index])));
   });
 
-  it('take a channel for each four of them, and no more than 64', async () => {
-    await open();
-    await codes(names(10));
-    expect(fake?.channels).toBe(3);
-    await codes(names(1_000));
-    expect(fake?.channels).toBe(64);
-    await codes(names(1_000));
-    expect(fake?.channels).toBe(64);
-  });
-
   it('of one turn of the event loop go out in one write', async () => {
     await open();
     await codes(names(64));

@@ -106,6 +106,15 @@ async function answerAll(queues: readonly string[]): Promise<Answer[]> {
 const names = (count: number): string[] => Array.from({ length: count }, (_, index) => `q${index}`);
 
 describe('the pool of channels', () => {
+  it('has a channel for each four declares, and no more than 64', async () => {
+    await answerAll(names(10));
+    expect(opened).toHaveLength(3);
+    for (let round = 0; round < 2; round++) {
+      await answerAll(names(1_000));
+      expect(opened).toHaveLength(64);
+    }
+  });
+
   it('closes those that have been idle for two minutes, and no others', async () => {
     await answerAll(names(100));
     expect(open.size).toBe(25);
@@ -124,6 +133,21 @@ describe('the pool of channels', () => {
     brokersLimit = 3;
     expect(await answerAll(names(100))).toMatchObject(names(100).map(() => ({ ready: 1 })));
     expect(opened).toHaveLength(3);
+  });
+
+  it('gives nobody up in a long row that moves, and everybody once it has stopped', async () => {
+    const answers = Promise.all(names(3_000).map(channels.declare));
+    await turn();
+    for (let round = 0; round < 50; round++) {
+      await pass(2 * TICK_MS);
+      for (const channel of open) channel.answer();
+    }
+    expect(nowMs).toBeGreaterThan(4 * TIMEOUT_MS);
+    expect((await answers).filter((answer) => answer instanceof Error)).toEqual([]);
+
+    const stopped = Promise.all(names(3_000).map(channels.declare));
+    await pass(4 * TIMEOUT_MS);
+    expect(await stopped).toMatchObject(names(3_000).map(() => ({ code: 'QUEUE_DOWN' })));
   });
 
   it('asks a queue that was missing on channels where no other is asked', async () => {

@@ -14,8 +14,6 @@ export interface FakeAmqp {
   readonly heartbeats: number;
   /** Reads that brought declares. */
   readonly declaringReads: number;
-  /** Channels opened, ever. */
-  readonly channels: number;
   close(): Promise<void>;
 }
 
@@ -80,7 +78,7 @@ export function closing(channel: number, code: number, text: string): Buffer {
 export async function startFakeAmqp(options: FakeAmqpOptions = {}): Promise<FakeAmqp> {
   const sockets = new Set<Socket>();
   const declared: string[] = [];
-  const counts = { heartbeats: 0, declaringReads: 0, channels: 0 };
+  const counts = { heartbeats: 0, declaringReads: 0 };
   let taken = 0;
   const server = createServer((socket) => {
     taken++;
@@ -105,9 +103,6 @@ export async function startFakeAmqp(options: FakeAmqpOptions = {}): Promise<Fake
     get declaringReads() {
       return counts.declaringReads;
     },
-    get channels() {
-      return counts.channels;
-    },
     async close() {
       for (const socket of sockets) socket.destroy();
       await new Promise((resolve) => server.close(resolve));
@@ -118,7 +113,6 @@ export async function startFakeAmqp(options: FakeAmqpOptions = {}): Promise<Fake
 interface Counts {
   heartbeats: number;
   declaringReads: number;
-  channels: number;
 }
 
 function speak(socket: Socket, options: FakeAmqpOptions, declared: string[], counts: Counts): void {
@@ -174,7 +168,6 @@ function speak(socket: Socket, options: FakeAmqpOptions, declared: string[], cou
         client.send(0, 10, 51);
         return;
       case '20.10':
-        counts.channels++;
         if (channel > (options.userLimit ?? Infinity)) {
           const reason = `NOT_ALLOWED - number of channels opened for user 'user' has reached the maximum allowed user limit of (${options.userLimit})`;
           socket.write(closing(0, 530, reason));

@@ -1,6 +1,5 @@
 /** Changes of a watched key that are no push: whatever Redis tells, or does not tell, of them, the truth is told in the end. */
 import { describe, expect, it } from 'vitest';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { SAFETY_POLL_MS } from '../../../src/scalers/redis/watch/keyWatch.ts';
 import { until } from '../../bed/until.ts';
 import { redisBed } from './fixtures.ts';
@@ -101,7 +100,7 @@ describe('a watched key', () => {
     const followed = await watched('waited', 0);
     const before = followed.samples.length;
     const taken = bed.server.call('BLPOP', 'waited', 5);
-    await sleep(100);
+    await until('the consumer waits', async () => String(await bed.server.call('INFO', 'clients')).includes('blocked_clients:1'));
     await bed.server.call('RPUSH', 'waited', 'a');
     expect(await taken).toEqual(['waited', 'a']);
     await until('read again', () => followed.samples.length > before, TOLD);

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { until } from '../../bed/until.ts';
 import { computeLag } from '../../../src/scalers/redis/read/streamLag.ts';
-import { fieldsOf } from '../../../src/scalers/redis/wire/resp.ts';
+import { fieldsOf } from '../../../src/scalers/redis/wire/reply.ts';
 import type { Decision } from '../../../src/scalers/contract.ts';
 import { redisBed } from './fixtures.ts';
 import { follow } from './follow.ts';

@@ -21,6 +21,8 @@ const IDLE_MS = 120_000;
 const SILENT_MS = 150;
 /** A channel's opening is answered by the node itself: if that takes this long, in ms, the node hangs and not the queue. */
 const PROBE_MS = 600;
+/** Longest wait for a channel while others are being answered, in ms. */
+const LONGEST_WAIT_MS = 10_000;
 const TICK_MS = 50;
 /** Names of suspects that are remembered at most; the oldest are forgotten first. */
 const MAX_SUSPECTS = 10_000;
@@ -28,7 +30,9 @@ const MAX_SUSPECTS = 10_000;
 export type Answer = Declared | QueueScalerError;
 
 export interface Channels {
-  /** Resolves in any case, within twice `timeoutMs`. Who asks for a queue that is being asked for shares its answer. */
+  /**
+   * Resolves in any case: `timeoutMs` after the declare was sent or the row before it last moved, and within
+   * {@link LONGEST_WAIT_MS} and `timeoutMs`. Who asks for a queue that is being asked for shares its answer. */
   readonly declare: (queue: string) => Promise<Answer>;
   /** Answers all that waits, and whatever is asked from now on. */
   end(error: QueueScalerError): void;
@@ -68,11 +72,13 @@ interface Lane {
   opening: number;
   sent: number;
   silent: number;
+  /** When a channel last became free or was replaced. */
+  movedAt: number;
 }
 
 export function createChannels({ vhost, label, timeoutMs, maxChannels, createChannel, run, fail }: ChannelsOptions): Channels {
-  const healthy: Lane = { limit: CHANNELS, waiting: [], idle: [], opening: 0, sent: 0, silent: 0 };
-  const suspect: Lane = { limit: SUSPECT_CHANNELS, waiting: [], idle: [], opening: 0, sent: 0, silent: 0 };
+  const healthy: Lane = { limit: CHANNELS, waiting: [], idle: [], opening: 0, sent: 0, silent: 0, movedAt: 0 };
+  const suspect: Lane = { limit: SUSPECT_CHANNELS, waiting: [], idle: [], opening: 0, sent: 0, silent: 0, movedAt: 0 };
   const asks = new Map<string, Ask>();
   const suspects = new Set<string>();
   const openings = new Set<{ readonly since: number }>();
@@ -121,7 +127,7 @@ export function createChannels({ vhost, label, timeoutMs, maxChannels, createCha
   }
 
   function idle(lane: Lane, channel: Channel): void {
-    heardAt = performance.now();
+    heardAt = lane.movedAt = performance.now();
     lane.idle.push({ channel, usedAt: heardAt });
     pump(lane);
   }
@@ -159,7 +165,7 @@ export function createChannels({ vhost, label, timeoutMs, maxChannels, createCha
           fail(thrown);
           return;
         }
-        heardAt = performance.now();
+        heardAt = lane.movedAt = performance.now();
         forget(ask);
         doubt(queue);
         ask.settle(declareFailed(queue, vhost, refusal.code, refusal.text));
@@ -203,8 +209,8 @@ export function createChannels({ vhost, label, timeoutMs, maxChannels, createCha
   function watch(ask: Ask, now: number): void {
     const { queue, lane } = ask;
     if (ask.state === 'waiting') {
-      // As when more queues hang than there may be channels.
-      if (now - ask.askedAt <= 2 * timeoutMs) return;
+      // As when more queues hang than there may be channels. A long row that moves is no reason to give up yet.
+      if (now - Math.max(ask.askedAt, lane.movedAt) <= timeoutMs && now - ask.askedAt <= LONGEST_WAIT_MS) return;
       lane.waiting.splice(lane.waiting.indexOf(ask), 1);
       forget(ask);
       ask.settle(noAnswer(queue, timeoutMs));

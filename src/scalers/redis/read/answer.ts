@@ -1,31 +1,31 @@
 /**
- * Puts the parts of a question together to its reading. A question of which one part is unknown is unknown; what was never seen to
- * exist is an error where the trigger wants it so.
+ * Puts the results of a question's reads together to its reading. If one is unknown, the reading is; if no key was ever seen to exist,
+ * it is an error where the trigger requires a match.
  */
 import { QueueError } from '../../../errors.ts';
 import { unknown, type QueueReading, type Reading } from '../../reading.ts';
 import type { Measures } from '../measures.ts';
-import type { PartResult } from './commands.ts';
+import type { KeyReadResult } from './keyRead.ts';
 import type { RedisQuestion } from '../question.ts';
 
-/** A part of a question: what the key is to it. */
+/** What a key is to a question. */
 export interface Role {
-  readonly partId: string;
+  readonly readId: string;
   readonly key: string;
   readonly as: 'waiting' | 'processing';
 }
 
-/** At most so many keys are told one by one. */
+/** Most keys that a reading lists one by one. */
 const MAX_TOLD = 100;
 
 /**
- * The reading of a question, or undefined while a part has no result yet. `seen` says whether a key was ever seen to exist;
+ * The reading of a question, or undefined while a read has no result yet. `seen` says whether a key was ever seen to exist;
  * `notes` are for a person who asks why.
  */
 export function answer(
   question: RedisQuestion,
   roles: readonly Role[],
-  resultOf: (partId: string) => PartResult | undefined,
+  resultOf: (readId: string) => KeyReadResult | undefined,
   seen: (key: string) => boolean,
   notes: readonly string[],
 ): Reading<Measures> | undefined {
@@ -34,8 +34,8 @@ export function answer(
   const waiting: Measures[] = [];
   let processing = 0;
   let exists = false;
-  for (const { partId, key, as } of roles) {
-    const result = resultOf(partId);
+  for (const { readId: readId, key, as } of roles) {
+    const result = resultOf(readId);
     if (result === undefined) return undefined;
     if ('error' in result) return unknown(result.error);
     const { value } = result;
@@ -62,7 +62,7 @@ export function answer(
     at: performance.now(),
     reader: [...readers].sort().join('+') || 'SCAN',
     measures,
-    // A copy has no room for more, as one that has grown does.
+    // slice() drops the array's spare capacity; thousands are retained.
     queues: queues.slice(),
     ...(notes.length + more.length > 0 ? { notes: [...notes, ...more] } : {}),
   };

@@ -1,50 +1,13 @@
 /**
- * The single readings that questions are made of, as steps: the commands to send, and what their replies mean or which step comes
- * next. Only commands that read; an absent key counts as empty, and whatever is not understood is an error.
+ * What is read of lists, sets, sorted sets, hashes and streams. Only commands that read; an absent key counts as empty, and a reply
+ * that is not understood is an error.
  */
-import { BrokerError, QueueError, type QueueScalerError } from '../../../errors.ts';
-import { sameMeasures } from '../../reading.ts';
-import type { Measures } from '../measures.ts';
-import { replyError, replyInvalid } from '../wire/failures.ts';
-import { ErrorReply, type Command, type Reply } from '../wire/resp.ts';
-import { readGroup } from './streamLag.ts';
+import { QueueError } from '../../../errors.ts';
 import type { StreamMode } from '../question.ts';
-
-/** One thing to read of one key. Parts with the same id are the same reading. */
-export interface Part {
-  readonly id: string;
-  readonly key: string;
-  /** Whether the server tells of all that changes the figures: not where a group's reads and acknowledgements do. */
-  readonly changesAreTold: boolean;
-  readonly first: (memory: TypeMemory) => Step;
-}
-
-export interface PartValue {
-  readonly reader: string;
-  readonly measures: Measures;
-  /** Whether the key was seen to exist; an empty list doesn't. */
-  readonly exists: boolean;
-}
-
-export type PartResult = { readonly value: PartValue } | { readonly error: QueueScalerError };
-
-export function sameValue(left: PartResult | undefined, right: PartResult): boolean {
-  if (left === undefined || 'error' in left || 'error' in right) return false;
-  const [before, now] = [left.value, right.value];
-  return before.reader === now.reader && before.exists === now.exists && sameMeasures(before.measures, now.measures);
-}
-
-/** Commands to one server, and what to make of their replies: a result, or the next step. */
-export interface Step {
-  readonly commands: readonly Command[];
-  then(replies: readonly Reply[], where: string): Step | PartResult;
-}
-
-/** The types of keys that are no lists, so that they need not be asked for each time. */
-export interface TypeMemory {
-  get(key: string): string | undefined;
-  set(key: string, type: string): void;
-}
+import { replyError, replyInvalid } from '../wire/failures.ts';
+import { ErrorReply } from '../wire/reply.ts';
+import { countOf, type KeyRead, type Step, type TypeMemory } from './keyRead.ts';
+import { readGroup } from './streamLag.ts';
 
 const LENGTH_COMMANDS: Readonly<Record<string, string>> = { list: 'LLEN', set: 'SCARD', zset: 'ZCARD', hash: 'HLEN' };
 
@@ -52,11 +15,11 @@ const LENGTH_COMMANDS: Readonly<Record<string, string>> = { list: 'LLEN', set: '
  * The number of members of a list, set, sorted set or hash. `LLEN` says 0 of a key that is absent and `WRONGTYPE` of one that is no
  * list: only then is the type asked for.
  */
-export function countPart(key: string): Part {
+export function lengthRead(key: string): KeyRead {
   return {
     id: `count ${key}`,
     key,
-    changesAreTold: true,
+    changesAreTracked: true,
     first: (memory) => count(key, LENGTH_COMMANDS[memory.get(key) ?? 'list'] ?? 'LLEN', memory, false),
   };
 }
@@ -96,12 +59,12 @@ function askType(key: string, memory: TypeMemory): Step {
 }
 
 /** A stream's length, or what its group has not yet read and not yet acknowledged. */
-export function streamPart(stream: string, group: string | undefined, mode: StreamMode): Part {
+export function streamRead(stream: string, group: string | undefined, mode: StreamMode): KeyRead {
   if (group === undefined || mode === 'length') {
     return {
       id: `length ${stream}`,
       key: stream,
-      changesAreTold: true,
+      changesAreTracked: true,
       first: () => ({
         commands: [['XLEN', stream]],
         then([reply = null], where) {
@@ -116,20 +79,7 @@ export function streamPart(stream: string, group: string | undefined, mode: Stre
   return {
     id: `group ${JSON.stringify([stream, group])}`,
     key: stream,
-    changesAreTold: false,
+    changesAreTracked: false,
     first: () => readGroup(stream, group),
   };
-}
-
-/** A count that can be true, or the error that it is not. */
-export function countOf(reply: Reply, where: string, subject: string): number | QueueScalerError {
-  if (reply instanceof ErrorReply) return replyError(reply, where, subject);
-  if (typeof reply !== 'number') return replyInvalid(reply, where, subject);
-  if (Number.isSafeInteger(reply) && reply >= 0) return reply;
-  return new QueueError('VALUE_IMPLAUSIBLE', `${where} answers ${reply} for ${subject}`);
-}
-
-/** The error of a server that is not what it must be to be believed. */
-export function notPrimary(where: string): BrokerError {
-  return new BrokerError('BROKER_NOT_PRIMARY', `${where} is a replica, not the primary`);
 }

@@ -1,32 +1,32 @@
 /**
  * Finds the keys that match a trigger's patterns by `SCAN`, one page at a time and never while a reading waits for it, except for a
- * pattern's very first. A key once found stays wanted: an empty list has no key, and is just the one to be watched.
+ * new pattern's. A key that was found once is kept: an emptied list has no key, and is the very one to watch.
  */
 import { BrokerError, QueueError, toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
 import type { NamePattern } from '../names.ts';
 import type { RedisNode } from '../topology/node.ts';
 import type { Topology } from '../topology/topology.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
-import { ErrorReply } from '../wire/resp.ts';
+import { ErrorReply } from '../wire/reply.ts';
 
 /** Keys looked at per page; a page costs the server well under a millisecond. */
 const PAGE_KEYS = 1_000;
-/** Time between two looks, and at least so many times the time that the last look took: looking is at most a twentieth of the work. */
+/** Time between two scans in ms, and at least as a multiple of what the last one took: scanning takes at most a twentieth of the time. */
 const LOOK_PERIOD_MS = 2_000;
 const PERIOD_PER_LOOK = 20;
 /** A pattern that matches more than this is not a queue's. */
 const MAX_KEYS = 50_000;
-/** A pattern that nobody asked for so long is no longer looked for. */
+/** How long after its last use a pattern is forgotten, in ms. */
 const FORGET_MS = 600_000;
 
 export interface Discovery {
-  /** The keys known to match; undefined where no look has ever succeeded, as nothing found is something else. */
+  /** The keys known to match; undefined until a scan has succeeded, unlike an empty set. */
   keys(pattern: NamePattern): ReadonlySet<string> | undefined;
   /** The same, after a first look where there was none. Rejects with a {@link QueueScalerError}. */
   found(pattern: NamePattern): Promise<ReadonlySet<string>>;
   /** Looks now, after any look that is under way. Rejects with a {@link QueueScalerError}. */
   lookNow(pattern: NamePattern): Promise<void>;
-  /** Keeps the pattern's keys fresh and tells when there are new ones, until the returned function is called. */
+  /** Keeps the pattern's keys fresh and calls `changed` when there are new ones, until the returned function is called. */
   watch(pattern: NamePattern, changed: () => void): () => void;
   close(): void;
 }
@@ -35,7 +35,7 @@ interface Known {
   readonly text: string;
   readonly keys: Set<string>;
   readonly changed: Set<() => void>;
-  /** Whether a look has gone through, and the pattern is fit to be one. */
+  /** Whether a scan has succeeded, and the pattern does not match too many keys. */
   complete: boolean;
   askedAt: number;
   lookedAt: number;
@@ -83,7 +83,7 @@ export function createDiscovery(topology: Topology): Discovery {
       const startedAt = performance.now();
       const before = known.complete ? known.keys.size : -1;
       try {
-        const { nodes } = await topology.view();
+        const { nodes } = await topology.snapshot();
         await Promise.all(nodes.map((node) => scan(node, known)));
         known.error = undefined;
         known.complete = true;

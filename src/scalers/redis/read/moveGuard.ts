@@ -1,20 +1,20 @@
 /**
- * Guards against a message that is on its way from where it waits to where a worker holds it: looked for in the one place too late
- * and in the other too early, it must neither vanish nor count twice.
+ * Guards against messages that move from where they wait to where a worker holds them while both are read: such a message neither
+ * vanishes nor counts twice.
  */
 import { LRUCache } from 'lru-cache';
 import { ProcessError, toQueueScalerError } from '../../../errors.ts';
 import { unknown, type Reading } from '../../reading.ts';
 import type { Measures } from '../measures.ts';
 import type { Discovery } from './discovery.ts';
-import type { Part, PartResult } from './commands.ts';
+import type { KeyRead, KeyReadResult } from './keyRead.ts';
 import { patternsOf, type Plan } from './plan.ts';
 import type { RedisQuestion } from '../question.ts';
 import type { Reader } from './reader.ts';
 
 const MAX_REMEMBERED_QUESTIONS = 100_000;
 
-export interface TakenGuard {
+export interface MoveGuard {
   /**
    * Whether fewer messages wait than before and nobody is seen to hold one: they may have been taken between two readings, or to a list
    * that no look has found yet.
@@ -24,23 +24,23 @@ export interface TakenGuard {
   read(question: RedisQuestion, signal: AbortSignal): Promise<Reading>;
 }
 
-export function createTakenGuard(
+export function createMoveGuard(
   reader: Reader,
   discovery: Pick<Discovery, 'lookNow'>,
   planOf: (question: RedisQuestion) => Plan,
-  remember: (part: Part, result: PartResult) => void,
-  answered: (question: RedisQuestion, plan: Plan, results: ReadonlyMap<string, PartResult>) => Reading<Measures> | undefined,
-): TakenGuard {
-  /** Messages of a question, waiting and held, when last told. */
+  remember: (read: KeyRead, result: KeyReadResult) => void,
+  answered: (question: RedisQuestion, plan: Plan, results: ReadonlyMap<string, KeyReadResult>) => Reading<Measures> | undefined,
+): MoveGuard {
+  /** Messages of a question, waiting and held, as last reported. */
   const totals = new LRUCache<string, number>({ maxSize: MAX_REMEMBERED_QUESTIONS, sizeCalculation: () => 1 });
 
-  async function readParts(parts: Iterable<Part>, signal: AbortSignal): Promise<Map<string, PartResult>> {
-    const results = new Map<string, PartResult>();
-    const keep = (part: Part, result: PartResult): void => {
-      remember(part, result);
-      results.set(part.id, result);
+  async function readKeys(reads: Iterable<KeyRead>, signal: AbortSignal): Promise<Map<string, KeyReadResult>> {
+    const results = new Map<string, KeyReadResult>();
+    const keep = (read: KeyRead, result: KeyReadResult): void => {
+      remember(read, result);
+      results.set(read.id, result);
     };
-    await reader.read(parts, keep, signal);
+    await reader.read(reads, keep, signal);
     return results;
   }
 
@@ -55,23 +55,23 @@ export function createTakenGuard(
 
     async read(question, signal) {
       try {
-        const { parts, roles } = planOf(question);
-        const isWaiting = new Set(roles.filter((role) => role.as === 'waiting').map((role) => role.partId));
-        const earlier = await readParts(
-          parts.filter(({ id }) => isWaiting.has(id)),
+        const { reads, roles } = planOf(question);
+        const isWaiting = new Set(roles.filter((role) => role.as === 'waiting').map((role) => role.readId));
+        const earlier = await readKeys(
+          reads.filter(({ id }) => isWaiting.has(id)),
           signal,
         );
         await Promise.all(patternsOf(question).map((pattern) => discovery.lookNow(pattern)));
         const plan = planOf(question);
-        const now = await readParts(plan.parts, signal);
+        const now = await readKeys(plan.reads, signal);
         const reading = answered(question, plan, now);
         if (reading === undefined) return unknown(new ProcessError('INTERNAL', 'a question was left without an answer'));
         if (!reading.known) return reading;
         const { length = 0, processing = 0 } = reading.measures;
-        // What waited a moment ago and is nowhere now may lie in a list that was made since: what waited is told.
-        const told = length + processing > 0 ? reading : (answered(question, plan, new Map([...now, ...earlier])) ?? reading);
-        if (told.known) totals.set(question.key, (told.measures.length ?? 0) + (told.measures.processing ?? 0));
-        return told;
+        // Messages that waited a moment ago and are nowhere now may lie in a list made since: the earlier count is reported.
+        const reported = length + processing > 0 ? reading : (answered(question, plan, new Map([...now, ...earlier])) ?? reading);
+        if (reported.known) totals.set(question.key, (reported.measures.length ?? 0) + (reported.measures.processing ?? 0));
+        return reported;
       } catch (thrown) {
         return unknown(toQueueScalerError(thrown));
       }

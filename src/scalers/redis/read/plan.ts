@@ -1,42 +1,43 @@
 /**
- * What a question asks for, key by key, given the keys that its patterns stand for.
+ * Which keys a question reads, given the keys that match its patterns.
  */
 import type { Role } from './answer.ts';
 import type { NamePattern } from '../names.ts';
-import { countPart, streamPart, type Part } from './commands.ts';
+import { lengthRead, streamRead } from './commands.ts';
+import type { KeyRead } from './keyRead.ts';
 import type { RedisQuestion } from '../question.ts';
 
 export interface Plan {
-  readonly parts: readonly Part[];
-  /** What each part's key is to the question; what waits comes before what is in progress. */
+  readonly reads: readonly KeyRead[];
+  /** What each key is to the question; what waits comes before what is in progress. */
   readonly roles: readonly Role[];
 }
 
-/** The patterns whose keys must be looked for. */
+/** The patterns whose keys must be scanned for. */
 export function patternsOf(question: RedisQuestion): readonly NamePattern[] {
   return question.kind === 'stream' ? [] : [...question.names, ...question.processing].filter((name) => name.glob);
 }
 
-/** The parts of a question, given the keys that its patterns stand for. A key that is named twice counts once. */
+/** The reads of a question, given the keys that match its patterns. A key that is named twice counts once. */
 export function plan(question: RedisQuestion, found: (pattern: NamePattern) => ReadonlySet<string>): Plan {
   if (question.kind === 'stream') {
-    const part = streamPart(question.stream, question.group, question.mode);
-    return { parts: [part], roles: [{ partId: part.id, key: question.stream, as: 'waiting' }] };
+    const read = streamRead(question.stream, question.group, question.mode);
+    return { reads: [read], roles: [{ readId: read.id, key: question.stream, as: 'waiting' }] };
   }
-  const parts = new Map<string, Part>();
+  const reads = new Map<string, KeyRead>();
   const roles: Role[] = [];
   const add = (patterns: readonly NamePattern[], as: Role['as']): void => {
     for (const pattern of patterns) {
       for (const key of pattern.glob ? found(pattern) : [pattern.text]) {
-        const part = countPart(key);
-        if (parts.has(part.id)) continue;
-        parts.set(part.id, part);
-        roles.push({ partId: part.id, key, as });
+        const read = lengthRead(key);
+        if (reads.has(read.id)) continue;
+        reads.set(read.id, read);
+        roles.push({ readId: read.id, key, as });
       }
     }
   };
   add(question.names, 'waiting');
   add(question.processing, 'processing');
-  // A copy has no room for more, as one that has grown does.
-  return { parts: [...parts.values()], roles: roles.slice() };
+  // slice() drops the array's spare capacity; thousands are retained.
+  return { reads: [...reads.values()], roles: roles.slice() };
 }

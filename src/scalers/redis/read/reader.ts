@@ -1,28 +1,28 @@
 /**
- * Reads parts: each from the server that serves its key, all parts of one server in one batch, redirections followed, and each
- * answer believed only when its server still was the one to ask.
+ * Reads keys, each from the server that serves it: in batches per server, following redirections, and believing an answer only if its
+ * server was still the one to ask.
  */
 import { BrokerError, toQueueScalerError, type ErrorCode } from '../../../errors.ts';
 import type { RedisNode } from '../topology/node.ts';
-import { notPrimary, type Part, type PartResult, type Step, type TypeMemory } from './commands.ts';
+import type { KeyRead, KeyReadResult, Step, TypeMemory } from './keyRead.ts';
 import { CONFIRM_WINDOW_MS, type Topology } from '../topology/topology.ts';
 import { replyError } from '../wire/failures.ts';
-import { ErrorReply, type Command, type Reply } from '../wire/resp.ts';
+import { ErrorReply, type Command, type Reply } from '../wire/reply.ts';
 import type { Session } from '../wire/session.ts';
 
-/** Redirections and further steps that one part may take at one server. */
+/** Redirections and further steps that one read may take. */
 const MAX_TURNS = 12;
-/** A part whose server changes is tried again for so long, with growing pauses. */
+/** How long a read whose server changes is tried again, with growing pauses, in ms. */
 const RETRY_FOR_MS = 1_500;
-/** Commands of one batch: a round trip each, with room for a wake-up in between. */
-const BATCH_COMMANDS = 2_000;
+/** Reads of one batch: ioredis takes some 7 µs each, and the event loop has other work in between. */
+const BATCH_COMMANDS = 200;
 const FIRST_PAUSE_MS = 10;
 
-/** Takes a part's result; the session that read it, if one did. */
-export type Deliver = (part: Part, result: PartResult, session: Session | undefined) => void;
+/** Takes the result of a read, and the session that it came from, if one did. */
+export type Deliver = (read: KeyRead, result: KeyReadResult, session: Session | undefined) => void;
 
 interface Task {
-  readonly part: Part;
+  readonly read: KeyRead;
   readonly step: Step;
   readonly turn: number;
   readonly startedAt: number;
@@ -33,12 +33,12 @@ interface Task {
 
 interface Done {
   readonly task: Task;
-  readonly result: PartResult;
+  readonly result: KeyReadResult;
 }
 
 export interface Reader {
-  /** Delivers every part exactly once; never rejects. */
-  read(parts: Iterable<Part>, deliver: Deliver, signal: AbortSignal): Promise<void>;
+  /** Delivers every result exactly once; never rejects. */
+  read(reads: Iterable<KeyRead>, deliver: Deliver, signal: AbortSignal): Promise<void>;
 }
 
 export function createReader(topology: Topology, memory: TypeMemory): Reader {
@@ -50,10 +50,10 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
     const byNode = new Map<RedisNode, Task[]>();
     const retries: Task[] = [];
     try {
-      const view = await topology.view();
+      const snapshot = await topology.snapshot();
       for (const task of tasks) {
-        const node = task.asked ?? view.nodeOf(task.part.key);
-        if (node === undefined) again([task], topology.unserved(task.part.key));
+        const node = task.asked ?? snapshot.nodeOf(task.read.key);
+        if (node === undefined) again([task], topology.unserved(task.read.key));
         else {
           const batch = byNode.get(node);
           if (batch === undefined) byNode.set(node, [task]);
@@ -62,15 +62,15 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
       }
     } catch (thrown) {
       const error = toQueueScalerError(thrown);
-      for (const { part } of tasks) deliver(part, { error }, undefined);
+      for (const { read } of tasks) deliver(read, { error }, undefined);
       return;
     }
-    /** Another turn on a newer view, or the error if this was the last. */
+    /** Another turn on a newer snapshot, or the error if there is no time left. */
     function again(failed: readonly Task[], error: BrokerError): void {
       for (const task of failed) {
-        const { part, startedAt, pauseMs } = task;
-        if (signal.aborted || performance.now() - startedAt + pauseMs > RETRY_FOR_MS) deliver(part, { error }, undefined);
-        else retries.push({ part, step: part.first(memory), turn: 0, startedAt, pauseMs: pauseMs * 2 });
+        const { read, startedAt, pauseMs } = task;
+        if (signal.aborted || performance.now() - startedAt + pauseMs > RETRY_FOR_MS) deliver(read, { error }, undefined);
+        else retries.push({ read, step: read.first(memory), turn: 0, startedAt, pauseMs: pauseMs * 2 });
       }
     }
     await Promise.all(
@@ -84,8 +84,8 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
     const since = performance.now();
     const pauseMs = Math.max(...tasks.map((task) => task.pauseMs));
     await new Promise((resolve) => setTimeout(resolve, pauseMs));
-    // Whether the newer view can be had shows in the turn itself.
-    await topology.viewSince(since).catch(() => undefined);
+    // If there is no newer snapshot, the turn itself fails.
+    await topology.snapshotSince(since).catch(() => undefined);
     await turn(retries, deliver, signal);
   }
 
@@ -111,9 +111,9 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
       answer = await node.request(commands);
     } catch (thrown) {
       const error = toQueueScalerError(thrown);
-      // A deployment of several servers may have another to ask; a single one has nothing new to say.
+      // A deployment of several servers may have another to ask; asking a single one again gains nothing.
       if (topology.primary === 'once' || !(error instanceof BrokerError) || !OUTAGES.has(error.code)) {
-        for (const { part } of tasks) deliver(part, { error }, undefined);
+        for (const { read } of tasks) deliver(read, { error }, undefined);
       } else again(tasks, error);
       return;
     }
@@ -144,27 +144,27 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
       }
       const next = task.step.then(own, node.where);
       if (!('commands' in next)) done.push({ task, result: next });
-      else if (task.turn >= MAX_TURNS) done.push({ task, result: { error: tooManySteps(node.where, task.part) } });
+      else if (task.turn >= MAX_TURNS) done.push({ task, result: { error: tooManySteps(node.where, task.read) } });
       else further.push({ ...task, step: next, turn: task.turn + 1 });
     }
     if (outdated.length > 0)
       again(outdated, new BrokerError('BROKER_BUSY', `${node.where} does not serve the key, and nobody says who does`));
 
-    // Only when the whole batch is understood: the check costs a round trip where others decide who serves a key.
+    // Once a batch: the check costs a round trip where others decide who serves a key.
     try {
-      const view = done.length === 0 ? undefined : await topology.viewSince(arrivedAt - CONFIRM_WINDOW_MS);
+      const snapshot = done.length === 0 ? undefined : await topology.snapshotSince(arrivedAt - CONFIRM_WINDOW_MS);
       for (const { task, result } of done) {
-        if (task.asked !== undefined || view?.nodeOf(task.part.key) === node) deliver(task.part, result, session);
-        else again([task], new BrokerError('BROKER_BUSY', `${node.where} no longer serves ${task.part.key}`));
+        if (task.asked !== undefined || snapshot?.nodeOf(task.read.key) === node) deliver(task.read, result, session);
+        else again([task], new BrokerError('BROKER_BUSY', `${node.where} no longer serves ${task.read.key}`));
       }
     } catch (thrown) {
       const error = toQueueScalerError(thrown);
-      for (const { task } of done) deliver(task.part, { error }, undefined);
+      for (const { task } of done) deliver(task.read, { error }, undefined);
     }
     if (further.length > 0) await askFurther(further, node, deliver, again, signal);
   }
 
-  /** Further steps go to the same server, those of keys on their way to the other end. */
+  /** Further steps go to the same server, or for a key on its way to another to that one. */
   async function askFurther(
     tasks: readonly Task[],
     node: RedisNode,
@@ -189,21 +189,21 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
     const isPrimary = Array.isArray(reply) && reply[0] === 'master';
     if (topology.primary === 'always') return isPrimary;
     const before = wasPrimary.get(node);
-    // A name that meant a primary may now mean another server: asked once more, a replica is believed to be what is wanted.
+    // A name that led to a primary may now lead elsewhere. If it is a replica again after reconnecting, a replica is what is wanted.
     wasPrimary.set(node, isPrimary);
     return isPrimary || before !== true;
   }
 
   return {
-    async read(parts, deliver, signal) {
+    async read(reads, deliver, signal) {
       const startedAt = performance.now();
-      const tasks = [...parts].map((part) => ({ part, step: part.first(memory), turn: 0, startedAt, pauseMs: FIRST_PAUSE_MS }));
+      const tasks = [...reads].map((read) => ({ read, step: read.first(memory), turn: 0, startedAt, pauseMs: FIRST_PAUSE_MS }));
       if (tasks.length > 0) await turn(tasks, deliver, signal);
     },
   };
 }
 
-/** What another server of the same deployment may answer better, now or in a moment. */
+/** Failures that another server of the deployment may not have, or the same one in a moment. */
 const OUTAGES: ReadonlySet<string> = new Set<ErrorCode>([
   'BROKER_UNREACHABLE',
   'BROKER_TIMEOUT',
@@ -213,6 +213,10 @@ const OUTAGES: ReadonlySet<string> = new Set<ErrorCode>([
   'BROKER_CLUSTER_DOWN',
 ]);
 
-function tooManySteps(where: string, part: Part): BrokerError {
-  return new BrokerError('BROKER_BUSY', `${where} gave no answer for ${part.key} in ${MAX_TURNS} steps`);
+function tooManySteps(where: string, read: KeyRead): BrokerError {
+  return new BrokerError('BROKER_BUSY', `${where} gave no answer for ${read.key} in ${MAX_TURNS} steps`);
+}
+
+function notPrimary(where: string): BrokerError {
+  return new BrokerError('BROKER_NOT_PRIMARY', `${where} is a replica, not the primary`);
 }

@@ -5,8 +5,8 @@
  */
 import { QueueError, type QueueScalerError } from '../../../errors.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
-import { ErrorReply, fieldsOf, type Fields, type Reply } from '../wire/resp.ts';
-import { countOf, type PartResult, type Step } from './commands.ts';
+import { ErrorReply, fieldsOf, type Fields, type Reply } from '../wire/reply.ts';
+import { countOf, type KeyReadResult, type Step } from './keyRead.ts';
 
 export function readGroup(stream: string, group: string): Step {
   const subject = `XINFO GROUPS ${stream}`;
@@ -31,9 +31,9 @@ export function readGroup(stream: string, group: string): Step {
       if (typeof pending !== 'number') return { error: pending };
       const lag = mine.get('lag') ?? null;
       if (lag === null) return readStream(stream, mine, pending, total);
-      const told = countOf(lag, where, subject);
-      if (typeof told !== 'number') return { error: told };
-      return known({ pending, lag: told }, true);
+      const reported = countOf(lag, where, subject);
+      if (typeof reported !== 'number') return { error: reported };
+      return known({ pending, lag: reported }, true);
     },
   };
 }
@@ -82,9 +82,9 @@ function unknownLag(stream: string, why: string): QueueScalerError {
 export function computeLag(group: Fields, stream: Fields): number | string {
   const length = stream.get('length');
   const delivered = parseId(group.get('last-delivered-id'));
-  if (typeof length !== 'number' || !Number.isSafeInteger(length) || length < 0) return 'XINFO STREAM tells no length';
+  if (typeof length !== 'number' || !Number.isSafeInteger(length) || length < 0) return 'XINFO STREAM reports no length';
   if (length === 0) return 0;
-  if (delivered === undefined) return 'XINFO GROUPS tells no last-delivered-id';
+  if (delivered === undefined) return 'XINFO GROUPS reports no last-delivered-id';
   const first = entryId(stream.get('first-entry'));
   const last = entryId(stream.get('last-entry'));
   if (first !== undefined && compareIds(delivered, first) < 0) return length;
@@ -99,7 +99,7 @@ export function computeLag(group: Fields, stream: Fields): number | string {
   return 'entries behind the last delivered one were deleted, or the group was set to an arbitrary id';
 }
 
-function absent(): PartResult {
+function absent(): KeyReadResult {
   return known({ pending: 0, lag: 0 }, false);
 }
 
@@ -107,7 +107,7 @@ function known(
   measures: { readonly pending: number; readonly lag: number },
   exists: boolean,
   reader = 'XINFO GROUPS',
-): PartResult {
+): KeyReadResult {
   return { value: { reader, measures, exists } };
 }
 

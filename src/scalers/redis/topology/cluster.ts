@@ -1,86 +1,86 @@
 /**
- * A Redis Cluster: each key at the node that owns its slot, as at least two nodes know it. A node's own word that it still owns a
- * slot is never enough: one that slept through a failover says so too.
+ * A Redis Cluster: each key at the node that owns its slot, as at least two nodes know it. A node's own
+ * claim to a slot is not enough: one that slept through a failover claims it too.
  */
 import { BrokerError } from '../../../errors.ts';
 import type { Deployment } from '../keys.ts';
 import type { NodeListener, RedisNode } from './node.ts';
-import { addressText } from '../wire/address.ts';
+import { addressText } from '../../net/address.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
-import { ErrorReply } from '../wire/resp.ts';
-import { createFleet } from './nodePool.ts';
+import { ErrorReply } from '../wire/reply.ts';
+import { createNodePool } from './nodePool.ts';
 import { createRefresher, firstResults } from './refresh.ts';
 import { parseClusterNodes, slotOf, slotOwners, type ClusterNode } from './slots.ts';
-import type { Topology, View } from './topology.ts';
+import type { Topology, TopologySnapshot } from './topology.ts';
 
-/** Nodes whose word is awaited; and at most so many are asked at a time. */
-const WITNESSES = 2;
+/** How many nodes must answer, and how many are asked at a time. */
+const PEERS = 2;
 const MOST_ASKED = 16;
-/** A slot counts as moving for so long after it was last told to be. */
+/** How long a slot counts as moving after a node last said so, in ms. */
 const MOVING_MS = 2_000;
 
-interface Testimony {
-  readonly witness: RedisNode;
+interface ClusterView {
+  readonly peer: RedisNode;
   readonly nodes: readonly ClusterNode[];
 }
 
 export function cluster({ addresses, access, natMap }: Deployment, listener: NodeListener): Topology {
-  const fleet = createFleet(natMap, access, listener);
-  const seeds = addresses.map((address) => fleet.nodeAt(addressText(address))).filter((node) => node !== undefined);
+  const pool = createNodePool(natMap, access, listener);
+  const seeds = addresses.map((address) => pool.nodeAt(addressText(address))).filter((node) => node !== undefined);
   const movingUntil = new Map<number, number>();
   let known: readonly RedisNode[] = [];
 
-  async function testify(witness: RedisNode): Promise<Testimony> {
-    const [reply = null] = (await witness.request([['CLUSTER', 'NODES']])).replies;
-    if (reply instanceof ErrorReply) throw replyError(reply, witness.where, 'CLUSTER NODES');
+  async function fetchClusterNodes(peer: RedisNode): Promise<ClusterView> {
+    const [reply = null] = (await peer.request([['CLUSTER', 'NODES']])).replies;
+    if (reply instanceof ErrorReply) throw replyError(reply, peer.where, 'CLUSTER NODES');
     const nodes = typeof reply === 'string' ? parseClusterNodes(reply, access.tls !== undefined) : undefined;
-    if (nodes === undefined) throw replyInvalid(reply, witness.where, 'CLUSTER NODES');
-    // Also of a witness who was too late to be heard: only a slot's two ends know that it moves.
+    if (nodes === undefined) throw replyInvalid(reply, peer.where, 'CLUSTER NODES');
+    // Also from a peer that answered too late to count: only a slot's two ends know that it moves.
     for (const slot of nodes.flatMap((node) => node.moving)) movingUntil.set(slot, performance.now() + MOVING_MS);
-    return { witness, nodes };
+    return { peer, nodes };
   }
 
-  async function ask(at: number): Promise<View> {
+  async function ask(at: number): Promise<TopologySnapshot> {
     const serving = refresher.latest()?.nodes ?? [];
     const candidates = new Set([...shuffled(serving), ...known, ...seeds]);
     const asked = new Set<RedisNode>();
-    const heard: Testimony[] = [];
+    const views: ClusterView[] = [];
     let reason: unknown;
-    while (heard.length < WITNESSES) {
+    while (views.length < PEERS) {
       const next = [...candidates].filter((node) => !asked.has(node)).slice(0, MOST_ASKED);
       if (next.length === 0) break;
       for (const node of next) asked.add(node);
       try {
-        const results = await firstResults(next.map(testify), (had) => heard.length + had.length >= WITNESSES, 0);
-        heard.push(...results);
-        // The first witness tells of the others.
+        const results = await firstResults(next.map(fetchClusterNodes), (had) => views.length + had.length >= PEERS, 0);
+        views.push(...results);
+        // The first answer names the other nodes.
         for (const { announced } of results.flatMap(({ nodes }) => nodes)) {
-          const found = announced === undefined ? undefined : fleet.nodeAt(announced);
+          const found = announced === undefined ? undefined : pool.nodeAt(announced);
           if (found !== undefined) candidates.add(found);
         }
       } catch (thrown) {
         reason = thrown;
       }
     }
-    if (heard.length === 0) throw reason;
-    return viewFrom(at, heard);
+    if (views.length === 0) throw reason;
+    return snapshotFrom(at, views);
   }
 
-  function viewFrom(at: number, heard: readonly Testimony[]): View {
-    const owners = slotOwners(heard.map(({ nodes }) => nodes));
+  function snapshotFrom(at: number, views: readonly ClusterView[]): TopologySnapshot {
+    const owners = slotOwners(views.map(({ nodes }) => nodes));
     const nodes = new Map<string, RedisNode>();
-    for (const { witness, nodes: told } of heard) {
-      for (const node of told) {
+    for (const { peer, nodes: listed } of views) {
+      for (const node of listed) {
         // A node that doesn't know its own address is where it was asked.
-        const found = node.announced === undefined ? (node.isSelf ? witness : undefined) : fleet.nodeAt(node.announced);
+        const found = node.announced === undefined ? (node.isSelf ? peer : undefined) : pool.nodeAt(node.announced);
         if (found !== undefined && !nodes.has(node.id)) nodes.set(node.id, found);
       }
     }
-    // In a cluster of several nodes one witness is none: it may be the very one that slept.
-    if (heard.length < WITNESSES && nodes.size > 1) {
+    // In a cluster of several nodes one answer is not enough: it may come from a node that slept.
+    if (views.length < PEERS && nodes.size > 1) {
       throw new BrokerError(
         'BROKER_CLUSTER_DOWN',
-        `only ${heard[0]?.witness.where ?? 'nobody'} of the cluster's ${nodes.size} nodes answers`,
+        `only ${views[0]?.peer.where ?? 'nobody'} of the cluster's ${nodes.size} nodes answers`,
       );
     }
     known = [...nodes.values()];
@@ -89,7 +89,7 @@ export function cluster({ addresses, access, natMap }: Deployment, listener: Nod
       const node = owner === undefined ? undefined : nodes.get(owner.id);
       if (node !== undefined) serving.add(node);
     }
-    fleet.serve([...serving], new Set([...known, ...seeds]));
+    pool.serve([...serving], new Set([...known, ...seeds]));
     return {
       at,
       nodes: [...serving],
@@ -103,21 +103,21 @@ export function cluster({ addresses, access, natMap }: Deployment, listener: Nod
 
   const refresher = createRefresher(ask);
   return {
-    view: () => refresher.view(),
-    viewSince: (since) => refresher.viewSince(since),
-    nodeAt: (address) => fleet.nodeAt(address),
+    snapshot: () => refresher.snapshot(),
+    snapshotSince: (since) => refresher.snapshotSince(since),
+    nodeAt: (address) => pool.nodeAt(address),
     primary: 'never',
     follow: (on) => {
-      fleet.follow(on);
+      pool.follow(on);
     },
     unserved: (key) => new BrokerError('BROKER_CLUSTER_DOWN', `no node of the cluster serves slot ${slotOf(key)} of ${key}`),
     close: () => {
-      fleet.close();
+      pool.close();
     },
   };
 }
 
-/** In another order each time, so that the witnesses change. */
+/** In another order each time, so that the peers change. */
 function shuffled<T>(values: readonly T[]): T[] {
   return values
     .map((value) => ({ value, at: Math.random() }))

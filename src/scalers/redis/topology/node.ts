@@ -1,10 +1,11 @@
 /**
- * One Redis server as we keep it: a single session, opened when first needed, mended with growing pauses, shared by all that is
- * asked of that server. While it is down nothing queues: whoever asks hears the latest reason at once.
+ * One Redis server: a single session, opened when first needed, reopened with growing pauses, shared by all requests to that
+ * server. While it is down nothing queues: requests are rejected at once with the latest reason.
  */
 import type { BrokerError } from '../../../errors.ts';
-import { addressText, type Address } from '../wire/address.ts';
-import type { Command, Reply } from '../wire/resp.ts';
+import { createBackOff } from '../../net/backOff.ts';
+import { addressText, type Address } from '../../net/address.ts';
+import type { Command, Reply } from '../wire/reply.ts';
 import { openSession, REQUEST_TIMEOUT_MS, track, type Access, type Session } from '../wire/session.ts';
 
 const FIRST_PAUSE_MS = 50;
@@ -14,14 +15,14 @@ const SETTLED_MS = 1_000;
 
 export interface Answer {
   readonly replies: readonly Reply[];
-  /** The session that answered: what it read is tracked as long as it lives, if it tracks. */
+  /** The session that answered. If it tracks, what it read is tracked until it ends. */
   readonly session: Session;
 }
 
-/** What a node tells whoever watches. */
+/** What a node reports. */
 export interface NodeListener {
   opened(node: RedisNode, session: Session): void;
-  /** A session that the node is followed on is ready: what was read before is not tracked, and must be read again. */
+  /** A followed node has a session: what was read before it is not tracked, and must be read again. */
   followed(node: RedisNode, session: Session): void;
   ended(node: RedisNode, reason: BrokerError): void;
   invalidated(node: RedisNode, keys: readonly string[] | null): void;
@@ -34,9 +35,9 @@ export interface RedisNode {
   request(commands: readonly Command[]): Promise<Answer>;
   /** The session that is open now. */
   session(): Session | undefined;
-  /** From now on a session is kept open and tracks what it reads; or no longer kept. Requests under way are not disturbed. */
+  /** Whether a session is kept open and tracks what it reads. Requests under way are not disturbed. */
   follow(on: boolean): void;
-  /** Ends the session if it is not quite new, so that the next request opens another: to a new address if the name now means one. */
+  /** Closes the session unless it is younger than {@link SETTLED_MS}: the next request opens another, to where the name leads now. */
   drop(): void;
   close(): void;
 }
@@ -46,34 +47,35 @@ export function createNode(address: Address, access: Access, listener: NodeListe
   let current: Session | undefined;
   let openedAt = -Infinity;
   let opening: Promise<Session> | undefined;
-  let failed: { readonly error: BrokerError; readonly until: number } | undefined;
-  let pauseMs = FIRST_PAUSE_MS;
+  /** Why the node is left alone until `backOff.retryAt`. */
+  let failure: BrokerError | undefined;
+  const backOff = createBackOff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS);
   let following = false;
   let closed = false;
   let reopening: NodeJS.Timeout | undefined;
 
   function open(): Promise<Session> {
     if (current?.isOpen() === true) return Promise.resolve(current);
-    if (failed !== undefined && performance.now() < failed.until) return Promise.reject(failed.error);
+    if (failure !== undefined && performance.now() < backOff.retryAt) return Promise.reject(failure);
     return connect();
   }
 
-  /** Whether a pause is over or not: a timer may be due a little before the clock says so. */
+  /** Regardless of a pause: a timer may be due a little before the clock says so. */
   function connect(): Promise<Session> {
     opening ??= openSession(address, access, !holdsKeys ? 'never' : following ? 'now' : 'later', (keys) => {
       listener.invalidated(node, keys);
     })
       .then(
         (session) => {
-          failed = undefined;
+          failure = undefined;
           if (closed) session.close();
           current = session;
           openedAt = performance.now();
           void session.ended.then((reason) => {
             if (current?.isOpen() !== true) current = undefined;
             if (closed) return;
-            if (performance.now() - openedAt >= SETTLED_MS) pauseMs = FIRST_PAUSE_MS;
-            else backOff(reason);
+            if (performance.now() - openedAt >= SETTLED_MS) backOff.succeeded();
+            else leaveAlone(reason);
             listener.ended(node, reason);
             reopen();
           });
@@ -82,7 +84,7 @@ export function createNode(address: Address, access: Access, listener: NodeListe
           return session;
         },
         (error: unknown) => {
-          backOff(error as BrokerError);
+          leaveAlone(error as BrokerError);
           if (!closed) {
             listener.ended(node, error as BrokerError);
             reopen();
@@ -96,23 +98,22 @@ export function createNode(address: Address, access: Access, listener: NodeListe
     return opening;
   }
 
-  function backOff(error: BrokerError): void {
-    // With jitter: many scalers that lost one server don't come back in step.
-    failed = { error, until: performance.now() + pauseMs * (0.5 + Math.random() / 2) };
-    pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2);
+  function leaveAlone(reason: BrokerError): void {
+    failure = reason;
+    backOff.failed();
   }
 
   /** A followed node is reopened without being asked. */
   function reopen(): void {
     if (!following || closed || reopening !== undefined) return;
-    const wait = failed === undefined ? 0 : Math.max(0, failed.until - performance.now());
+    const wait = failure === undefined ? 0 : Math.max(0, backOff.retryAt - performance.now());
     reopening = setTimeout(() => {
       reopening = undefined;
       if (following && !closed && current?.isOpen() !== true) connect().catch(() => undefined);
     }, wait);
   }
 
-  /** Sees to it that an open session tracks where the node is followed; a session that cannot is of use as it is. */
+  /** Turns tracking on for an open session of a followed node; a session that cannot track is used as it is. */
   async function followOn(session: Session): Promise<void> {
     if (!following || closed) return;
     if (session.tracking || session.trackingRefused !== undefined) {
@@ -125,7 +126,7 @@ export function createNode(address: Address, access: Access, listener: NodeListe
       current = tracking;
       listener.followed(node, tracking);
     } catch {
-      // The session has ended, which is told.
+      // The session has ended, which is reported there.
     }
   }
 

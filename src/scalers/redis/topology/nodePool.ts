@@ -1,20 +1,20 @@
 /**
- * The servers of a deployment, by the address that they announce: each is one node, reached where the NAT map says.
+ * One node for each server of a deployment, by the address that it announces, reached where the NAT map says.
  */
 import { createNode, type NodeListener, type RedisNode } from './node.ts';
-import { parseAddress, type Address } from '../wire/address.ts';
+import { parseAddress, type Address } from '../../net/address.ts';
 import type { Access } from '../wire/session.ts';
 
-export interface Fleet {
+export interface NodePool {
   /** The node of an announced address; undefined where that is no address. */
   nodeAt(announced: string): RedisNode | undefined;
-  /** Keeps sessions open on the nodes that serve, lets the others be, and closes those that are neither serving nor known. */
+  /** Follows the nodes that serve if following is on, and closes those that neither serve nor are known. */
   serve(serving: readonly RedisNode[], known: ReadonlySet<RedisNode>): void;
   follow(on: boolean): void;
   close(): void;
 }
 
-export function createFleet(natMap: ReadonlyMap<string, Address>, access: Access, listener: NodeListener): Fleet {
+export function createNodePool(natMap: ReadonlyMap<string, Address>, access: Access, listener: NodeListener): NodePool {
   const nodes = new Map<string, RedisNode>();
   let following = false;
   let current: readonly RedisNode[] = [];

@@ -1,30 +1,30 @@
 /**
- * Keeps one view of a deployment that many ask for: whoever needs one that is new enough shares the asking that is under way.
+ * Keeps the latest snapshot of a topology for many who need one: requests for a newer one share the fetch that is under way.
  */
 import { toQueueScalerError, type BrokerError, type QueueScalerError } from '../../../errors.ts';
-import type { View } from './topology.ts';
+import type { TopologySnapshot } from './topology.ts';
 
-/** After a failure nobody is asked again for so long. */
+/** How long after a failure the deployment is not asked again, in ms. */
 const FAILED_PAUSE_MS = 50;
 
 export interface Refresher {
-  view(): Promise<View>;
-  viewSince(since: number): Promise<View>;
-  latest(): View | undefined;
+  snapshot(): Promise<TopologySnapshot>;
+  snapshotSince(since: number): Promise<TopologySnapshot>;
+  latest(): TopologySnapshot | undefined;
 }
 
 /** `ask` gets who serves what now; it rejects with a {@link BrokerError}. */
-export function createRefresher(ask: (at: number) => Promise<View>): Refresher {
-  let latest: View | undefined;
-  let asking: { readonly at: number; readonly view: Promise<View> } | undefined;
+export function createRefresher(ask: (at: number) => Promise<TopologySnapshot>): Refresher {
+  let latest: TopologySnapshot | undefined;
+  let asking: { readonly at: number; readonly snapshot: Promise<TopologySnapshot> } | undefined;
   let failed: { readonly at: number; readonly error: QueueScalerError } | undefined;
 
-  function viewSince(since: number): Promise<View> {
+  function snapshotSince(since: number): Promise<TopologySnapshot> {
     if (latest !== undefined && latest.at >= since) return Promise.resolve(latest);
-    if (asking !== undefined && asking.at >= since) return asking.view;
+    if (asking !== undefined && asking.at >= since) return asking.snapshot;
     const at = performance.now();
     if (failed !== undefined && at - failed.at < FAILED_PAUSE_MS) return Promise.reject(failed.error);
-    const view = ask(at).then(
+    const snapshot = ask(at).then(
       (answered) => {
         if (latest === undefined || answered.at > latest.at) latest = answered;
         failed = undefined;
@@ -35,21 +35,25 @@ export function createRefresher(ask: (at: number) => Promise<View>): Refresher {
         throw thrown;
       },
     );
-    const own = { at, view };
+    const own = { at, snapshot };
     asking = own;
     const done = (): void => {
       if (asking === own) asking = undefined;
     };
-    view.then(done, done);
-    return view;
+    snapshot.then(done, done);
+    return snapshot;
   }
 
-  return { view: () => (latest === undefined ? viewSince(-Infinity) : Promise.resolve(latest)), viewSince, latest: () => latest };
+  return {
+    snapshot: () => (latest === undefined ? snapshotSince(-Infinity) : Promise.resolve(latest)),
+    snapshotSince: snapshotSince,
+    latest: () => latest,
+  };
 }
 
 /**
  * The first results that are enough and those that come within the grace time after them, or all there are when every promise has
- * settled; rejects with the last reason only if none was had. The rest go on unheard.
+ * settled; rejects with the last reason only if none was had. The others are ignored.
  */
 export function firstResults<T>(
   promises: readonly Promise<T>[],

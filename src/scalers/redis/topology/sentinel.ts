@@ -7,16 +7,16 @@
 import { BrokerError } from '../../../errors.ts';
 import type { Deployment } from '../keys.ts';
 import { createNode, type NodeListener, type RedisNode } from './node.ts';
-import { addressText } from '../wire/address.ts';
+import { addressText } from '../../net/address.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
-import { ErrorReply, fieldsOf } from '../wire/resp.ts';
-import { createFleet } from './nodePool.ts';
+import { ErrorReply, fieldsOf } from '../wire/reply.ts';
+import { createNodePool } from './nodePool.ts';
 import { createRefresher, firstResults } from './refresh.ts';
-import type { Topology, View } from './topology.ts';
+import type { Topology, TopologySnapshot } from './topology.ts';
 
-/** So long the others are waited for once a majority has spoken: the one that led a failover is the first to know its end. */
+/** How long to wait for the others once a majority has answered: the one that led a failover is the first to know its end. */
 const LATE_VOTE_MS = 50;
-/** The sentinels' own troubles show where they matter: when nobody names a primary. */
+/** Failures of single sentinels matter only when none names a primary, and are reported then. */
 const SENTINEL_LISTENER: NodeListener = {
   opened: () => undefined,
   followed: () => undefined,
@@ -28,7 +28,7 @@ export function sentinel(
   { addresses, access, sentinelAccess, masterName, natMap }: Deployment,
   listener: NodeListener,
 ): Topology {
-  const fleet = createFleet(natMap, access, listener);
+  const pool = createNodePool(natMap, access, listener);
   const sentinels = addresses.map((address) => createNode(address, sentinelAccess, SENTINEL_LISTENER, false));
 
   async function named(by: RedisNode): Promise<Vote> {
@@ -43,47 +43,47 @@ export function sentinel(
       throw new BrokerError('BROKER_REPLY_INVALID', `sentinel ${by.where} knows no primary called ${masterName}`);
     const [host, port] = Array.isArray(reply) ? (reply as readonly unknown[]) : [];
     if (typeof host !== 'string' || typeof port !== 'string') throw replyInvalid(reply, by.where, subject);
-    // A sentinel that may not be asked for it still has a voice.
+    // A sentinel whose epoch we may not read still has a vote.
     const epoch = Number(fieldsOf(master).get('config-epoch') ?? NaN);
     return { name: addressText({ host, port: Number(port) }), epoch: Number.isSafeInteger(epoch) ? epoch : -1 };
   }
 
-  async function ask(at: number): Promise<View> {
+  async function ask(at: number): Promise<TopologySnapshot> {
     const majority = Math.floor(sentinels.length / 2) + 1;
     const votes = await firstResults(sentinels.map(named), (heard) => heard.length >= majority, LATE_VOTE_MS);
     const { name } = mostRecent(votes);
-    const primary = fleet.nodeAt(name);
+    const primary = pool.nodeAt(name);
     if (primary === undefined) throw new BrokerError('BROKER_REPLY_INVALID', `the sentinels name ${name}, which is no address`);
-    fleet.serve([primary], new Set());
+    pool.serve([primary], new Set());
     return { at, nodeOf: () => primary, nodes: [primary], moving: () => false };
   }
 
   const refresher = createRefresher(ask);
   return {
-    view: () => refresher.view(),
-    viewSince: (since) => refresher.viewSince(since),
+    snapshot: () => refresher.snapshot(),
+    snapshotSince: (since) => refresher.snapshotSince(since),
     nodeAt: () => undefined,
     primary: 'always',
     follow: (on) => {
-      fleet.follow(on);
+      pool.follow(on);
     },
     unserved: () => new BrokerError('BROKER_BUSY', `the sentinels name no primary ${masterName}`),
     close() {
-      fleet.close();
+      pool.close();
       for (const each of sentinels) each.close();
     },
   };
 }
 
-/** What one sentinel says. */
+/** One sentinel's answer. */
 export interface Vote {
   /** `host:port` */
   readonly name: string;
-  /** Of the configuration that it speaks of; -1 where it does not tell. */
+  /** Epoch of its configuration; -1 where it is not known. */
   readonly epoch: number;
 }
 
-/** The name of the highest epoch, or the one that most say where not all tell theirs; and how many say so. */
+/** The name with the highest epoch, or where an epoch is unknown the most frequent one; and how many votes it has. */
 export function mostRecent(votes: readonly Vote[]): { readonly name: string; readonly count: number } {
   const newest = votes.some(({ epoch }) => epoch < 0) ? -1 : Math.max(...votes.map(({ epoch }) => epoch));
   const counts = new Map<string, number>();

@@ -5,7 +5,7 @@
 
 export const SLOTS = 16_384;
 
-/** A node as `CLUSTER NODES` tells of it. */
+/** A node in the reply of `CLUSTER NODES`. */
 export interface ClusterNode {
   readonly id: string;
   /** `host:port` as announced; undefined where the node doesn't know its own. */
@@ -15,7 +15,7 @@ export interface ClusterNode {
   readonly epoch: number;
   /** Inclusive ranges. */
   readonly slots: readonly (readonly [number, number])[];
-  /** Slots that this node gives away or takes over; told only by the node itself. */
+  /** Slots that this node gives away or takes over; only the node itself lists them. */
   readonly moving: readonly number[];
 }
 
@@ -62,9 +62,9 @@ function announcedIn(place: string, byName: boolean): string | undefined {
 }
 
 /** The owner of each slot, by the most recent claim. */
-export function slotOwners(views: readonly (readonly ClusterNode[])[]): readonly (ClusterNode | undefined)[] {
+export function slotOwners(claims: readonly (readonly ClusterNode[])[]): readonly (ClusterNode | undefined)[] {
   const owners = new Array<ClusterNode | undefined>(SLOTS).fill(undefined);
-  for (const nodes of views) {
+  for (const nodes of claims) {
     for (const node of nodes) {
       if (!node.isPrimary) continue;
       for (const [from, to] of node.slots) {

@@ -3,16 +3,16 @@
  */
 import { BrokerError } from '../../../errors.ts';
 import { createNode, type NodeListener } from './node.ts';
-import type { Address } from '../wire/address.ts';
+import type { Address } from '../../net/address.ts';
 import type { Access } from '../wire/session.ts';
-import type { Topology, View } from './topology.ts';
+import type { Topology, TopologySnapshot } from './topology.ts';
 
 export function standalone(address: Address, access: Access, listener: NodeListener): Topology {
   const node = createNode(address, access, listener);
-  const viewNow = (): View => ({ at: performance.now(), nodeOf: () => node, nodes: [node], moving: () => false });
+  const snapshotNow = (): TopologySnapshot => ({ at: performance.now(), nodeOf: () => node, nodes: [node], moving: () => false });
   return {
-    view: () => Promise.resolve(viewNow()),
-    viewSince: () => Promise.resolve(viewNow()),
+    snapshot: () => Promise.resolve(snapshotNow()),
+    snapshotSince: () => Promise.resolve(snapshotNow()),
     nodeAt: () => undefined,
     primary: 'once',
     follow: (on) => {

@@ -1,13 +1,13 @@
 /**
- * Counts the open sessions of a deployment for whoever watches from outside, and remembers which of their servers refuse to tell of
- * changes, so that nobody wonders why a sleeping trigger wakes late.
+ * Counts the open sessions of a deployment for the metrics, and remembers which of their servers rejected CLIENT TRACKING: the
+ * readings' notes then say why a sleeping trigger wakes late.
  */
 import type { BrokerEvents, BrokerIdentity } from '../../brokerEvents.ts';
 import type { Session } from '../wire/session.ts';
 
 export interface SessionCount {
   opened(endpoint: string, session: Session): void;
-  /** What a person who asks why should know of how the next message would be noticed. */
+  /** Notes for a reading: how the next message would be noticed, if not at once. */
   notes(): readonly string[];
 }
 

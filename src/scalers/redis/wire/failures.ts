@@ -1,10 +1,12 @@
 /**
- * Names what went wrong between us and a Redis server in the words of the closed error table; the server's and the system's own
- * words go along, scrubbed, and no secret ever does.
+ * Names what went wrong with a Redis server by the closed error table; the server's and the system's own words are added, with
+ * secrets scrubbed.
  */
 import { scrub, type Secret } from '../../../auth/secret.ts';
 import { BrokerError, QueueError, type QueueScalerError } from '../../../errors.ts';
-import { ProtocolError, type ErrorReply, type Reply } from './resp.ts';
+import { codeOf } from '../../net/networkErrors.ts';
+import { ProtocolError } from './framing.ts';
+import type { ErrorReply, Reply } from './reply.ts';
 
 const MAX_SHOWN = 200;
 
@@ -42,25 +44,26 @@ export function replyInvalid(reply: Reply, where: string, subject: string): Brok
   return new BrokerError('BROKER_REPLY_INVALID', `${where} answers ${shape} for ${subject}, which is no reply to that command`);
 }
 
-/** The error of a connection that could not be made or that ended by itself. */
+/** The error of a connection that could not be made or that ended by an error of the socket. */
 export function connectionError(
-  thrown: unknown,
+  thrown: Error,
   where: string,
   stage: 'connecting' | 'handshake' | 'open',
   tls: boolean,
 ): BrokerError {
-  const error = thrown instanceof Error ? thrown : new Error(String(thrown));
-  if (error instanceof BrokerError) return error;
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined;
-  const detail = shown(error.message === '' ? (code ?? 'no reason given') : error.message);
-  const options = { cause: error };
-  if (error instanceof ProtocolError) {
-    return new BrokerError('BROKER_REPLY_INVALID', `${where} does not speak the Redis protocol: ${detail}`, options);
-  }
-  if (tls && stage === 'handshake') {
-    return new BrokerError('TLS_FAILED', `no TLS session with ${where}: ${detail}; is it a port without TLS?`, options);
-  }
-  return new BrokerError('BROKER_UNREACHABLE', `${where} cannot be reached: ${detail}`, options);
+  const detail = shown(thrown.message || codeOf(thrown) || 'no reason given');
+  return tls && stage === 'handshake'
+    ? new BrokerError('TLS_FAILED', `no TLS session with ${where}: ${detail}; is it a port without TLS?`, { cause: thrown })
+    : new BrokerError('BROKER_UNREACHABLE', `${where} cannot be reached: ${detail}`, { cause: thrown });
+}
+
+/** The error of a connection on which the client library, or the check before it, threw at what the server sent. */
+export function unexpectedBytes(thrown: unknown, where: string): BrokerError {
+  const what =
+    thrown instanceof ProtocolError
+      ? `does not speak the Redis protocol: ${shown(thrown.message)}`
+      : 'sent a reply that nobody asked for';
+  return new BrokerError('BROKER_REPLY_INVALID', `${where} ${what}`, { cause: thrown });
 }
 
 /** The error of a TCP connection that the other side closed before it said anything. */

@@ -1,16 +1,18 @@
 /**
- * A connection that has introduced itself to its server: authenticated, in its database, tracking the keys it reads where that is
- * wanted and allowed. It must never read from another database than the one asked for.
+ * A connection that is logged in, in its database, and tracks the keys it reads where that is wanted and allowed.
+ *
+ * Logging in and selecting are done here and not by ioredis, which reads database 0 when it cannot select another, and carries on
+ * when a password is refused because the server has none.
  */
 import type { Secret } from '../../../auth/secret.ts';
 import { BrokerError } from '../../../errors.ts';
 import type { TlsSettings } from '../../net/tls.ts';
-import type { Address } from './address.ts';
+import type { Address } from '../../net/address.ts';
 import { openConnection, type Connection } from './connection.ts';
 import { replyError, replyInvalid } from './failures.ts';
-import { ErrorReply, type Command, type Reply } from './resp.ts';
+import { ErrorReply, type Command, type Reply } from './reply.ts';
 
-/** Below the two seconds that an answer to KEDA may take, so that the reason is told rather than the lateness. */
+/** Below the two seconds that an answer to KEDA may take, so that the answer can give the reason. */
 export const CONNECT_TIMEOUT_MS = 1_500;
 export const REQUEST_TIMEOUT_MS = 1_500;
 /** As `CLIENT LIST` shows us to the people who run the server. */
@@ -24,13 +26,13 @@ export interface Access {
 }
 
 export interface Session extends Connection {
-  /** Keys read on this session are watched by the server: their next change is told to `onInvalidated`. */
+  /** Whether the server tracks the keys read on this session: their next change is passed to `onInvalidated`. */
   readonly tracking: boolean;
   /** Why the server would not do so. */
   readonly trackingRefused: BrokerError | undefined;
 }
 
-/** Whether the server shall tell of changes: from the start, later perhaps, or never as it holds no keys. */
+/** Whether to track keys: from the start, perhaps later, or never as the server holds none. */
 export type Tracking = 'now' | 'later' | 'never';
 
 /** Keys that have changed, or null: any may have. */
@@ -43,10 +45,9 @@ export async function openSession(
   tracking: Tracking,
   onInvalidated: Invalidated,
 ): Promise<Session> {
-  const connection = await openConnection(address, access.tls, CONNECT_TIMEOUT_MS, (push) => {
-    if (push[0] !== 'invalidate') return;
-    const keys = push[1];
-    onInvalidated(Array.isArray(keys) && keys.every((key) => typeof key === 'string') ? keys : null);
+  const connection = await openConnection(address, access.tls, CONNECT_TIMEOUT_MS, (kind, [keys]) => {
+    if (kind !== 'invalidate') return;
+    onInvalidated(Array.isArray(keys) ? keys.map(String) : null);
   });
   try {
     const version3 = await login(connection, access);
@@ -60,7 +61,7 @@ export async function openSession(
       const why = `${connection.where} speaks protocol version 2 only, which has no tracking on one connection`;
       return { ...session, trackingRefused: new BrokerError('BROKER_REPLY_INVALID', why) };
     }
-    // Tried also where nobody waits for changes yet, so that a refusal is known before somebody does.
+    // Also tried when nobody watches yet, so that a refusal is known before somebody does.
     return await track(session, tracking === 'now');
   } catch (thrown) {
     connection.close();
@@ -69,8 +70,8 @@ export async function openSession(
 }
 
 /**
- * The session anew: the server watches the keys that are read from here on, or tells only whether it would. What was read before
- * counts as not watched. Rejects with a {@link BrokerError}.
+ * The session anew: the server tracks the keys that are read from here on; unless `keep`, it is only asked whether it would. What was
+ * read before counts as not tracked. Rejects with a {@link BrokerError}.
  */
 export async function track(session: Session, keep: boolean): Promise<Session> {
   const commands: Command[] = [['CLIENT', 'TRACKING', 'ON']];
