@@ -1,6 +1,6 @@
 /**
- * Shares one broker client among all who ask: coalesces questions, keeps the latest readings, and lets the last known one stand in for
- * a bounded time.
+ * Shares one broker client among all who ask: coalesces questions, keeps the latest readings, and lets the last
+ * known one stand in for a bounded time. It must never turn an unknown into a number.
  */
 import { untilAborted } from '../abort.ts';
 import { BrokerError, ProcessError, toQueueScalerError, type QueueScalerError } from '../errors.ts';
