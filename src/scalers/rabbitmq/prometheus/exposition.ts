@@ -56,14 +56,10 @@ export async function parseMetrics(body: string, vhost: string): Promise<Map<str
   for (const [name, figures] of found) {
     rows.set(name, {
       name,
-      type: undefined,
       replicated: false,
       ready: figures.get('_ready'),
       unacknowledged: figures.get('_unacked'),
       messages: figures.get(''),
-      consumers: undefined,
-      counters: undefined,
-      error: undefined,
     });
   }
   return rows;

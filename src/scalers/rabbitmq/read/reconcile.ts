@@ -29,7 +29,7 @@ export interface Reconciled {
 
 /** A passive declare that took longer was ended by the broker's own limit of 250 ms, and says 0 without having asked the leader. */
 const SLOW_DECLARE_MS = 200;
-const NO_COUNTERS = { published: 0, delivered: 0, acknowledged: 0, rates: { published: 0, delivered: 0, acknowledged: 0 } };
+const NO_TRAFFIC = { published: 0, delivered: 0, acknowledged: 0 };
 const LIST_NAMES: Readonly<Record<ListKind, string>> = {
   totals: 'totals list',
   prometheus: 'Prometheus plugin',
@@ -106,7 +106,8 @@ function withList(
   if (question.needs !== 'rates') return { result: { ...share, measures, notes: [] }, changes };
 
   // A queue without counters has counted nothing, if the broker counts at all.
-  const counters = stats.counters ?? (cluster.countsMessages && !cluster.recentNodeChange ? NO_COUNTERS : undefined);
+  const counters =
+    stats.counters ?? (cluster.countsMessages && !cluster.recentNodeChange ? { ...NO_TRAFFIC, rates: NO_TRAFFIC } : undefined);
   if (counters === undefined) {
     return { result: new QueueError('FIELD_MISSING', `queue ${queue}: the broker has counted nothing yet`), changes };
   }
