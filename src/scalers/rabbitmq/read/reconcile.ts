@@ -128,7 +128,7 @@ function withList(
  */
 function busyEstimate({ ready, consumers, at }: Declared, workAt: number, busyForMs: number): Measures {
   // Nobody is there to hold a message.
-  if (consumers === 0) return { ready, consumers, unacknowledged: 0, messages: ready };
+  if (consumers === 0) return { ready, unacknowledged: 0, messages: ready, consumers };
   return { ready, consumers, mayBeBusy: at - workAt < busyForMs ? consumers : 0 };
 }
 
