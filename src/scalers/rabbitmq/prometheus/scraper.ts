@@ -14,7 +14,7 @@ const PAUSE_MS = 30_000;
 
 export interface PrometheusScraper {
   /** Whether all nodes' metrics can be expected to answer. */
-  isAvailable(): boolean;
+  readonly isAvailable: () => boolean;
   /** Undefined if a node did not answer. */
   scrape(vhost: string): Promise<QueueList | undefined>;
   close(): Promise<void>;
