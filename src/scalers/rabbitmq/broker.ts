@@ -74,11 +74,12 @@ export function openReaders(connection: RabbitConnection, broker: BrokerIdentity
     management:
       management === undefined
         ? undefined
-        : createManagement({ lists: pool(management, LIST_CONNECTIONS), others: pool(management, OTHER_CONNECTIONS) }),
+        : createManagement(pool(management, LIST_CONNECTIONS), pool(management, OTHER_CONNECTIONS)),
     managementIsOptional,
     metrics: {
       setting: prometheus,
       host: (management ?? endpoints)[0].host,
+      // No login, as the plugins' addresses come from the broker and not from the user.
       http: http(fixedHeader(undefined), '*/*', 1),
     },
   };

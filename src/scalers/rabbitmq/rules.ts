@@ -83,11 +83,9 @@ function checkQueue(values: Partial<RabbitValues>, fault: Fault): void {
 
 function checkMode(values: Partial<RabbitValues>, fault: Fault): void {
   const { mode, value, queueLength } = values;
-  if (queueLength !== undefined) {
-    if (mode !== undefined || value !== undefined) fault('queueLength', 'is deprecated; use mode and value alone');
-    return;
-  }
-  if (mode !== undefined && value === undefined) fault('value', 'is required with mode');
+  if (queueLength === undefined) {
+    if (mode !== undefined && value === undefined) fault('value', 'is required with mode');
+  } else if (mode !== undefined || value !== undefined) fault('queueLength', 'is deprecated; use mode and value alone');
 }
 
 function checkWithoutManagement(values: Partial<RabbitValues>, isAmqp: boolean | undefined, fault: Fault): void {

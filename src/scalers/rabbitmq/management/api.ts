@@ -76,12 +76,7 @@ export interface HttpPool {
  * Lists have a pool of their own: measured on RabbitMQ 3.10, each list takes a second for every quorum queue with a member on a node
  * that hangs, long after the cluster has given that node up, while all other requests are answered in milliseconds.
  */
-export interface HttpPools {
-  readonly lists: HttpPool;
-  readonly others: HttpPool;
-}
-
-export function createManagement({ lists, others }: HttpPools): Management {
+export function createManagement(lists: HttpPool, others: HttpPool): Management {
   async function get(
     path: string,
     signal: AbortSignal,

@@ -98,15 +98,15 @@ export function createQuestionReader(context: ReadContext): QuestionReader {
   function missingAsZero(question: RabbitQuestion, error: QueueScalerError): Reading {
     const { selection, subject, needs } = question;
     const at = performance.now();
-    const kinds = new Set<ReaderKind>(readers.declare === undefined ? ['totals'] : ['declare']);
+    const reader: ReaderKind = readers.declare === undefined ? 'totals' : 'declare';
     const { recentNodeChange } = cluster.state();
-    const evidence = { kinds, type: undefined, available: 1, recentNodeChange, askedAt: at, at };
+    const evidence = { kinds: new Set([reader]), type: undefined, available: 1, recentNodeChange, askedAt: at, at };
     const verdict = addZero(question, selection.kind === 'queue' ? selection.name : subject, evidence);
     if (!verdict.confirmed) return unknown(new QueueError('ZERO_UNCONFIRMED', `${error.message}; ${verdict.why}`));
     const nothing = { ready: 0, unacknowledged: 0, messages: 0, consumers: 0 };
     const measures = needs === 'rates' ? { ...nothing, publishRate: 0, deliverRate: 0, acknowledgeRate: 0 } : nothing;
     const notes = [`${error.message}, which counts as empty (onMissingQueue: zero)`];
-    return { known: true, at, reader: [...kinds].join('+'), measures, queues: [], notes };
+    return { known: true, at, reader, measures, queues: [], notes };
   }
 
   return { read, queuesOf };

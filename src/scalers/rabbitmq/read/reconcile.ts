@@ -88,11 +88,7 @@ function withList(
     const sides = `both sides of a healed split until ${cluster.partitionedNodes.join(', ')} is restarted`;
     return { result: implausible(queue, `${stats.messages} by the statistics, which add up ${sides}`), changes };
   }
-  const kinds: ReaderKind[] = [
-    kind,
-    ...(agreed === undefined ? [] : [agreed]),
-    ...(declared === undefined ? [] : ['declare' as const]),
-  ];
+  const kinds = [kind, agreed, declared && ('declare' as const)].filter((each) => each !== undefined);
   const consumers = declared === undefined || stats.type === 'stream' ? stats.consumers : declared.consumers;
   const measures: Measures = {
     // The list's figures fit each other, being of one moment; the declare is younger and can only add to them.
