@@ -7,7 +7,7 @@ import { connect as connectTls } from 'node:tls';
 import { onAbort } from '../../abort.ts';
 import { BrokerError } from '../../errors.ts';
 import { addressText, type Address } from './address.ts';
-import { contained } from './containment.ts';
+import { containListeners } from './containment.ts';
 import { describeNetworkError } from './networkErrors.ts';
 import { tlsOptions, type TlsSettings } from './tls.ts';
 
@@ -26,17 +26,16 @@ export function openSocket(
 ): Promise<Socket> {
   const where = addressText(address);
   return new Promise((resolve, reject) => {
-    let socket: Socket | undefined;
-    const destroy = (thrown: unknown): void => void socket?.destroy(thrown instanceof Error ? thrown : new Error(String(thrown)));
+    let socket: Socket;
     try {
-      socket = contained(destroy, () =>
-        tls === undefined ? connectTcp({ ...address }) : connectTls({ ...address, ...tlsOptions(tls, address.host) }),
-      );
+      socket = tls === undefined ? connectTcp({ ...address }) : connectTls({ ...address, ...tlsOptions(tls, address.host) });
     } catch (thrown) {
       // Node reads certificates and keys before it connects.
       reject(new BrokerError('TLS_FAILED', `the TLS certificate or key for ${where} cannot be used`, { cause: thrown }));
       return;
     }
+    const destroy = (thrown: unknown): void => void socket.destroy(thrown instanceof Error ? thrown : new Error(String(thrown)));
+    containListeners(socket, destroy);
     let handshaking = false;
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
     const stopWaiting = onAbort(deadline, () => {
