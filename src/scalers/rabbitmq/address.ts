@@ -1,6 +1,5 @@
 /**
- * Takes a `host` URL apart into endpoints, login, vhost and sub-path. The password may hold any character, and no part that is
- * put together again for people may hold it.
+ * Takes a `host` URL apart into endpoint, login, vhost and sub-path. The password may hold any character.
  */
 import { Secret } from '../../auth/secret.ts';
 
@@ -26,7 +25,12 @@ export interface Address {
   readonly vhost: string;
 }
 
-/** `host:port`, with an IPv6 address in brackets. */
+export interface Login {
+  readonly user: string;
+  readonly password: Secret;
+}
+
+/** As people read it, without login or path. An IPv6 address stands in brackets. */
 export function endpointLabel({ scheme, host, port }: Endpoint): string {
   return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }

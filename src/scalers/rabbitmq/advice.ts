@@ -9,6 +9,7 @@ import {
   write,
   type Advice,
   type BuiltInKeys,
+  type BuiltInPlaces,
   type BuiltInTrigger,
   type ExternalTrigger,
   type OtherName,
@@ -23,35 +24,18 @@ import { OPERATIONS } from './question.ts';
 const STATISTICS_SECONDS = 10;
 const PROTOCOLS = ['amqp', 'http', 'auto'];
 
+function readFrom(places: BuiltInPlaces, ...keys: readonly string[]): BuiltInKeys {
+  return Object.fromEntries(keys.map((key) => [key, places]));
+}
+
 const BUILT_IN_KEYS: BuiltInKeys = {
-  queueName: 'M',
-  host: 'MAE',
-  protocol: 'MA',
-  mode: 'M',
-  value: 'M',
-  queueLength: 'M',
-  activationValue: 'M',
-  vhostName: 'MA',
-  useRegex: 'M',
-  excludeUnacknowledged: 'M',
-  pageSize: 'M',
-  operation: 'M',
-  timeout: 'M',
-  unsafeSsl: 'M',
-  username: 'AE',
-  password: 'AE',
-  ca: 'A',
-  cert: 'A',
-  key: 'A',
-  keyPassword: 'A',
-  tls: 'A',
-  workloadIdentityResource: 'A',
-  oauthTokenURI: 'A',
-  clientID: 'A',
-  clientSecret: 'A',
-  scopes: 'A',
-  scope: 'A',
-  endpointParams: 'A',
+  ...readFrom('M', 'queueName', 'mode', 'value', 'queueLength', 'activationValue', 'useRegex', 'excludeUnacknowledged'),
+  ...readFrom('M', 'pageSize', 'operation', 'timeout', 'unsafeSsl'),
+  ...readFrom('MAE', 'host'),
+  ...readFrom('MA', 'protocol', 'vhostName'),
+  ...readFrom('AE', 'username', 'password'),
+  ...readFrom('A', 'ca', 'cert', 'key', 'keyPassword', 'tls', 'workloadIdentityResource'),
+  ...readFrom('A', 'oauthTokenURI', 'clientID', 'clientSecret', 'scopes', 'scope', 'endpointParams'),
 };
 
 const unacknowledged: OtherName = {
@@ -108,7 +92,7 @@ function isRate(mode: string | undefined): boolean {
 }
 
 function checkBuiltIn(trigger: BuiltInTrigger, report: ReportKey): void {
-  const { host, protocol, mode, value, queueLength, operation, useRegex, excludeUnacknowledged } = trigger.metadata;
+  const { host, protocol, mode, value, queueLength, operation, useRegex } = trigger.metadata;
   const amqp = overAmqp(trigger.metadata);
   if (host !== undefined && host !== '' && !/^(?:amqps?|https?):\/\//.test(host))
     report('bad-value', 'host', 'host must be an amqp://, amqps://, http:// or https:// URL');
@@ -127,12 +111,10 @@ function checkBuiltIn(trigger: BuiltInTrigger, report: ReportKey): void {
   for (const key of ['value', 'queueLength']) checkNumber(trigger, report, key, Number.MIN_VALUE);
   checkNumber(trigger, report, 'activationValue', 0);
   checkNumber(trigger, report, 'pageSize', 1);
-  checkBoolean(trigger, report, 'useRegex');
-  checkBoolean(trigger, report, 'excludeUnacknowledged');
+  for (const key of ['useRegex', 'excludeUnacknowledged']) checkBoolean(trigger, report, key);
   if (amqp && isRate(mode)) report('bad-value', 'mode', `mode ${mode} needs the management API: an http(s):// host`);
-  if (amqp && isTrue(useRegex)) report('bad-value', 'useRegex', 'useRegex needs the management API: an http(s):// host');
-  if (amqp && isTrue(excludeUnacknowledged))
-    report('bad-value', 'excludeUnacknowledged', 'excludeUnacknowledged needs the management API: an http(s):// host');
+  for (const key of ['useRegex', 'excludeUnacknowledged'])
+    if (amqp && isTrue(trigger.metadata[key])) report('bad-value', key, `${key} needs the management API: an http(s):// host`);
   if (amqp && (mode === undefined || mode === 'QueueLength')) {
     report(
       'built-in-risk',

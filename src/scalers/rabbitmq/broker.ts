@@ -5,9 +5,8 @@ import type { Secret } from '../../auth/secret.ts';
 import type { BrokerEvents, BrokerIdentity } from '../brokerEvents.ts';
 import { createEndpoints } from '../net/failover.ts';
 import type { TlsSettings } from '../net/tls.ts';
-import { endpointLabel, type Endpoint } from './address.ts';
+import { endpointLabel, type Endpoint, type Login } from './address.ts';
 import { createDeclarer } from './amqp/declarePool.ts';
-import type { Login } from './login.ts';
 import { createHttpClient, fixedHeader, type Authorization, type HttpClient } from './management/http.ts';
 import { createManagement, MANAGEMENT_ACCEPT, type HttpPool } from './management/api.ts';
 import { createOAuth, type OAuthSettings } from './management/oauth.ts';
@@ -60,14 +59,8 @@ export function openReaders(connection: RabbitConnection, broker: BrokerIdentity
       ? undefined
       : (onNodeEvent: () => void) =>
           createDeclarer({
-            endpoints: createEndpoints(
-              mapAll(endpoints, (endpoint) => ({
-                host: endpoint.host,
-                port: endpoint.port,
-                label: endpointLabel(endpoint),
-                tls: endpoint.scheme === 'amqps' ? tls : undefined,
-              })),
-            ),
+            endpoints: createEndpoints(endpoints),
+            tls,
             login,
             connectTimeoutMs: timeoutMs,
             timeoutMs: Math.min(timeoutMs, DECLARE_TIMEOUT_MS),
@@ -81,11 +74,12 @@ export function openReaders(connection: RabbitConnection, broker: BrokerIdentity
     management:
       management === undefined
         ? undefined
-        : createManagement({ lists: pool(management, LIST_CONNECTIONS), others: pool(management, OTHER_CONNECTIONS) }),
+        : createManagement(pool(management, LIST_CONNECTIONS), pool(management, OTHER_CONNECTIONS)),
     managementIsOptional,
     metrics: {
       setting: prometheus,
       host: (management ?? endpoints)[0].host,
+      // No login, as the plugins' addresses come from the broker and not from the user.
       http: http(fixedHeader(undefined), '*/*', 1),
     },
   };
@@ -93,10 +87,6 @@ export function openReaders(connection: RabbitConnection, broker: BrokerIdentity
 
 export function isAmqp({ scheme }: Endpoint): boolean {
   return scheme === 'amqp' || scheme === 'amqps';
-}
-
-export function mapAll<T, U>([first, ...rest]: readonly [T, ...T[]], change: (item: T) => U): [U, ...U[]] {
-  return [change(first), ...rest.map(change)];
 }
 
 function basicHeader(login: Login | undefined): string | undefined {

@@ -13,7 +13,7 @@ import { createQueueListCache } from './management/queueListCache.ts';
 import type { QueueStats } from './management/queueStats.ts';
 import { createPrometheusScraper, type ScraperOptions } from './prometheus/scraper.ts';
 import type { RabbitQuestion } from './question.ts';
-import { createQuestionReader, type QuestionReader } from './read/questionReader.ts';
+import { createQuestionReader, wakeReading, type QuestionReader } from './read/questionReader.ts';
 import { createForgettingMap, createQueueMemory } from './read/queueMemory.ts';
 import { createQueueSets } from './read/queueSet.ts';
 import { createWatches } from './wake/watches.ts';
@@ -42,17 +42,17 @@ interface PendingZero {
   rechecks: number;
 }
 
-/** What is kept for one vhost. */
 interface Vhost {
   readonly reader: QuestionReader;
-  readonly asked: RecentCount;
+  /** Counts a question, and returns how many different ones were lately asked. */
+  readonly asked: (key: string) => number;
 }
 
 export function createRabbitClient(parts: RabbitClientParts): BrokerClient<RabbitQuestion> {
   const { broker, events, management } = parts;
   const closing = new AbortController();
   const { signal } = closing;
-  const health = createManagementHealth({ management, optional: parts.managementIsOptional, signal });
+  const health = createManagementHealth(management, parts.managementIsOptional, signal);
   const declarer = parts.declarer?.(health.nodeChanged);
   const scraper = createPrometheusScraper({
     ...parts.metrics,
@@ -67,22 +67,26 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
   const sets = createQueueSets();
   const pendingZeros = new Map<string, PendingZero>();
   const recheckTimer = setInterval(() => {
-    for (const pending of [...pendingZeros.values()]) void recheck(pending);
+    for (const [key, pending] of pendingZeros) {
+      if (++pending.rechecks > MAX_RECHECKS) pendingZeros.delete(key);
+      else void readAndReport(pending.question, pending.report);
+    }
   }, RECHECK_MS);
   recheckTimer.unref();
   const watches = createWatches({
-    readerOf: (vhost) => vhostOf(vhost).reader,
     read,
-    declare: declarer && ((vhost, queue) => declarer.declare(vhost, queue)),
+    queuesOf: (question) => vhostOf(question.vhost).reader.queuesOf(question),
+    wakeReading,
+    declare: declarer?.declare,
   });
 
   function vhostOf(name: string): Vhost {
     let vhost = vhosts.get(name);
-    if (vhost === undefined) vhosts.set(name, (vhost = { reader: createVhostReader(name), asked: createRecentCount() }));
+    if (vhost === undefined) vhosts.set(name, (vhost = { reader: readerOf(name), asked: createRecentCount() }));
     return vhost;
   }
 
-  function createVhostReader(vhost: string): QuestionReader {
+  function readerOf(vhost: string): QuestionReader {
     const totals = () => health.use((api) => api.totals(vhost, health.state().queues, signal));
     const lists = createQueueListCache({
       totals,
@@ -97,7 +101,7 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
     const readers = {
       declare: declarer && ((queue: string) => declarer.declare(vhost, queue)),
       lists,
-      prometheusAvailable: () => scraper.isAvailable(),
+      prometheusAvailable: scraper.isAvailable,
       async single(queue: string) {
         const stats = await health.use((api) => api.queue(vhost, queue, signal));
         if (stats !== undefined) await seeBothSides([stats], stats.at);
@@ -114,7 +118,7 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
 
   function read(question: RabbitQuestion): Promise<Reading> {
     const { reader, asked } = vhostOf(question.vhost);
-    return reader.read(question, asked.add(question.key));
+    return reader.read(question, asked(question.key));
   }
 
   async function readAndReport(question: RabbitQuestion, report: Report): Promise<void> {
@@ -129,14 +133,9 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
     report(question.key, reading);
   }
 
-  async function recheck(pending: PendingZero): Promise<void> {
-    if (++pending.rechecks > MAX_RECHECKS) pendingZeros.delete(pending.question.key);
-    else await readAndReport(pending.question, pending.report);
-  }
-
   return {
     async readBatch(questions, report) {
-      for (const { vhost, key } of questions) vhostOf(vhost).asked.add(key);
+      for (const { vhost, key } of questions) vhostOf(vhost).asked(key);
       await Promise.all(questions.map((question) => readAndReport(question, report)));
     },
 
@@ -154,26 +153,19 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
 
 const RECENT_MS = 5_000;
 
-/** Counts the different questions of a vhost within the last five to ten seconds. */
-interface RecentCount {
-  /** The count with this question. */
-  add(key: string): number;
-}
-
-function createRecentCount(): RecentCount {
+/** Counts different keys within the last five to ten seconds; each call returns the count with its key. */
+function createRecentCount(): (key: string) => number {
   let current = new Set<string>();
   let before = 0;
   let since = performance.now();
-  return {
-    add(key) {
-      const ageMs = performance.now() - since;
-      if (ageMs > RECENT_MS) {
-        before = ageMs > 2 * RECENT_MS ? 0 : current.size;
-        current = new Set();
-        since += ageMs;
-      }
-      current.add(key);
-      return Math.max(current.size, before);
-    },
+  return (key) => {
+    const ageMs = performance.now() - since;
+    if (ageMs > RECENT_MS) {
+      before = ageMs > 2 * RECENT_MS ? 0 : current.size;
+      current = new Set();
+      since += ageMs;
+    }
+    current.add(key);
+    return Math.max(current.size, before);
   };
 }

@@ -25,26 +25,15 @@ export interface Policy {
   readonly oneConsumerPerShard: boolean;
 }
 
-const COMBINED: readonly MeasureName[] = [
-  'ready',
-  'unacknowledged',
-  'messages',
-  'consumers',
-  'mayBeBusy',
-  'publishRate',
-  'deliverRate',
-  'acknowledgeRate',
-];
-
 /**
  * One set of figures for several queues. A figure that one queue lacks is absent. `max` is taken of each figure by itself, and `avg`
  * keeps its fraction.
  */
 export function combine(operation: Operation, queues: readonly Measures[]): Measures {
   const combined: Partial<Record<MeasureName, number>> = {};
-  for (const name of COMBINED) {
+  for (const name of Object.keys(queues[0] ?? {}) as MeasureName[]) {
     const figures = queues.flatMap((measures) => measures[name] ?? []);
-    if (figures.length < queues.length || figures.length === 0) continue;
+    if (figures.length < queues.length) continue;
     const sum = figures.reduce((total, figure) => total + figure, 0);
     combined[name] = operation === 'sum' ? sum : operation === 'avg' ? sum / figures.length : Math.max(...figures);
   }
@@ -64,118 +53,92 @@ export function decide(policy: Policy, measures: Measures, subject: string): Dec
 }
 
 function evaluateMode(policy: Policy, measures: Measures, subject: string): Decision {
-  const { mode, activation, excludeUnacknowledged } = policy;
-  const countName = excludeUnacknowledged ? 'ready' : 'messages';
+  const { mode, target, activation, excludeUnacknowledged } = policy;
+  const { messages, ready, unacknowledged, mayBeBusy, consumers = 0 } = measures;
   switch (mode) {
     case 'QueueLength': {
-      const count = countOf(policy, measures, subject);
-      const over = count.figure > activation;
-      return activity(policy, measures, subject, count.figure, over, [
-        count.why,
-        `${count.figure} is ${over ? '' : 'not '}above the activation value ${activation}`,
-      ]);
+      const { count, why } = counted();
+      return busyIsActive(count, count > activation, [why, comparison(`${count}`, count)]);
     }
     case 'MessageRate': {
-      const rate = need(measures, 'publishRate', subject);
-      const count = countOf(policy, measures, subject);
-      const over = rate > activation || count.figure > activation;
-      return activity(policy, measures, subject, rate, over, [
-        `publish rate ${round(rate)}/s, ${count.why}`,
-        `${over ? 'one of them is' : 'neither is'} above the activation value ${activation}`,
-      ]);
+      const rate = need('publishRate');
+      const { count, why } = counted();
+      const over = rate > activation || count > activation;
+      const which = `${over ? 'one of them is' : 'neither is'} above the activation value ${activation}`;
+      return busyIsActive(rate, over, [`publish rate ${round(rate)}/s, ${why}`, which]);
     }
     case 'DeliverGetRate': {
-      const rate = need(measures, 'deliverRate', subject);
-      const over = rate > activation;
-      return activity(policy, measures, subject, rate, over, [
-        `deliver and get rate ${round(rate)}/s is ${over ? '' : 'not '}above the activation value ${activation}`,
-      ]);
+      const rate = need('deliverRate');
+      return busyIsActive(rate, rate > activation, [comparison(`deliver and get rate ${round(rate)}/s`, rate)]);
     }
     case 'PublishedToDeliveredRatio': {
-      const published = need(measures, 'publishRate', subject);
-      const delivered = divisor(need(measures, 'deliverRate', subject));
-      if (published > 0 && delivered === 0) {
-        return withoutRate(policy, measures, `${round(published)}/s published and nothing delivered`);
-      }
+      const published = need('publishRate');
+      const delivered = divisor(need('deliverRate'));
+      if (published > 0 && delivered === 0) return withoutRate(`${round(published)}/s published and nothing delivered`);
       const ratio = delivered === 0 ? 0 : published / delivered;
-      const over = ratio > activation;
-      return activity(policy, measures, subject, ratio, over, [
-        `${round(published)}/s published and ${round(delivered)}/s delivered: ratio ${round(ratio)}`,
-        `it is ${over ? '' : 'not '}above the activation value ${activation}`,
-      ]);
+      const why = `${round(published)}/s published and ${round(delivered)}/s delivered: ratio ${round(ratio)}`;
+      return busyIsActive(ratio, ratio > activation, [why, comparison('it', ratio)]);
     }
     case 'ExpectedQueueConsumptionTime': {
-      const count = need(measures, countName, subject);
-      if (count === 0) return activity(policy, measures, subject, 0, false, ['the queue is empty: nothing to consume']);
-      const published = need(measures, 'publishRate', subject);
-      const delivered = divisor(need(measures, 'deliverRate', subject));
-      if (delivered === 0) return withoutRate(policy, measures, `${count} messages and nothing delivered`);
+      const count = need(excludeUnacknowledged ? 'ready' : 'messages');
+      if (count === 0) return busyIsActive(0, false, ['the queue is empty: nothing to consume']);
+      const published = need('publishRate');
+      const delivered = divisor(need('deliverRate'));
+      if (delivered === 0) return withoutRate(`${count} messages and nothing delivered`);
       const seconds = Math.max(0, (published - delivered) / delivered + count / delivered);
-      const over = seconds > activation;
-      return activity(policy, measures, subject, seconds, over, [
-        `${count} messages, ${round(published)}/s published, ${round(delivered)}/s delivered: ${round(seconds)} s`,
-        `it is ${over ? '' : 'not '}above the activation value ${activation}`,
-      ]);
+      const why = `${count} messages, ${round(published)}/s published, ${round(delivered)}/s delivered: ${round(seconds)} s`;
+      return busyIsActive(seconds, seconds > activation, [why, comparison('it', seconds)]);
     }
   }
-}
 
-/**
- * Work, and no rate to divide by: always active. Without consumers the value is 0, which leaves the count to the activation. With
- * consumers, which hold long jobs or hang, it is the target itself, at which the HPA (metric type Value) keeps the current replicas.
- */
-function withoutRate({ target }: Policy, measures: Measures, why: string): Decision {
-  const consumers = measures.consumers ?? 0;
-  const held = consumers > 0 || (measures.unacknowledged ?? 0) > 0;
-  const meaning = held ? 'consumers hold on: value = target, which keeps the replicas' : 'nobody consumes: value 0';
-  return { value: held ? target : 0, active: true, because: [why, meaning] };
-}
+  function comparison(what: string, figure: number): string {
+    return `${what} is ${figure > activation ? '' : 'not '}above the activation value ${activation}`;
+  }
 
-/** The messages that count. If only the ready ones are known they are a lower bound, which is enough to be active. */
-function countOf(policy: Policy, measures: Measures, subject: string): { readonly figure: number; readonly why: string } {
-  const { messages, ready, unacknowledged, mayBeBusy } = measures;
-  if (policy.excludeUnacknowledged) {
-    const figure = need(measures, 'ready', subject);
-    return { figure, why: `${figure} ready messages` };
+  /**
+   * Work, and no rate to divide by: always active. Without consumers the value is 0, which leaves the count to the activation. With
+   * consumers, which hold long jobs or hang, it is the target itself, at which the HPA (metric type Value) keeps the current replicas.
+   */
+  function withoutRate(why: string): Decision {
+    const held = consumers > 0 || (unacknowledged ?? 0) > 0;
+    const meaning = held ? 'consumers hold on: value = target, which keeps the replicas' : 'nobody consumes: value 0';
+    return { value: held ? target : 0, active: true, because: [why, meaning] };
   }
-  if (messages !== undefined) {
-    const parts =
-      ready === undefined || unacknowledged === undefined ? '' : ` (${ready} ready, ${unacknowledged} unacknowledged)`;
-    return { figure: messages, why: `${messages} messages${parts}` };
-  }
-  if (ready !== undefined && (mayBeBusy !== undefined || ready > policy.activation)) {
-    return { figure: ready, why: `at least ${ready} messages: ${ready} ready, unacknowledged not known` };
-  }
-  return { figure: need(measures, 'messages', subject), why: '' };
-}
 
-/** Busy is active: a worker that holds a message must not be scaled away. */
-function activity(
-  policy: Policy,
-  measures: Measures,
-  subject: string,
-  value: number,
-  over: boolean,
-  because: readonly string[],
-): Decision {
-  if (over || policy.excludeUnacknowledged) return { value, active: over, because };
-  const { mayBeBusy } = measures;
-  if (mayBeBusy !== undefined) {
-    const why = mayBeBusy > 0 ? `${mayBeBusy} consumers may hold messages` : 'no consumer is taken to hold a message';
-    return { value, active: mayBeBusy > 0, because: [...because, why] };
+  /** The messages that count. If only the ready ones are known they are a lower bound, which is enough to be active. */
+  function counted(): { readonly count: number; readonly why: string } {
+    if (excludeUnacknowledged) {
+      const count = need('ready');
+      return { count, why: `${count} ready messages` };
+    }
+    if (messages === undefined && ready !== undefined && (mayBeBusy !== undefined || ready > activation)) {
+      return { count: ready, why: `at least ${ready} messages: ${ready} ready, unacknowledged not known` };
+    }
+    const count = need('messages');
+    const inParts = ready !== undefined && unacknowledged !== undefined;
+    return { count, why: `${count} messages${inParts ? ` (${ready} ready, ${unacknowledged} unacknowledged)` : ''}` };
   }
-  const held = need(measures, 'unacknowledged', subject);
-  const why = held > 0 ? `but consumers hold ${held} messages` : 'and no consumer holds a message';
-  return { value, active: held > 0, because: [...because, why] };
-}
 
-function need(measures: Measures, name: MeasureName, subject: string): number {
-  const figure = measures[name];
-  if (figure !== undefined) return figure;
-  const where = name.endsWith('Rate')
-    ? 'the management API (rates_mode must not be none)'
-    : 'the management API or the Prometheus plugin';
-  throw new QueueError('FIELD_MISSING', `${subject}: the broker has not told ${name}; it comes from ${where}`);
+  /** A worker that holds a message must not be scaled away. */
+  function busyIsActive(value: number, over: boolean, because: readonly string[]): Decision {
+    if (over || excludeUnacknowledged) return { value, active: over, because };
+    if (mayBeBusy !== undefined) {
+      const why = mayBeBusy > 0 ? `${mayBeBusy} consumers may hold messages` : 'no consumer is taken to hold a message';
+      return { value, active: mayBeBusy > 0, because: [...because, why] };
+    }
+    const held = need('unacknowledged');
+    const why = held > 0 ? `but consumers hold ${held} messages` : 'and no consumer holds a message';
+    return { value, active: held > 0, because: [...because, why] };
+  }
+
+  function need(name: MeasureName): number {
+    const figure = measures[name];
+    if (figure !== undefined) return figure;
+    const where = name.endsWith('Rate')
+      ? 'the management API (rates_mode must not be none)'
+      : 'the management API or the Prometheus plugin';
+    throw new QueueError('FIELD_MISSING', `${subject}: the broker has not told ${name}; it comes from ${where}`);
+  }
 }
 
 /** A rate to divide by: less than one message a week counts as none. */

@@ -5,7 +5,7 @@ import { defineScaler } from '../contract.ts';
 import { metricName } from '../metricName.ts';
 import { tlsSettings } from '../net/tls.ts';
 import { DEFAULT_PORT, parseEndpoint, type Endpoint } from './address.ts';
-import { isAmqp, labelOf, mapAll, openReaders, type RabbitConnection } from './broker.ts';
+import { isAmqp, labelOf, openReaders, type RabbitConnection } from './broker.ts';
 import { createRabbitClient } from './client.ts';
 import { decide, type Mode, type Policy } from './decision.ts';
 import { DEFAULT_TARGET, keys, type RabbitValues } from './keys.ts';
@@ -92,7 +92,7 @@ function connectionOf(values: RabbitValues): RabbitConnection {
   };
 }
 
-function endpointsOf(values: RabbitValues): [Endpoint, ...Endpoint[]] {
+function endpointsOf(values: RabbitValues): Endpoints {
   const first = values.host.endpoint;
   // With `vhostName` the last segment of an http path is still no part of the sub-path, as in KEDA.
   const more = (values.hosts ?? []).flatMap((text) => {
@@ -102,18 +102,18 @@ function endpointsOf(values: RabbitValues): [Endpoint, ...Endpoint[]] {
   return [first, ...more];
 }
 
-function managementEndpointsOf(
-  values: RabbitValues,
-  endpoints: readonly [Endpoint, ...Endpoint[]],
-): [Endpoint, ...Endpoint[]] | undefined {
+type Endpoints = readonly [Endpoint, ...Endpoint[]];
+
+function managementEndpointsOf(values: RabbitValues, [first, ...more]: Endpoints): Endpoints | undefined {
   if (values.management === 'off') return undefined;
   if (values.management !== 'auto') {
-    const [first, ...rest] = values.management;
-    return first === undefined ? undefined : [first, ...rest];
+    const [given, ...rest] = values.management;
+    return given && [given, ...rest];
   }
-  return mapAll(endpoints, (endpoint) => {
+  const beside = (endpoint: Endpoint): Endpoint => {
     if (!isAmqp(endpoint)) return endpoint;
     const scheme = endpoint.scheme === 'amqps' ? 'https' : 'http';
     return { scheme, host: endpoint.host, port: DEFAULT_PORT[scheme], path: '' };
-  });
+  };
+  return [beside(first), ...more.map(beside)];
 }

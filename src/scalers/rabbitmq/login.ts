@@ -1,18 +1,13 @@
 /**
- * Who logs in at the broker: a user with a password, a client's certificate, or an OAuth2 client. It must never send a login that
- * the trigger did not ask for.
+ * Who logs in at the broker: a user with a password, a client's certificate, or an OAuth2 client.
  */
 import { Secret } from '../../auth/secret.ts';
+import type { Login } from './address.ts';
 import type { RabbitValues } from './keys.ts';
 import type { OAuthSettings } from './management/oauth.ts';
 
 /** RabbitMQ's own first user, which it lets in from its own host alone. */
 const DEFAULT_USER = 'guest';
-
-export interface Login {
-  readonly user: string;
-  readonly password: Secret;
-}
 
 export type LoginValues = Pick<RabbitValues, 'host' | 'username' | 'password' | 'cert'>;
 

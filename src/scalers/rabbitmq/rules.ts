@@ -9,18 +9,14 @@ import type { RabbitValues } from './keys.ts';
 /** AMQP's short string. */
 const MAX_NAME_BYTES = 255;
 
-export function checkRules(
-  values: Partial<RabbitValues>,
-  fault: (key: string, message: string) => void,
-  awaited: ReadonlySet<string>,
-): void {
-  const { host, management } = values;
+type Fault = (key: string, message: string) => void;
+
+export function checkRules(values: Partial<RabbitValues>, fault: Fault, awaited: ReadonlySet<string>): void {
+  const { host, management, protocol = 'auto', username, password, cert, key } = values;
   const isAmqp = host?.endpoint.scheme.startsWith('amqp');
 
   checkQueue(values, fault);
   checkMode(values, fault);
-
-  const { protocol = 'auto' } = values;
   if (host !== undefined && protocol !== 'auto' && isAmqp !== (protocol === 'amqp')) {
     fault('protocol', `is ${protocol}, but host begins with ${host.endpoint.scheme}://`);
   }
@@ -31,16 +27,12 @@ export function checkRules(
     }
   }
   if (!awaited.has('username') && !awaited.has('password')) {
-    if ((values.username === undefined) !== (values.password === undefined)) {
-      fault(values.username === undefined ? 'username' : 'password', 'is missing: username and password go together');
-    }
+    checkTogether({ username, password }, 'username and password', fault);
   }
   if (values.tls === 'enable' && host !== undefined && !host.endpoint.scheme.endsWith('s')) {
     fault('tls', `is enable, but host begins with ${host.endpoint.scheme}://, which is not encrypted`);
   }
-  if ((values.cert === undefined) !== (values.key === undefined)) {
-    fault(values.cert === undefined ? 'cert' : 'key', 'is missing: certificate and key go together');
-  }
+  checkTogether({ cert, key }, 'certificate and key', fault);
   checkOAuth(values, isAmqp, fault);
   if (values.workloadIdentityResource !== undefined) {
     fault(
@@ -52,17 +44,17 @@ export function checkRules(
   if (management === 'off') checkWithoutManagement(values, isAmqp, fault);
 }
 
-function checkOAuth(
-  values: Partial<RabbitValues>,
-  isAmqp: boolean | undefined,
-  fault: (key: string, message: string) => void,
-): void {
+/** All of the keys or none; `names` is how the message calls them. Returns whether there are any. */
+function checkTogether(given: Readonly<Record<string, unknown>>, names: string, fault: Fault): boolean {
+  if (Object.values(given).every((value) => value === undefined)) return false;
+  for (const [key, value] of Object.entries(given)) if (value === undefined) fault(key, `is missing: ${names} go together`);
+  return true;
+}
+
+function checkOAuth(values: Partial<RabbitValues>, isAmqp: boolean | undefined, fault: Fault): void {
   const { oauthTokenURI, clientID, clientSecret } = values;
-  const given = { oauthTokenURI, clientID, clientSecret };
-  if (Object.values(given).every((value) => value === undefined)) return;
-  for (const [key, value] of Object.entries(given)) {
-    if (value === undefined) fault(key, 'is missing: oauthTokenURI, clientID and clientSecret go together');
-  }
+  const names = 'oauthTokenURI, clientID and clientSecret';
+  if (!checkTogether({ oauthTokenURI, clientID, clientSecret }, names, fault)) return;
   if (oauthTokenURI !== undefined && !/^https?:$/.test(URL.canParse(oauthTokenURI) ? new URL(oauthTokenURI).protocol : '')) {
     fault('oauthTokenURI', 'must be an http(s) URL');
   }
@@ -72,7 +64,7 @@ function checkOAuth(
   }
 }
 
-function checkQueue(values: Partial<RabbitValues>, fault: (key: string, message: string) => void): void {
+function checkQueue(values: Partial<RabbitValues>, fault: Fault): void {
   const { queueName, shardedExchange, useRegex } = values;
   if (queueName === undefined && shardedExchange === undefined) fault('queueName', 'is required in metadata');
   if (queueName !== undefined && shardedExchange !== undefined) fault('shardedExchange', 'and queueName exclude each other');
@@ -89,20 +81,14 @@ function checkQueue(values: Partial<RabbitValues>, fault: (key: string, message:
   }
 }
 
-function checkMode(values: Partial<RabbitValues>, fault: (key: string, message: string) => void): void {
+function checkMode(values: Partial<RabbitValues>, fault: Fault): void {
   const { mode, value, queueLength } = values;
-  if (queueLength !== undefined) {
-    if (mode !== undefined || value !== undefined) fault('queueLength', 'is deprecated; use mode and value alone');
-    return;
-  }
-  if (mode !== undefined && value === undefined) fault('value', 'is required with mode');
+  if (queueLength === undefined) {
+    if (mode !== undefined && value === undefined) fault('value', 'is required with mode');
+  } else if (mode !== undefined || value !== undefined) fault('queueLength', 'is deprecated; use mode and value alone');
 }
 
-function checkWithoutManagement(
-  values: Partial<RabbitValues>,
-  isAmqp: boolean | undefined,
-  fault: (key: string, message: string) => void,
-): void {
+function checkWithoutManagement(values: Partial<RabbitValues>, isAmqp: boolean | undefined, fault: Fault): void {
   if (isAmqp === false) fault('management', 'cannot be off with an http host, which is nothing else');
   if (values.useRegex === true) fault('management', 'cannot be off with useRegex: only the management API lists queues');
   if (values.shardedExchange !== undefined) {

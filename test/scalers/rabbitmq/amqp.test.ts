@@ -8,6 +8,7 @@ import { openAmqp, type AmqpConnection, type AmqpOptions } from '../../../src/sc
 import { createFrameGate, MAX_FRAME_BYTES, ProtocolError } from '../../../src/scalers/rabbitmq/amqp/frameGate.ts';
 import { createDeclarer } from '../../../src/scalers/rabbitmq/amqp/declarePool.ts';
 import { createEndpoints } from '../../../src/scalers/net/failover.ts';
+import { tlsSettings } from '../../../src/scalers/net/tls.ts';
 import { until } from '../../bed/until.ts';
 import {
   closing,
@@ -52,7 +53,8 @@ function openTo(
   onEnd: AmqpOptions['onEnd'] = () => undefined,
 ): Promise<AmqpConnection> {
   return openAmqp({
-    address: { host: '127.0.0.1', port, label: 'fake', tls: undefined },
+    endpoint: { scheme: 'amqp', host: '127.0.0.1', port, path: '' },
+    tls: tlsSettings({}, true),
     login: { user: 'user', password: new Secret('p@ss') },
     vhost: '/',
     connectTimeoutMs: 500,
@@ -545,7 +547,8 @@ it('a connection leaves Node’s own way of connecting as it was', async () => {
 it('a user who may have few channels reads all queues over those', async () => {
   fake = await startFakeAmqp({ userLimit: 5 });
   const declarer = createDeclarer({
-    endpoints: createEndpoints([{ host: '127.0.0.1', port: fake.port, label: 'fake', tls: undefined }]),
+    endpoints: createEndpoints([{ scheme: 'amqp', host: '127.0.0.1', port: fake.port, path: '' }]),
+    tls: tlsSettings({}, true),
     login: { user: 'user', password: new Secret('p@ss') },
     connectTimeoutMs: 500,
     timeoutMs: 500,

@@ -110,11 +110,7 @@ it('one look at the nodes does for all who want it, and all of them wait for it'
     nodes: () => new Promise((resolve) => answers.push(resolve)),
     overview: () => Promise.resolve({ prometheus: [], queues: 1, ratesMode: 'basic' }),
   };
-  const health = createManagementHealth({
-    management: management as Management,
-    optional: false,
-    signal: new AbortController().signal,
-  });
+  const health = createManagementHealth(management as Management, false, new AbortController().signal);
   const first = health.refresh();
   answers.splice(0).forEach((answer) => {
     answer(cluster);

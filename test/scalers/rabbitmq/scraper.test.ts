@@ -28,11 +28,7 @@ function observe(cluster: Cluster): { health: ManagementHealth; metrics: Prometh
     overview: () => Promise.resolve({ prometheus: cluster.listeners, queues: 1, ratesMode: 'basic' }),
   };
   const { signal } = new AbortController();
-  const health = createManagementHealth({
-    management: management as Management,
-    optional: false,
-    signal,
-  });
+  const health = createManagementHealth(management as Management, false, signal);
   const asked: string[] = [];
   const http: HttpClient = {
     get: ({ scheme, host, port }) => {

@@ -5,12 +5,12 @@
 import { connect as connectAmqp, credentials, type ChannelModel } from 'amqplib';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
-import type { Secret } from '../../../auth/secret.ts';
 import { BrokerError, isQueueScalerError, type QueueScalerError } from '../../../errors.ts';
 import { contained } from '../../net/containment.ts';
 import { describeNetworkError } from '../../net/networkErrors.ts';
 import { tlsOptions, type TlsSettings } from '../../net/tls.ts';
-import { createChannels, MAX_CHANNELS, type Answer, type Channels } from './channels.ts';
+import { endpointLabel, type Endpoint, type Login } from '../address.ts';
+import { createChannels, MAX_CHANNELS, type Channels } from './channels.ts';
 import { createFrameGate, MAX_FRAME_BYTES, ProtocolError } from './frameGate.ts';
 import { createGatedStream, lendStream } from './gatedStream.ts';
 import { connectionClosed } from './refusals.ts';
@@ -20,26 +20,17 @@ const HEARTBEAT_S = 10;
 const CLOSE_MS = 500;
 const CLIENT_PROPERTIES = { product: 'keda-queue-scaler', connection_name: 'keda-queue-scaler' };
 
-export interface AmqpAddress {
-  readonly host: string;
-  readonly port: number;
-  /** For messages: never user or password. */
-  readonly label: string;
-  readonly tls: TlsSettings | undefined;
-}
-
-/** Undefined: SASL EXTERNAL, in which the client's certificate names the user. */
-export type AmqpLogin = { readonly user: string; readonly password: Secret } | undefined;
-
 export interface AmqpConnection {
-  /** See {@link Channels.declare}. */
-  declare(queue: string): Promise<Answer>;
+  readonly declare: Channels['declare'];
   close(): Promise<void>;
 }
 
 export interface AmqpOptions {
-  readonly address: AmqpAddress;
-  readonly login: AmqpLogin;
+  readonly endpoint: Endpoint;
+  /** For an endpoint of the scheme `amqps`. */
+  readonly tls: TlsSettings;
+  /** Undefined: SASL EXTERNAL, in which the client's certificate names the user. */
+  readonly login: Login | undefined;
   readonly vhost: string;
   /** Longest wait for the connection as a whole, in ms. */
   readonly connectTimeoutMs: number;
@@ -54,15 +45,15 @@ export interface AmqpOptions {
 /** Rejects with a {@link BrokerError} that says whether address, TLS, login or vhost is at fault. */
 export function openAmqp(options: AmqpOptions): Promise<AmqpConnection> {
   return new Promise((resolve, reject) => {
-    const { address, vhost, timeoutMs, connectTimeoutMs, maxChannels = MAX_CHANNELS } = options;
-    const label = `AMQP at ${address.label}`;
+    const { endpoint, vhost, timeoutMs, connectTimeoutMs, maxChannels = MAX_CHANNELS } = options;
+    const label = `AMQP at ${endpointLabel(endpoint)}`;
     const gate = createFrameGate();
     let phase: 'opening' | 'open' | 'closing' | 'over' = 'opening';
     let channels: Channels | undefined;
     let closed: (() => void) | undefined;
 
     const run = <T>(start: () => T): T => contained(fail, start);
-    const socket = run(() => openSocket(address));
+    const socket = run(() => openSocket(options));
     const { stream, release } = run(() => createGatedStream(socket, gate, fail));
     const connectTimer = setTimeout(() => {
       fail(new BrokerError('BROKER_TIMEOUT', `${label}: no AMQP session within ${connectTimeoutMs} ms; is it an AMQP port?`));
@@ -76,7 +67,7 @@ export function openAmqp(options: AmqpOptions): Promise<AmqpConnection> {
       });
     }
     const { started, onConnect } = run(() => lendStream(stream, () => login(options)));
-    socket.once(address.tls === undefined ? 'connect' : 'secureConnect', onConnect);
+    socket.once(endpoint.scheme === 'amqps' ? 'secureConnect' : 'connect', onConnect);
     started.then(opened, fail);
 
     /** What ended the connection: the broker's own words where there are any. */
@@ -139,9 +130,9 @@ export function openAmqp(options: AmqpOptions): Promise<AmqpConnection> {
   });
 }
 
-function openSocket({ host, port, tls }: AmqpAddress): Socket {
+function openSocket({ endpoint: { scheme, host, port }, tls }: AmqpOptions): Socket {
   // Nagle's algorithm would add 40 ms to most answers.
-  if (tls === undefined) return connectTcp({ host, port, noDelay: true, keepAlive: true });
+  if (scheme === 'amqp') return connectTcp({ host, port, noDelay: true, keepAlive: true });
   return connectTls({ host, port, ...tlsOptions(tls, host) })
     .setNoDelay(true)
     .setKeepAlive(true);

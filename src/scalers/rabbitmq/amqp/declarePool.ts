@@ -3,9 +3,10 @@
  * costs a question one more try, on the next endpoint; never its answer's truth.
  */
 import { toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
+import { endpointLabel, type Endpoint } from '../address.ts';
 import { MAX_CHANNELS, type Answer } from './channels.ts';
 import { allowedChannels } from './refusals.ts';
-import { openAmqp, type AmqpAddress, type AmqpConnection, type AmqpLogin } from './connection.ts';
+import { openAmqp, type AmqpConnection, type AmqpOptions } from './connection.ts';
 import type { Endpoints } from '../../net/failover.ts';
 import { describeNetworkError } from '../../net/networkErrors.ts';
 
@@ -14,15 +15,12 @@ const IDLE_CLOSE_MS = 120_000;
 
 export interface Declarer {
   /** Resolves in any case, with the counts or why there are none. */
-  declare(vhost: string, queue: string): Promise<Answer>;
+  readonly declare: (vhost: string, queue: string) => Promise<Answer>;
   close(): Promise<void>;
 }
 
-export interface DeclarerOptions {
-  readonly endpoints: Endpoints<AmqpAddress>;
-  readonly login: AmqpLogin;
-  readonly connectTimeoutMs: number;
-  readonly timeoutMs: number;
+export interface DeclarerOptions extends Pick<AmqpOptions, 'tls' | 'login' | 'connectTimeoutMs' | 'timeoutMs'> {
+  readonly endpoints: Endpoints<Endpoint>;
   /** A connection was opened or lost: what a node says in the next seconds may be false. */
   readonly onChange: (endpoint: string, open: number, error: QueueScalerError | undefined) => void;
 }
@@ -35,7 +33,7 @@ interface Lane {
 }
 
 export function createDeclarer(options: DeclarerOptions): Declarer {
-  const { endpoints } = options;
+  const { endpoints, onChange, ...forAll } = options;
   const lanes = new Map<string, Lane>();
   let open = 0;
   let closing = false;
@@ -51,29 +49,23 @@ export function createDeclarer(options: DeclarerOptions): Declarer {
 
   function connect(lane: Lane, vhost: string): Promise<AmqpConnection> {
     if (lane.connection !== undefined) return lane.connection;
-    const opening = endpoints.attempt(
-      async (address) => {
-        const connection = await openAmqp({
-          address,
-          login: options.login,
-          vhost,
-          connectTimeoutMs: options.connectTimeoutMs,
-          timeoutMs: options.timeoutMs,
-          maxChannels: lane.maxChannels,
-          onEnd: (error) => {
-            const allowed = allowedChannels(error);
-            // Halved at least, as the user may have others.
-            if (allowed !== undefined) lane.maxChannels = Math.max(1, Math.min(allowed, lane.maxChannels >> 1));
-            if (lane.connection === opening) lane.connection = undefined;
-            open--;
-            options.onChange(address.label, open, error);
-          },
-        });
-        open++;
-        options.onChange(address.label, open, undefined);
-        return connection;
-      },
-      (thrown, address) => describeNetworkError(thrown, `AMQP at ${address.label}`),
+    const attempt = async (endpoint: Endpoint): Promise<AmqpConnection> => {
+      const label = endpointLabel(endpoint);
+      const onEnd = (error: QueueScalerError | undefined): void => {
+        const allowed = allowedChannels(error);
+        // Halved at least, as the user may have others.
+        if (allowed !== undefined) lane.maxChannels = Math.max(1, Math.min(allowed, lane.maxChannels >> 1));
+        if (lane.connection === opening) lane.connection = undefined;
+        open--;
+        onChange(label, open, error);
+      };
+      const connection = await openAmqp({ ...forAll, endpoint, vhost, maxChannels: lane.maxChannels, onEnd });
+      open++;
+      onChange(label, open, undefined);
+      return connection;
+    };
+    const opening = endpoints.attempt(attempt, (thrown, endpoint) =>
+      describeNetworkError(thrown, `AMQP at ${endpointLabel(endpoint)}`),
     );
     lane.connection = opening;
     opening.catch(() => {

@@ -1,6 +1,5 @@
 /**
- * What the broker's refusals mean. Only one text of its 404 says that a queue does not exist: the code alone must never be taken
- * for that, as a queue whose node is down has the same.
+ * What the broker's refusals mean. Only one text of its 404 says that a queue does not exist: one whose node is down has the same code.
  */
 import { BrokerError, QueueError, type QueueScalerError } from '../../../errors.ts';
 
@@ -31,8 +30,7 @@ export function connectionClosed(label: string, phase: string, code: number, tex
   if (phase === 'login' && code === 403) return new BrokerError('BROKER_REFUSED', `${label}: the login is refused`);
   if (phase === 'open' && code === 530 && text.includes('is down')) return new BrokerError('BROKER_BUSY', message);
   if (phase === 'open' && (code === 530 || code === 403)) return new BrokerError('BROKER_FORBIDDEN', message);
-  if (code === 320) return new BrokerError('BROKER_UNREACHABLE', message);
-  return new BrokerError('BROKER_BUSY', message);
+  return new BrokerError(code === 320 ? 'BROKER_UNREACHABLE' : 'BROKER_BUSY', message);
 }
 
 /** How many channels the user may have, where having more has ended a connection. */

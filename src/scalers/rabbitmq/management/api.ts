@@ -1,8 +1,7 @@
 /**
- * Reads the management API: the totals list, statistics, single queues, nodes and the overview. An answer of another form is an error,
- * never one that says nothing.
+ * Reads the management API: the totals list, statistics, single queues, nodes and the overview.
  */
-import { BrokerError } from '../../../errors.ts';
+import { BrokerError, toQueueScalerError } from '../../../errors.ts';
 import type { Endpoint } from '../address.ts';
 import { BERT } from './bert.ts';
 import type { Endpoints } from '../../net/failover.ts';
@@ -77,30 +76,17 @@ export interface HttpPool {
  * Lists have a pool of their own: measured on RabbitMQ 3.10, each list takes a second for every quorum queue with a member on a node
  * that hangs, long after the cluster has given that node up, while all other requests are answered in milliseconds.
  */
-export interface HttpPools {
-  readonly lists: HttpPool;
-  readonly others: HttpPool;
-}
-
-export function createManagement({ lists, others }: HttpPools): Management {
+export function createManagement(lists: HttpPool, others: HttpPool): Management {
   async function get(
     path: string,
     signal: AbortSignal,
     { http, endpoints } = others,
     fields?: readonly string[],
   ): Promise<{ readonly answer: HttpAnswer; readonly json: unknown }> {
-    return endpoints.attempt(
-      async (endpoint) => {
-        const answer = await http.get(endpoint, path, signal, fields);
-        return { answer, json: parse(answer.body) };
-      },
-      (thrown) => {
-        if (thrown instanceof BrokerError) return thrown;
-        return new BrokerError('BROKER_REPLY_INVALID', 'the management API answered something other than its JSON', {
-          cause: thrown,
-        });
-      },
-    );
+    return endpoints.attempt(async (endpoint) => {
+      const answer = await http.get(endpoint, path, signal, fields);
+      return { answer, json: parse(answer.body) };
+    }, toQueueScalerError);
   }
 
   async function list(
@@ -144,11 +130,9 @@ export function createManagement({ lists, others }: HttpPools): Management {
     async nodes(signal) {
       const { json } = await get('/api/nodes?columns=name,running,uptime', signal);
       if (!Array.isArray(json)) throw new BrokerError('BROKER_REPLY_INVALID', 'the management API answered no list of nodes');
-      return json
-        .map(asRecord)
-        .flatMap(({ name, running, uptime }) =>
-          typeof name === 'string' ? [{ name, running: running === true, reports: uptime !== undefined }] : [],
-        );
+      return json.map(asRecord).flatMap(({ name, running, uptime }) => {
+        return typeof name === 'string' ? [{ name, running: running === true, reports: uptime !== undefined }] : [];
+      });
     },
 
     totals(vhost, queues = 0, signal) {
@@ -176,10 +160,8 @@ export function createManagement({ lists, others }: HttpPools): Management {
 function parse(body: string): unknown {
   try {
     return JSON.parse(body);
-  } catch (thrown) {
-    // The parser's message quotes the body.
-    throw new BrokerError('BROKER_REPLY_INVALID', 'the management API answered something other than JSON', {
-      cause: thrown instanceof Error ? thrown.name : undefined,
-    });
+  } catch {
+    // Without the parser's message, which quotes the body.
+    throw new BrokerError('BROKER_REPLY_INVALID', 'the management API answered something other than JSON');
   }
 }

@@ -1,6 +1,5 @@
 /**
  * Reads an answer in BERT, Erlang's own binary form of its terms, as the JSON text that the management API would have sent instead.
- * It must never make sense of bytes that are cut short or of another form, nor grow beyond what an answer may be.
  *
  * Measured on RabbitMQ 3.10: writing JSON is a third of a list's work, 76 against 50 ms of CPU for the totals of 1000 queues. The
  * form is Erlang's External Term Format: https://www.erlang.org/doc/apps/erts/erl_ext_dist.html
@@ -202,9 +201,7 @@ export function jsonOfBert(bytes: Buffer, { maxBytes, fields }: BertOptions): st
   }
 
   function isAt(expected: Buffer, start: number, end: number): boolean {
-    if (expected.length !== end - start) return false;
-    for (let index = start; index < end; index++) if (bytes[index] !== expected[index - start]) return false;
-    return true;
+    return expected.length === end - start && bytes.compare(expected, 0, expected.length, start, end) === 0;
   }
 
   function list(count: number, depth: number): void {

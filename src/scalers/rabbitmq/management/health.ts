@@ -23,14 +23,12 @@ export interface ManagementHealth extends Cluster {
   use<T>(run: (management: Management) => Promise<T>): Promise<T>;
 }
 
-export interface HealthOptions {
-  readonly management: Management | undefined;
-  /** AMQP is available too, and nobody said that there is a management API. */
-  readonly optional: boolean;
-  readonly signal: AbortSignal;
-}
-
-export function createManagementHealth({ management, optional, signal }: HealthOptions): ManagementHealth {
+/** `optional`: AMQP is available too, and nobody said that there is a management API. */
+export function createManagementHealth(
+  management: Management | undefined,
+  optional: boolean,
+  signal: AbortSignal,
+): ManagementHealth {
   let reached = false;
   let absentUntil = -Infinity;
   let absence: QueueScalerError | undefined;
@@ -77,7 +75,8 @@ export function createManagementHealth({ management, optional, signal }: HealthO
     try {
       const seen = await use((each) => each.nodes(signal));
       // A cluster first met in trouble may have been in it for a moment only.
-      if (nodes === undefined ? seen.some(isInTrouble) : describe(seen) !== describe(nodes)) nodeChanged();
+      if (nodes === undefined ? seen.some(({ running, reports }) => !running || !reports) : describe(seen) !== describe(nodes))
+        nodeChanged();
       nodes = seen;
     } catch (thrown) {
       const error = toQueueScalerError(thrown);
@@ -134,10 +133,6 @@ export function createManagementHealth({ management, optional, signal }: HealthO
       };
     },
   };
-}
-
-function isInTrouble({ running, reports }: Node): boolean {
-  return !running || !reports;
 }
 
 function describe(nodes: readonly Node[]): string {

@@ -2,7 +2,7 @@
  * Bounded GETs from the management API or the Prometheus plugin, over one pool of connections. Answers that are too large, too slow
  * or malformed are errors, and none of their text leaves here unscrubbed.
  */
-import { Agent, request, type Dispatcher } from 'undici';
+import { Agent, request } from 'undici';
 import { tlsOptions, type TlsSettings } from '../../net/tls.ts';
 import { scrub, type Secret } from '../../../auth/secret.ts';
 import { BrokerError, type QueueScalerError } from '../../../errors.ts';
@@ -50,7 +50,7 @@ export interface HttpOptions {
   readonly authorization: Authorization;
   /** The value of the `Accept` header. */
   readonly accept: string;
-  readonly tls: TlsSettings | undefined;
+  readonly tls: TlsSettings;
   /** Longest wait for one whole answer, in ms. */
   readonly timeoutMs: number;
   /** Connections to one endpoint at most. */
@@ -63,7 +63,7 @@ export function createHttpClient(options: HttpOptions): HttpClient {
   const agent = new Agent({
     connections: options.connections,
     keepAliveTimeout: KEEP_ALIVE_MS,
-    connect: { timeout: timeoutMs, ...(options.tls === undefined ? {} : tlsOptions(options.tls)) },
+    connect: { timeout: timeoutMs, ...tlsOptions(options.tls) },
     headersTimeout: timeoutMs,
     bodyTimeout: timeoutMs,
     maxHeaderSize: MAX_HEADER_BYTES,
@@ -79,7 +79,7 @@ export function createHttpClient(options: HttpOptions): HttpClient {
         signal: bounded,
         headers: { accept: options.accept, ...(header === undefined ? {} : { authorization: header }) },
       });
-      const bytes = await readBody(response, subject);
+      const bytes = await readBody(response.body, MAX_BODY_BYTES, subject);
       const body = response.headers['content-type'] === BERT ? readBert(bytes, fields, subject) : bytes.toString('utf8');
       return { status: response.statusCode, body };
     };
@@ -88,10 +88,8 @@ export function createHttpClient(options: HttpOptions): HttpClient {
       let answer = await send(header);
       if (answer.status === 401 && authorization.isStale(header)) answer = await send(await authorization.header());
       const { status, body } = answer;
-      const at = performance.now();
-      if (status === 200) return { status, body, at };
-      // Only the management API's own answer means that something is missing; a proxy has its own 404.
-      if (status === 404 && isJson(body)) return { status, body, at };
+      // Only the management API's own 404, which is JSON, means that something is missing; a proxy has its own.
+      if (status === 200 || (status === 404 && /^\s*[{[]/.test(body))) return { status, body, at: performance.now() };
       throw refusal(status, body, subject);
     } catch (thrown) {
       throw describeNetworkError(thrown, subject);
@@ -111,20 +109,16 @@ export function createHttpClient(options: HttpOptions): HttpClient {
     return new BrokerError('BROKER_REPLY_INVALID', message);
   }
 
-  return {
-    get,
-    close: () => agent.destroy(),
-  };
+  return { get, close: () => agent.destroy() };
 }
 
-async function readBody(response: Dispatcher.ResponseData, subject: string): Promise<Buffer> {
+export async function readBody(body: AsyncIterable<Buffer>, maxBytes: number, subject: string): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of response.body as AsyncIterable<Buffer>) {
+  for await (const chunk of body) {
     bytes += chunk.length;
     // Leaving the loop destroys the stream and its connection.
-    if (bytes > MAX_BODY_BYTES)
-      throw new BrokerError('BROKER_REPLY_INVALID', `${subject} sent more than ${MAX_BODY_BYTES} bytes`);
+    if (bytes > maxBytes) throw new BrokerError('BROKER_REPLY_INVALID', `${subject} sent more than ${maxBytes} bytes`);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
@@ -136,8 +130,4 @@ function readBert(bytes: Buffer, fields: readonly string[] | undefined, subject:
   } catch (cause) {
     throw new BrokerError('BROKER_REPLY_INVALID', `${subject} sent BERT that cannot be read`, { cause });
   }
-}
-
-function isJson(body: string): boolean {
-  return /^\s*[{[]/.test(body);
 }

@@ -6,7 +6,8 @@ import { request } from 'undici';
 import type { Secret } from '../../../auth/secret.ts';
 import { BrokerError } from '../../../errors.ts';
 import { describeNetworkError } from '../../net/networkErrors.ts';
-import type { Authorization } from './http.ts';
+import { readBody, type Authorization } from './http.ts';
+import { asRecord } from './queueStats.ts';
 
 /** How long before its end a token is renewed, in ms. */
 const MARGIN_MS = 10_000;
@@ -49,7 +50,7 @@ export function createOAuth(settings: OAuthSettings, timeoutMs: number): Authori
         signal: AbortSignal.timeout(timeoutMs),
       });
       status = response.statusCode;
-      body = await readSmall(response.body, subject);
+      body = (await readBody(response.body, MAX_TOKEN_BYTES, subject)).toString('utf8');
     } catch (thrown) {
       throw describeNetworkError(thrown, subject);
     }
@@ -80,18 +81,6 @@ export function createOAuth(settings: OAuthSettings, timeoutMs: number): Authori
   };
 }
 
-async function readSmall(body: AsyncIterable<Buffer>, subject: string): Promise<string> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of body) {
-    bytes += chunk.length;
-    if (bytes > MAX_TOKEN_BYTES)
-      throw new BrokerError('BROKER_REPLY_INVALID', `${subject} sent more than ${MAX_TOKEN_BYTES} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
-}
-
 function parseToken(status: number, body: string, subject: string): { readonly accessToken: string; readonly lifeMs: number } {
   let parsed: unknown;
   try {
@@ -99,9 +88,7 @@ function parseToken(status: number, body: string, subject: string): { readonly a
   } catch {
     parsed = undefined;
   }
-  const fields = typeof parsed === 'object' && parsed !== null ? (parsed as Readonly<Record<string, unknown>>) : {};
-  const accessToken = fields['access_token'];
-  const seconds = fields['expires_in'];
+  const { access_token: accessToken, expires_in: seconds } = asRecord(parsed);
   // A header cannot hold anything else.
   if (status !== 200 || typeof accessToken !== 'string' || !/^[\x21-\x7e]+$/.test(accessToken)) {
     throw new BrokerError('BROKER_REPLY_INVALID', `${subject} answered ${status} without a token`);

@@ -29,15 +29,14 @@ export interface QueueListCache {
 }
 
 interface Slot {
-  list: QueueList | undefined;
-  tookMs: number | undefined;
-  pending: Promise<QueueList> | undefined;
-  failure: { readonly at: number; readonly error: QueueScalerError } | undefined;
+  list?: QueueList;
+  tookMs?: number;
+  pending?: Promise<QueueList> | undefined;
+  failure?: { readonly at: number; readonly error: QueueScalerError } | undefined;
 }
 
 export function createQueueListCache(fetch: Readonly<Record<ListKind, () => Promise<QueueList>>>): QueueListCache {
-  const createSlot = (): Slot => ({ list: undefined, tookMs: undefined, pending: undefined, failure: undefined });
-  const slots: Record<ListKind, Slot> = { totals: createSlot(), prometheus: createSlot(), statistics: createSlot() };
+  const slots: Record<ListKind, Slot> = { totals: {}, prometheus: {}, statistics: {} };
   let size: number | undefined;
 
   function typeOf(queue: string): string | undefined {

@@ -8,25 +8,28 @@ import { QueueError, type QueueScalerError } from '../../../errors.ts';
 export interface QueueStats {
   readonly name: string;
   /** `classic`, `quorum`, `stream` or another; undefined if not reported. */
-  readonly type: string | undefined;
+  readonly type?: string | undefined;
   /** It has members on several nodes; only statistics show mirrors. */
   readonly replicated: boolean;
   readonly ready: number | undefined;
   readonly unacknowledged: number | undefined;
   readonly messages: number | undefined;
-  readonly consumers: number | undefined;
-  readonly counters: Counters | undefined;
+  readonly consumers?: number | undefined;
+  readonly counters?: Counters | undefined;
   /** Why the figures must not be used. */
-  readonly error: QueueScalerError | undefined;
+  readonly error?: QueueScalerError | undefined;
 }
 
-/** Messages since the queue's statistics began. */
-export interface Counters {
+export interface Traffic {
   readonly published: number;
   readonly delivered: number;
   readonly acknowledged: number;
+}
+
+/** Messages since the queue's statistics began. */
+export interface Counters extends Traffic {
   /** The broker's own rates, messages a second. */
-  readonly rates: { readonly published: number; readonly delivered: number; readonly acknowledged: number } | undefined;
+  readonly rates: Traffic | undefined;
 }
 
 /** The readers that list all queues of a vhost. */
@@ -91,55 +94,36 @@ export function parseQueueStats(item: unknown, repeated: boolean): QueueStats | 
   const fields = asRecord(item);
   const { name, type, state } = fields;
   if (typeof name !== 'string') return undefined;
-  const figures = {
+  const stats = {
+    name,
+    type: typeof type === 'string' ? type : undefined,
+    replicated: type === 'quorum' || type === 'stream' || fields['slave_nodes'] !== undefined,
     ready: count(fields['messages_ready']),
     unacknowledged: count(fields['messages_unacknowledged']),
     messages: count(fields['messages']),
     consumers: count(fields['consumers']),
-  };
-  return {
-    name,
-    type: typeof type === 'string' ? type : undefined,
-    replicated: type === 'quorum' || type === 'stream' || fields['slave_nodes'] !== undefined,
-    ...figures,
     counters: parseCounters(fields['message_stats']),
-    error: rowError(name, state, fields, repeated),
   };
+  const twice = 'a field of it is told twice, as after a healed partition, when figures of two nodes are added up';
+  return { ...stats, error: repeated ? implausible(name, twice) : rowError(stats, state, fields) };
 }
 
-function rowError(
-  name: string,
-  state: unknown,
-  fields: Readonly<Record<string, unknown>>,
-  repeated: boolean,
-): QueueScalerError | undefined {
-  if (repeated)
-    return implausible(name, 'a field of it is told twice, as after a healed partition, when figures of two nodes are added up');
+function rowError(stats: QueueStats, state: unknown, fields: Readonly<Record<string, unknown>>): QueueScalerError | undefined {
+  const { name, ready = NaN, unacknowledged = NaN, messages = NaN } = stats;
   // During a failover rows have 0 messages and no state.
   if (state === undefined || state === null)
     return new QueueError('FIELD_MISSING', `queue ${name}: the broker does not tell its state yet`);
   if (state !== 'running' && state !== 'idle' && state !== 'flow') {
-    return new QueueError(
-      'QUEUE_DOWN',
-      `queue ${name} is ${typeof state === 'string' ? state.slice(0, 40) : 'in an unknown state'}`,
-    );
+    const is = typeof state === 'string' ? state.slice(0, 40) : 'in an unknown state';
+    return new QueueError('QUEUE_DOWN', `queue ${name} is ${is}`);
   }
-  for (const field of ['messages', 'messages_ready', 'messages_unacknowledged', 'consumers']) {
+  for (const field of [...FIGURES, 'consumers']) {
     const value = fields[field];
     if (value !== undefined && value !== null && !isCount(value)) return implausible(name, `${field} is no count`);
   }
-  const ready = count(fields['messages_ready']);
-  const unacknowledged = count(fields['messages_unacknowledged']);
-  const messages = count(fields['messages']);
-  if (
-    ready !== undefined &&
-    unacknowledged !== undefined &&
-    messages !== undefined &&
-    messages < Math.max(ready, unacknowledged)
-  ) {
-    return implausible(name, `${messages} messages are fewer than ${ready} ready or ${unacknowledged} unacknowledged`);
-  }
-  return undefined;
+  return messages < Math.max(ready, unacknowledged)
+    ? implausible(name, `${messages} messages are fewer than ${ready} ready or ${unacknowledged} unacknowledged`)
+    : undefined;
 }
 
 export function implausible(name: string, why: string): QueueError {
@@ -149,23 +133,20 @@ export function implausible(name: string, why: string): QueueError {
 function parseCounters(stats: unknown): Counters | undefined {
   if (typeof stats !== 'object' || stats === null) return undefined;
   const fields = asRecord(stats);
-  const read = (name: string): number | undefined => (fields[name] === undefined ? 0 : count(fields[name]));
-  const rate = (name: string): number | undefined => {
+  const counters = trafficOf((name) => (fields[name] === undefined ? 0 : count(fields[name])));
+  const rates = trafficOf((name) => {
     const details = fields[`${name}_details`];
     if (details === undefined) return 0;
-    const value = asRecord(details)['rate'];
-    return typeof value === 'number' && Number.isFinite(value) && value >= 0 ? value : undefined;
-  };
-  const [published, delivered, acknowledged] = [read('publish'), read('deliver_get'), read('ack')];
+    const { rate } = asRecord(details);
+    return typeof rate === 'number' && Number.isFinite(rate) && rate >= 0 ? rate : undefined;
+  });
+  return counters && { ...counters, rates };
+}
+
+function trafficOf(figureOf: (name: string) => number | undefined): Traffic | undefined {
+  const [published, delivered, acknowledged] = ['publish', 'deliver_get', 'ack'].map(figureOf);
   if (published === undefined || delivered === undefined || acknowledged === undefined) return undefined;
-  const [publishRate, deliverRate, ackRate] = [rate('publish'), rate('deliver_get'), rate('ack')];
-  const complete = publishRate !== undefined && deliverRate !== undefined && ackRate !== undefined;
-  return {
-    published,
-    delivered,
-    acknowledged,
-    rates: complete ? { published: publishRate, delivered: deliverRate, acknowledged: ackRate } : undefined,
-  };
+  return { published, delivered, acknowledged };
 }
 
 export function isCount(value: unknown): value is number {

@@ -28,55 +28,38 @@ export async function scrape(
   const answers = await Promise.all(nodes.map((node) => http.get(node, path, signal)));
   const rows = new Map<string, QueueStats>();
   for (const { body } of answers) {
-    const perNode = await parseMetrics(body, vhost);
-    for (const [name, row] of perNode) {
+    for (const [name, row] of await parseMetrics(body, vhost)) {
       // A node that no longer leads a queue, or led a deleted one of that name, may keep its line for a while.
-      const error = rows.has(name) ? implausible(name, 'more than one node claims to lead it') : row.error;
-      rows.set(name, { ...row, error });
+      rows.set(name, rows.has(name) ? { ...row, error: implausible(name, 'more than one node claims to lead it') } : row);
     }
   }
   return { kind: 'prometheus', at: Math.min(...answers.map(({ at }) => at)), queues: rows };
 }
 
-/** Figures by the end of their metric's name; undefined if given twice or no count. */
-type Figures = Map<string, number | undefined>;
-
 /** The queues of one node's answer. A figure whose line is absent, given twice, or no count is absent in the row. */
 export async function parseMetrics(body: string, vhost: string): Promise<Map<string, QueueStats>> {
   if (!/^#|^$/.test(body))
     throw new BrokerError('BROKER_REPLY_INVALID', 'the Prometheus plugin answered something other than metrics');
-  const found = new Map<string, Figures>();
+  /** Of each queue, by the end of the metric's name. */
+  const found = new Map<string, Map<string, number | undefined>>();
   for (let start = 0; start < body.length;) {
     const end = body.indexOf('\n', start + TURN_CHARACTERS) + 1 || body.length;
-    readLines(body.slice(start, end), vhost, found);
+    for (const [, suffix = '', inVhost = '', queue = '', text = ''] of body.slice(start, end).matchAll(LINE)) {
+      if (unescape(inVhost) !== vhost) continue;
+      const name = unescape(queue);
+      let figures = found.get(name);
+      if (figures === undefined) found.set(name, (figures = new Map<string, number | undefined>()));
+      figures.set(suffix, figures.has(suffix) || !COUNT.test(text) ? undefined : Number(text));
+    }
     start = end;
     if (start < body.length) await nextTurn();
   }
   const rows = new Map<string, QueueStats>();
   for (const [name, figures] of found) {
-    rows.set(name, {
-      name,
-      type: undefined,
-      replicated: false,
-      ready: figures.get('_ready'),
-      unacknowledged: figures.get('_unacked'),
-      messages: figures.get(''),
-      consumers: undefined,
-      counters: undefined,
-      error: undefined,
-    });
+    const [ready, unacknowledged, messages] = ['_ready', '_unacked', ''].map((suffix) => figures.get(suffix));
+    rows.set(name, { name, replicated: false, ready, unacknowledged, messages });
   }
   return rows;
-}
-
-function readLines(lines: string, vhost: string, found: Map<string, Figures>): void {
-  for (const [, suffix = '', inVhost = '', queue = '', text = ''] of lines.matchAll(LINE)) {
-    if (unescape(inVhost) !== vhost) continue;
-    const name = unescape(queue);
-    let figures = found.get(name);
-    if (figures === undefined) found.set(name, (figures = new Map<string, number | undefined>()));
-    figures.set(suffix, figures.has(suffix) || !COUNT.test(text) ? undefined : Number(text));
-  }
 }
 
 function unescape(label: string): string {

@@ -1,6 +1,5 @@
 /**
- * Where the nodes' Prometheus plugins are and whether they answer. They are never sent a login, as their addresses come from the
- * broker and not from the user.
+ * Where the nodes' Prometheus plugins are and whether they answer.
  */
 import { toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
 import { endpointLabel, type Endpoint } from '../address.ts';
@@ -14,7 +13,7 @@ const PAUSE_MS = 30_000;
 
 export interface PrometheusScraper {
   /** Whether all nodes' metrics can be expected to answer. */
-  isAvailable(): boolean;
+  readonly isAvailable: () => boolean;
   /** Undefined if a node did not answer. */
   scrape(vhost: string): Promise<QueueList | undefined>;
   close(): Promise<void>;
@@ -41,8 +40,7 @@ export function createPrometheusScraper(options: ScraperOptions): PrometheusScra
     // A node that listens with and without TLS is asked once, or its lines would count twice. Nothing secret passes either way.
     for (const each of prometheusListeners) if (!each.tls || !listeners.has(each.node)) listeners.set(each.node, each);
     // Each node reports only the queues that it leads: without one of them, its queues would seem to be gone.
-    const isComplete = nodeNames?.every((node) => listeners.has(node)) ?? false;
-    if (!isComplete) return [];
+    if (nodeNames?.every((node) => listeners.has(node)) !== true) return [];
     return [...listeners.values()].map(({ node, port, tls }) => ({
       scheme: tls ? 'https' : 'http',
       // A node's own name may mean something only inside its cluster.

@@ -126,8 +126,7 @@ export function createCollector({ readers, cluster, memory, sets }: ReadContext)
     await cluster.refresh();
     const { managementAbsent, queues = wanted ?? 0 } = cluster.state();
     if (managementAbsent) return undefined;
-    const prometheus = readers.prometheusAvailable();
-    return chooseReader({ wanted, listed: lists.size ?? queues, rates: needs === 'rates', prometheus });
+    return chooseReader(wanted, lists.size ?? queues, needs === 'rates', readers.prometheusAvailable());
   }
 
   async function inTime(queue: string, listing: Promise<Answers['listed']>): Promise<Answers['listed']> {

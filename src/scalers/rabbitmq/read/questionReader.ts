@@ -18,8 +18,6 @@ export interface QuestionReader {
   read(question: RabbitQuestion, wanted: number): Promise<Reading>;
   /** The queues to watch for work: the name itself, or those that were found last. */
   queuesOf(question: RabbitQuestion): Promise<readonly string[]>;
-  /** Only that messages wait, from live answers: a lower bound. */
-  wakeReading(question: RabbitQuestion, live: ReadonlyMap<string, Declared>, queues: number): Reading;
 }
 
 const MAX_NOTES = 10;
@@ -100,34 +98,29 @@ export function createQuestionReader(context: ReadContext): QuestionReader {
   function missingAsZero(question: RabbitQuestion, error: QueueScalerError): Reading {
     const { selection, subject, needs } = question;
     const at = performance.now();
-    const kinds = new Set<ReaderKind>(readers.declare === undefined ? ['totals'] : ['declare']);
+    const reader: ReaderKind = readers.declare === undefined ? 'totals' : 'declare';
     const { recentNodeChange } = cluster.state();
-    const evidence = { kinds, type: undefined, available: 1, recentNodeChange, askedAt: at, at };
+    const evidence = { kinds: new Set([reader]), type: undefined, available: 1, recentNodeChange, askedAt: at, at };
     const verdict = addZero(question, selection.kind === 'queue' ? selection.name : subject, evidence);
     if (!verdict.confirmed) return unknown(new QueueError('ZERO_UNCONFIRMED', `${error.message}; ${verdict.why}`));
     const nothing = { ready: 0, unacknowledged: 0, messages: 0, consumers: 0 };
     const measures = needs === 'rates' ? { ...nothing, publishRate: 0, deliverRate: 0, acknowledgeRate: 0 } : nothing;
     const notes = [`${error.message}, which counts as empty (onMissingQueue: zero)`];
-    return { known: true, at, reader: [...kinds].join('+'), measures, queues: [], notes };
+    return { known: true, at, reader, measures, queues: [], notes };
   }
 
-  return {
-    read,
-    queuesOf,
-    wakeReading(question, live, queues) {
-      const seen = [...live].map(([queue, { ready }]) => ({ queue, reader: 'passive declare', measures: { ready } }));
-      // The others have at least none, which is all that a lower bound says.
-      const others = Array.from({ length: Math.max(0, queues - seen.length) }, () => ({ measures: { ready: 0 } }));
-      return {
-        known: true,
-        at: Math.max(...[...live.values()].map(({ at }) => at)),
-        reader: 'passive declare',
-        measures: combineShares(question, [...seen, ...others]),
-        queues: seen,
-        notes: ['work was noticed; the full figures follow'],
-      };
-    },
-  };
+  return { read, queuesOf };
+}
+
+/** Only that messages wait, from live answers for some of so many queues: a lower bound. */
+export function wakeReading(question: RabbitQuestion, live: ReadonlyMap<string, Declared>, queues: number): Reading {
+  const reader = 'passive declare';
+  const seen = [...live].map(([queue, { ready }]) => ({ queue, reader, measures: { ready } }));
+  // The others have at least none, which is all that a lower bound says.
+  const others = Array.from({ length: Math.max(0, queues - seen.length) }, () => ({ measures: { ready: 0 } }));
+  const at = Math.max(...[...live.values()].map((declared) => declared.at));
+  const measures = combineShares(question, [...seen, ...others]);
+  return { known: true, at, reader, measures, queues: seen, notes: ['work was noticed; the full figures follow'] };
 }
 
 function combineShares(question: RabbitQuestion, shares: readonly { readonly measures: Measures }[]): Measures {

@@ -41,12 +41,9 @@ export function createQueueSets(): QueueSets {
   const matchers = createForgettingMap<Matcher>(IDLE_MS);
 
   function matcherOf({ selection }: RabbitQuestion): Matcher {
+    if (selection.kind === 'queue') throw new Error('a single queue is no set');
     const pattern =
-      selection.kind === 'shards'
-        ? `^sharding: ${RE2JS.quote(selection.exchange)} - [^ ]+ - [0-9]+$`
-        : selection.kind === 'pattern'
-          ? selection.pattern
-          : `^${RE2JS.quote(selection.name)}$`;
+      selection.kind === 'pattern' ? selection.pattern : `^sharding: ${RE2JS.quote(selection.exchange)} - [^ ]+ - [0-9]+$`;
     let matcher = matchers.get(pattern);
     if (matcher === undefined) matchers.set(pattern, (matcher = createMatcher(pattern)));
     return matcher;

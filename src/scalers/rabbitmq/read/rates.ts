@@ -3,14 +3,11 @@
  * falls means that the node forgot it; neither may become a rate. Pure.
  */
 import { QueueError } from '../../../errors.ts';
-import { implausible, type Counters } from '../management/queueStats.ts';
+import { implausible, type Counters, type Traffic } from '../management/queueStats.ts';
 import type { CounterSample, RateTrack } from './queueMemory.ts';
 
 /** Messages a second, over the window or the broker's own. */
-export interface Rates {
-  readonly published: number;
-  readonly delivered: number;
-  readonly acknowledged: number;
+export interface Rates extends Traffic {
   readonly source: string;
 }
 

@@ -29,7 +29,7 @@ export interface Reconciled {
 
 /** A passive declare that took longer was ended by the broker's own limit of 250 ms, and says 0 without having asked the leader. */
 const SLOW_DECLARE_MS = 200;
-const NO_COUNTERS = { published: 0, delivered: 0, acknowledged: 0, rates: { published: 0, delivered: 0, acknowledged: 0 } };
+const NO_TRAFFIC = { published: 0, delivered: 0, acknowledged: 0 };
 const LIST_NAMES: Readonly<Record<ListKind, string>> = {
   totals: 'totals list',
   prometheus: 'Prometheus plugin',
@@ -88,11 +88,7 @@ function withList(
     const sides = `both sides of a healed split until ${cluster.partitionedNodes.join(', ')} is restarted`;
     return { result: implausible(queue, `${stats.messages} by the statistics, which add up ${sides}`), changes };
   }
-  const kinds: ReaderKind[] = [
-    kind,
-    ...(agreed === undefined ? [] : [agreed]),
-    ...(declared === undefined ? [] : ['declare' as const]),
-  ];
+  const kinds = [kind, agreed, declared && ('declare' as const)].filter((each) => each !== undefined);
   const consumers = declared === undefined || stats.type === 'stream' ? stats.consumers : declared.consumers;
   const measures: Measures = {
     // The list's figures fit each other, being of one moment; the declare is younger and can only add to them.
@@ -106,7 +102,8 @@ function withList(
   if (question.needs !== 'rates') return { result: { ...share, measures, notes: [] }, changes };
 
   // A queue without counters has counted nothing, if the broker counts at all.
-  const counters = stats.counters ?? (cluster.countsMessages && !cluster.recentNodeChange ? NO_COUNTERS : undefined);
+  const counters =
+    stats.counters ?? (cluster.countsMessages && !cluster.recentNodeChange ? { ...NO_TRAFFIC, rates: NO_TRAFFIC } : undefined);
   if (counters === undefined) {
     return { result: new QueueError('FIELD_MISSING', `queue ${queue}: the broker has counted nothing yet`), changes };
   }
@@ -127,7 +124,7 @@ function withList(
  */
 function busyEstimate({ ready, consumers, at }: Declared, workAt: number, busyForMs: number): Measures {
   // Nobody is there to hold a message.
-  if (consumers === 0) return { ready, consumers, unacknowledged: 0, messages: ready };
+  if (consumers === 0) return { ready, unacknowledged: 0, messages: ready, consumers };
   return { ready, consumers, mayBeBusy: at - workAt < busyForMs ? consumers : 0 };
 }
 

@@ -1,6 +1,5 @@
 /**
- * Notices work in sleeping queues by passive declares, in turn and within the wake budget. Only work is reported: a zero seen here
- * means nothing to anybody.
+ * Notices work in sleeping queues by passive declares, in turn and within the wake budget.
  */
 import type { QueueScalerError } from '../../../errors.ts';
 import { createRotation, type Polled } from '../../polling.ts';
@@ -24,7 +23,7 @@ interface SleepingQueue extends Polled {
 }
 
 export function createWaker(declare: (vhost: string, queue: string) => Promise<Declared | QueueScalerError>): Waker {
-  const sleeping = new Map<string, { readonly queue: SleepingQueue; readonly leave: () => void }>();
+  const sleeping = new Map<string, SleepingQueue & { readonly leave: () => void }>();
   const rotation = createRotation<SleepingQueue>((batch, settle) => {
     for (const queue of batch)
       void declare(queue.vhost, queue.queue).then((answer) => {
@@ -35,7 +34,7 @@ export function createWaker(declare: (vhost: string, queue: string) => Promise<D
       });
   });
 
-  function follow(vhost: string, queue: string): { readonly queue: SleepingQueue; readonly leave: () => void } {
+  function follow(vhost: string, queue: string): SleepingQueue & { readonly leave: () => void } {
     const sleepers = new Set<Sleeper>();
     const followed = {
       vhost,
@@ -47,7 +46,7 @@ export function createWaker(declare: (vhost: string, queue: string) => Promise<D
         return most;
       },
     };
-    return { queue: followed, leave: rotation.add(followed) };
+    return Object.assign(followed, { leave: rotation.add(followed) });
   }
 
   return {
@@ -55,10 +54,7 @@ export function createWaker(declare: (vhost: string, queue: string) => Promise<D
       const key = `${vhost}\0${queue}`;
       let found = sleeping.get(key);
       if (found === undefined) sleeping.set(key, (found = follow(vhost, queue)));
-      const {
-        queue: { sleepers },
-        leave,
-      } = found;
+      const { sleepers, leave } = found;
       sleepers.add(sleeper);
       return () => {
         if (!sleepers.delete(sleeper) || sleepers.size > 0) return;

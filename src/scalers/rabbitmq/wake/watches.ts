@@ -1,6 +1,5 @@
 /**
- * Keeps watched questions' readings coming: sleeping ones through the waker, all of them now and then in full. Must never let a
- * wake-up wait for a full reading.
+ * Keeps watched questions' readings coming: sleeping ones through the waker, all of them now and then in full.
  */
 import type { QueueScalerError } from '../../../errors.ts';
 import type { Reading } from '../../reading.ts';
@@ -24,15 +23,10 @@ export interface Watches {
   close(): void;
 }
 
-/** What watching needs of a vhost's question reader. */
-export interface WatchReader {
-  queuesOf(question: RabbitQuestion): Promise<readonly string[]>;
-  wakeReading(question: RabbitQuestion, live: ReadonlyMap<string, Declared>, queues: number): Reading;
-}
-
 export interface WatchParts {
-  readonly readerOf: (vhost: string) => WatchReader;
   readonly read: (question: RabbitQuestion) => Promise<Reading>;
+  readonly queuesOf: (question: RabbitQuestion) => Promise<readonly string[]>;
+  readonly wakeReading: (question: RabbitQuestion, live: ReadonlyMap<string, Declared>, queues: number) => Reading;
   readonly declare: ((vhost: string, queue: string) => Promise<Declared | QueueScalerError>) | undefined;
 }
 
@@ -41,14 +35,13 @@ interface Watch {
   readonly watcher: Watcher;
   dueAt: number;
   reading: boolean;
-  over: boolean;
   /** Ends the declares for each sleeping queue. */
   readonly sleeping: Map<string, () => void>;
   /** Queues that were seen with work since the watch fell asleep. */
   readonly work: Map<string, Declared>;
 }
 
-export function createWatches({ readerOf, read, declare }: WatchParts): Watches {
+export function createWatches({ read, queuesOf, wakeReading, declare }: WatchParts): Watches {
   const watches = new Set<Watch>();
   const waker = declare === undefined ? undefined : createWaker(declare);
   let timer: NodeJS.Timeout | undefined;
@@ -62,7 +55,7 @@ export function createWatches({ readerOf, read, declare }: WatchParts): Watches 
     watch.reading = true;
     const reading = await read(watch.question);
     watch.reading = false;
-    if (watch.over) return;
+    if (!watches.has(watch)) return;
     tell(watch, reading);
     watch.dueAt = performance.now() + pauseAfter(watch, reading);
     await followQueues(watch);
@@ -87,15 +80,15 @@ export function createWatches({ readerOf, read, declare }: WatchParts): Watches 
 
   /** Has the waker look at the question's queues, if it sleeps. */
   async function followQueues(watch: Watch): Promise<void> {
-    if (waker === undefined || watch.over || !watch.watcher.sleeping()) return;
+    if (waker === undefined || !watches.has(watch) || !watch.watcher.sleeping()) return;
     let queues: readonly string[];
     try {
-      queues = await readerOf(watch.question.vhost).queuesOf(watch.question);
+      queues = await queuesOf(watch.question);
     } catch {
       // The full reading has met the same trouble and told of it.
       return;
     }
-    if (isOver(watch) || !watch.watcher.sleeping()) return;
+    if (!watches.has(watch) || !watch.watcher.sleeping()) return;
     const wanted = new Set(queues);
     for (const [queue, stop] of watch.sleeping) {
       if (wanted.has(queue)) continue;
@@ -114,27 +107,22 @@ export function createWatches({ readerOf, read, declare }: WatchParts): Watches 
     }
   }
 
-  function isOver(watch: Watch): boolean {
-    return watch.over;
-  }
-
   function noticed(watch: Watch, queue: string, declared: Declared): void {
-    if (watch.over || watch.work.get(queue)?.ready === declared.ready) return;
+    if (!watches.has(watch) || watch.work.get(queue)?.ready === declared.ready) return;
     watch.work.set(queue, declared);
-    tell(watch, readerOf(watch.question.vhost).wakeReading(watch.question, watch.work, watch.sleeping.size));
+    tell(watch, wakeReading(watch.question, watch.work, watch.sleeping.size));
     // What follows tells the rest: what consumers hold, and rates.
     watch.dueAt = 0;
   }
 
   return {
     add(question, watcher) {
-      const watch: Watch = { question, watcher, dueAt: 0, reading: false, over: false, sleeping: new Map(), work: new Map() };
+      const watch: Watch = { question, watcher, dueAt: 0, reading: false, sleeping: new Map(), work: new Map() };
       watches.add(watch);
       timer ??= setInterval(tick, TICK_MS);
       void readInFull(watch);
       if (question.selection.kind === 'queue') void followQueues(watch);
       return () => {
-        watch.over = true;
         watches.delete(watch);
         wakeUp(watch);
         if (watches.size > 0) return;
@@ -144,7 +132,6 @@ export function createWatches({ readerOf, read, declare }: WatchParts): Watches 
     },
     close() {
       clearInterval(timer);
-      for (const watch of watches) watch.over = true;
       watches.clear();
       waker?.close();
     },
