@@ -5,13 +5,21 @@
  * Order (KEDA's `ResolveContainerEnv`): envFrom in order, then env in order, later names override; `$(VAR)` sees what stands before it.
  */
 import { TriggerError } from '../errors.ts';
-import type { Container, EnvironmentVariable, PodSpec } from './objects.ts';
+import type { ObjectReader, ReadOptions } from './objectReader.ts';
+import { secretValues, type Container, type EnvironmentVariable, type PodSpec } from './objects.ts';
 
 /** Values by key of the Secret or ConfigMap of that name in the pod's namespace; undefined where it does not exist. */
 export type ReadValues = (
   kind: 'Secret' | 'ConfigMap',
   name: string,
 ) => Promise<Readonly<Record<string, string>> | 'withheld' | undefined>;
+
+export function valuesReader(reader: ObjectReader, namespace: string, options: ReadOptions): ReadValues {
+  return async (kind, name) => {
+    const found = await reader.get(kind, namespace, name, options);
+    return found && (found.kind === 'Secret' ? secretValues(found) : (found.data ?? {}));
+  };
+}
 
 export interface Environment {
   /** The variable's value; undefined where the template sets none. Rejects with a {@link TriggerError} where a source is missing. */

@@ -6,10 +6,10 @@ import { LRUCache } from 'lru-cache';
 import { TriggerError } from '../errors.ts';
 import { readParameters } from './authenticationSources.ts';
 import type { Credentials, CredentialSource, TriggerReference } from './credentials.ts';
-import { containerOf, environmentOf, type Environment, type ReadValues } from './environment.ts';
+import { containerOf, environmentOf, valuesReader, type Environment } from './environment.ts';
 import { requireHostsAllowed, requireNamespaceAllowed, type EndpointKeys, type Parameter } from './crossNamespaceGuard.ts';
 import type { ObjectReader, ReadOptions } from './objectReader.ts';
-import { secretValues, type PodSpec, type ScaledJob, type ScaledObject, type Trigger } from './objects.ts';
+import type { PodSpec, ScaledJob, ScaledObject, Trigger } from './objects.ts';
 import { fingerprint } from './secret.ts';
 import { candidatesAmong, describeMismatch, type Candidate } from './triggerMatch.ts';
 import { createVault } from './vault.ts';
@@ -99,14 +99,12 @@ export function createResolver({
   ): Promise<Environment> {
     const found = containerOf(await owner.pod(), container, owner.target);
     if (found === undefined) throw unresolved(`${owner.target} has no container to take variables from`);
-    const read: ReadValues = async (kind, name) => {
-      if (kind === 'ConfigMap') return (await reader.get('ConfigMap', namespace, name, options))?.data ?? undefined;
-      // As in KEDA: what may not be read is as if it were not set.
-      if (restrictSecretAccess && namespace !== clusterObjectNamespace) return 'withheld';
-      const secret = await reader.get('Secret', namespace, name, options);
-      return secret && secretValues(secret);
-    };
-    return environmentOf(found, owner.target, read);
+    const read = valuesReader(reader, namespace, options);
+    // As in KEDA: what may not be read is as if it were not set.
+    const withheld = restrictSecretAccess && namespace !== clusterObjectNamespace;
+    return environmentOf(found, owner.target, async (kind, name) =>
+      withheld && kind === 'Secret' ? 'withheld' : read(kind, name),
+    );
   }
 
   /** The one trigger meant; several with the same authentication are as good as one. */

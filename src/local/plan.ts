@@ -1,9 +1,9 @@
 /**
  * From manifests to what is to be run: each ScaledObject with its loop's settings, its triggers as KEDA forwards them, and its worker.
  */
-import type { ReadValues } from '../auth/environment.ts';
+import { valuesReader } from '../auth/environment.ts';
 import type { Manifest, ManifestFault, Manifests } from '../auth/files.ts';
-import { secretValues, type ScaledObject } from '../auth/objects.ts';
+import type { ScaledObject } from '../auth/objects.ts';
 import { isQueueScalerError } from '../errors.ts';
 import { checkTrigger, forwardedTriggers, type PlannedTrigger } from './forwardedTriggers.ts';
 import type { LoopSpec } from './keda/loop.ts';
@@ -67,7 +67,7 @@ export async function planRun(manifests: Manifests, settings: HpaSettings): Prom
     owners.set(deployment, object);
 
     const before = faults.length;
-    const read = valuesReader(manifests, target.namespace);
+    const read = valuesReader(manifests.reader, target.namespace, { signal: new AbortController().signal });
     const pods = await attempt(
       () => podTemplates(target, read),
       (message) => {
@@ -146,18 +146,6 @@ function targetOf(
   const target = manifests.of('Deployment').find((each) => each.namespace === namespace && each.name === name);
   if (target === undefined) blame(['spec', 'scaleTargetRef'], `Deployment ${namespace}/${name} is in none of the files`);
   return target;
-}
-
-function valuesReader({ reader }: Manifests, namespace: string): ReadValues {
-  const options = { signal: new AbortController().signal };
-  return async (kind, name) => {
-    if (kind === 'ConfigMap') {
-      const configMap = await reader.get('ConfigMap', namespace, name, options);
-      return configMap === undefined ? undefined : (configMap.data ?? {});
-    }
-    const secret = await reader.get('Secret', namespace, name, options);
-    return secret === undefined ? undefined : secretValues(secret);
-  };
 }
 
 const ANNOTATION_PREFIX = 'autoscaling.keda.sh/';

@@ -2,16 +2,9 @@
  * The triggers of the files as KEDA would forward them, with what the HPA would get to know. What a file does not hold is looked up in a
  * cluster if there is one, and variables in this process's environment.
  */
-import { containerOf, environmentOf, type ReadValues } from '../../auth/environment.ts';
+import { containerOf, environmentOf, valuesReader } from '../../auth/environment.ts';
 import type { ObjectReader } from '../../auth/objectReader.ts';
-import {
-  secretValues,
-  type Container,
-  type ObjectOf,
-  type ScaledJob,
-  type ScaledObject,
-  type Trigger,
-} from '../../auth/objects.ts';
+import type { Container, ObjectOf, ScaledJob, ScaledObject, Trigger } from '../../auth/objects.ts';
 import type { Manifests } from '../../auth/files.ts';
 import { DEFAULT_MAX_REPLICAS, DEFAULT_MIN_REPLICAS, FROM_ENV } from '../../keda.ts';
 import type { Position } from '../../yaml/objects.ts';
@@ -128,11 +121,7 @@ async function forwarded(
   reader: ObjectReader,
   signal: AbortSignal,
 ): Promise<Pick<Subject, 'metadata' | 'unset'>> {
-  const read: ReadValues = async (kind, name) => {
-    if (kind === 'ConfigMap') return (await reader.get('ConfigMap', namespace, name, { signal }))?.data ?? undefined;
-    const secret = await reader.get('Secret', namespace, name, { signal });
-    return secret && secretValues(secret);
-  };
+  const read = valuesReader(reader, namespace, { signal });
   const environment = container === undefined ? undefined : environmentOf(container, `container ${container.name}`, read);
   const values: Record<string, string> = {};
   const unset: string[] = [];
