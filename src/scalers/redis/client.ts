@@ -111,7 +111,7 @@ export function createRedisClient(
         else same.push(each);
       }
     }
-    await reader.read(
+    await reader(
       reads.values(),
       (read, result, session) => {
         if (session !== undefined) watch.answered(session);

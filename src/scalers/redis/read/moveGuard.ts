@@ -40,7 +40,7 @@ export function createMoveGuard(
       remember(read, result);
       results.set(read.id, result);
     };
-    await reader.read(reads, keep, signal);
+    await reader(reads, keep, signal);
     return results;
   }
 

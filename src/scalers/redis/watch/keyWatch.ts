@@ -167,7 +167,7 @@ export function createKeyWatch(reader: Reader, remember: (read: KeyRead, result:
       if (recovered) for (const watched of watchedKeys.values()) if (isOutage(watched.result)) touch(watched);
       recovered = false;
     };
-    void reader.read(
+    void reader(
       [...batch.values()].map((watched) => watched.read),
       (read, result, session) => {
         const watched = batch.get(read.id);
