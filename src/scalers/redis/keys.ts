@@ -3,7 +3,7 @@
  * password is never repeated in a fault.
  */
 import { Secret } from '../../auth/secret.ts';
-import { endpoint, key, type Values } from '../metadata.ts';
+import { endpoint, key, type KeyTable, type Values } from '../metadata.ts';
 import { TLS_KEYS, tlsSettings, type TlsSettings } from '../net/tls.ts';
 import { duration, flag, list, oneOf, text, whole } from '../values.ts';
 import { addressText, parseAddress, type Address } from '../net/address.ts';
@@ -58,20 +58,27 @@ export const CONNECTION_KEYS = {
   cert: { ...TLS_KEYS.cert, aliases: ['Cert'] },
 };
 
-export const SENTINEL_KEYS = {
+const SENTINEL_KEYS = {
   sentinelMaster: key('The sentinels’ name for the primary.', text(), { ...ADDRESS_PLACES, required: true }),
   sentinelUsername: key('User at the sentinels.', text(), ADDRESS_PLACES),
   sentinelPassword: key('Password at the sentinels.', secret(), { ...ADDRESS_PLACES, secret: true }),
 };
 
-export const NAT_KEYS = {
+const NAT_KEYS = {
   natMap: key(
     'Comma-separated `announced:port=reachable:port`: where to reach servers that announce an address of another network.',
     endpoint(list()),
   ),
 };
 
-type ConnectionValues = Partial<Values<typeof CONNECTION_KEYS> & Values<typeof SENTINEL_KEYS> & Values<typeof NAT_KEYS>>;
+/** The keys of each kind beside {@link CONNECTION_KEYS}. */
+export const KEYS_OF_KIND: Readonly<Record<DeploymentKind, KeyTable>> = {
+  standalone: {},
+  sentinel: { ...SENTINEL_KEYS, ...NAT_KEYS },
+  cluster: NAT_KEYS,
+};
+
+export type ConnectionValues = Partial<Values<typeof CONNECTION_KEYS> & Values<typeof SENTINEL_KEYS> & Values<typeof NAT_KEYS>>;
 type Fault = (key: string, message: string) => void;
 
 interface Located {

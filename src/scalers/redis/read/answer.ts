@@ -4,9 +4,8 @@
  */
 import { QueueError } from '../../../errors.ts';
 import { unknown, type QueueReading, type Reading } from '../../reading.ts';
-import type { Measures } from '../measures.ts';
 import type { KeyReadResult } from './keyRead.ts';
-import type { RedisQuestion } from '../question.ts';
+import type { Measures, RedisQuestion } from '../question.ts';
 
 /** What a key is to a question. */
 export interface Role {

@@ -3,7 +3,7 @@
  */
 import { QueueError, type QueueScalerError } from '../../../errors.ts';
 import { sameMeasures } from '../../reading.ts';
-import type { Measures } from '../measures.ts';
+import type { Measures } from '../question.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
 import { ErrorReply, type Command, type Reply } from '../wire/reply.ts';
 
