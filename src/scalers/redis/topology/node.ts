@@ -6,7 +6,7 @@ import type { BrokerError } from '../../../errors.ts';
 import { createBackOff } from '../../net/backOff.ts';
 import { addressText, type Address } from '../../net/address.ts';
 import type { Command, Reply } from '../wire/reply.ts';
-import { openSession, REQUEST_TIMEOUT_MS, track, type Access, type Session } from '../wire/session.ts';
+import { openSession, track, type Access, type Session } from '../wire/session.ts';
 
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 2_000;
@@ -135,7 +135,7 @@ export function createNode(address: Address, access: Access, listener: NodeListe
     where: addressText(address),
     async request(commands) {
       const session = await open();
-      return { replies: await session.request(commands, REQUEST_TIMEOUT_MS), session };
+      return { replies: await session.request(commands), session };
     },
     session: () => (current?.isOpen() === true ? current : undefined),
     follow(on) {
