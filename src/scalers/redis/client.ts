@@ -41,14 +41,14 @@ export function createRedisClient(
     opened(node, session) {
       sessions.opened(node.where, session);
     },
-    followed(node) {
-      watch.followed(node);
+    followed(session) {
+      watch.followed(session);
     },
     ended(node, error) {
       events.failure({ broker, endpoint: node.where, error });
       watch.ended();
     },
-    invalidated(_node, keys) {
+    invalidated(keys) {
       watch.invalidated(keys);
     },
   });
@@ -82,26 +82,26 @@ export function createRedisClient(
     return answer(question, roles, resultOf, (key) => seenKeys.has(key), sessions.notes());
   }
 
+  function askedOf(question: RedisQuestion): Asked {
+    const { reads, roles } = planOf(question);
+    return { question, reads, roles, left: reads.length };
+  }
+
   async function sweepAsked(asked: readonly Asked[], report: Report, signal: AbortSignal): Promise<void> {
     const reads = new Map<string, KeyRead>();
     const askers = new Map<string, Asked[]>();
     const results = new Map<string, KeyReadResult>();
-    const left = new Map<Asked, number>();
     const checks: Promise<void>[] = [];
     const settle = (each: Asked): void => {
       const reading = answered(each.question, each, (id) => results.get(id));
       if (reading === undefined) return;
-      if (!moveGuard.suspects(each.question, reading)) report(each.question.key, reading);
-      else {
-        checks.push(
-          moveGuard.read(each.question, signal).then((checked) => {
-            report(each.question.key, checked);
-          }),
-        );
-      }
+      const tell = (checked: Reading): void => {
+        report(each.question.key, checked);
+      };
+      if (moveGuard.suspects(each.question, reading)) checks.push(moveGuard.read(each.question, signal).then(tell));
+      else tell(reading);
     };
     for (const each of asked) {
-      left.set(each, each.reads.length);
       if (each.reads.length === 0) settle(each);
       for (const read of each.reads) {
         reads.set(read.id, read);
@@ -117,9 +117,7 @@ export function createRedisClient(
         remember(read, result);
         results.set(read.id, result);
         for (const each of askers.get(read.id) ?? []) {
-          const rest = (left.get(each) ?? 0) - 1;
-          left.set(each, rest);
-          if (rest === 0) settle(each);
+          if (--each.left === 0) settle(each);
         }
       },
       signal,
@@ -146,11 +144,11 @@ export function createRedisClient(
       const later: Promise<void>[] = [];
       for (const question of questions) {
         const missing = patternsOf(question).filter((pattern) => discovery.keys(pattern) === undefined);
-        if (missing.length === 0) ready.push({ question, ...planOf(question) });
+        if (missing.length === 0) ready.push(askedOf(question));
         else {
           later.push(
             Promise.all(patternsOf(question).map((pattern) => discovery.found(pattern))).then(
-              () => sweepAsked([{ question, ...planOf(question) }], report, signal),
+              () => sweepAsked([askedOf(question)], report, signal),
               (thrown: unknown) => {
                 report(question.key, unknown(toQueueScalerError(thrown)));
               },
@@ -203,4 +201,6 @@ export function createRedisClient(
 
 interface Asked extends Plan {
   readonly question: RedisQuestion;
+  /** Reads without a result. */
+  left: number;
 }

@@ -8,7 +8,6 @@
 import { BrokerError } from '../../../errors.ts';
 import { sameValue, type KeyRead, type KeyReadResult } from '../read/keyRead.ts';
 import type { Reader } from '../read/reader.ts';
-import type { RedisNode } from '../topology/node.ts';
 import type { Session } from '../wire/session.ts';
 
 /** A sleeping key is read at once when it changes, but not more often than this: consumers may wait on it and take each message at once. */
@@ -54,8 +53,8 @@ export interface KeyWatch {
   invalidated(keys: readonly string[] | null): void;
   /** A session has ended: what it read is no longer tracked. */
   ended(): void;
-  /** The node tracks what is read from now on. */
-  followed(node: RedisNode): void;
+  /** The session tracks what is read from now on. */
+  followed(session: Session): void;
   /** Reads again the keys for which the predicate holds. */
   reread(which: (key: string) => boolean): void;
   close(): void;
@@ -317,8 +316,7 @@ export function createKeyWatch(reader: Reader, remember: (read: KeyRead, result:
     ended() {
       for (const watched of watchedKeys.values()) if (!isOutage(watched.result)) touch(watched);
     },
-    followed(node) {
-      const session = node.session();
+    followed(session) {
       for (const watched of watchedKeys.values()) if (watched.session !== session) touch(watched);
     },
     reread(which) {
