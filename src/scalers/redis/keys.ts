@@ -4,7 +4,7 @@
  */
 import { Secret } from '../../auth/secret.ts';
 import { endpoint, key, type KeyTable, type Values } from '../metadata.ts';
-import { TLS_KEYS, tlsSettings, type TlsSettings } from '../net/tls.ts';
+import { TLS_KEYS, tlsSettings } from '../net/tls.ts';
 import { duration, flag, list, oneOf, text, whole } from '../values.ts';
 import { addressText, parseAddress, type Address } from '../net/address.ts';
 import type { Access } from './wire/session.ts';
@@ -135,12 +135,12 @@ export function deploymentOf(kind: DeploymentKind, values: ConnectionValues): De
   const pairs = (values.host ?? []).map((host, index) => ({ host, port: Number(values.port?.[index]) }));
   const addresses = [...located.map(({ address }) => address), ...pairs];
   const [first] = located;
-  const tls = values.tls === 'enable' || first?.tls === true ? tlsOf(values) : undefined;
-  const urlPassword = first?.password === undefined ? undefined : new Secret(first.password);
+  const tls =
+    values.tls === 'enable' || first?.tls === true ? tlsSettings(values, values.insecureSkipVerify !== true) : undefined;
   const access: Access = {
     // In the URL of a sentinel the credentials are the servers', as are those beside it.
     username: values.username ?? first?.username,
-    password: values.password ?? urlPassword,
+    password: values.password ?? (first?.password === undefined ? undefined : new Secret(first.password)),
     tls,
     database: kind === 'cluster' ? 0 : (values.databaseIndex ?? first?.database ?? 0),
   };
@@ -156,10 +156,6 @@ export function deploymentOf(kind: DeploymentKind, values: ConnectionValues): De
     masterName: values.sentinelMaster ?? '',
     natMap: new Map((values.natMap ?? []).map(natPair).filter((pair) => pair !== undefined)),
   };
-}
-
-function tlsOf(values: ConnectionValues): TlsSettings {
-  return tlsSettings(values, values.insecureSkipVerify !== true);
 }
 
 /** One element of `address`; a text says what is wrong with it without repeating it, as it may hold a password. */

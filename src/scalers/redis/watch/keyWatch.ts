@@ -68,10 +68,6 @@ export interface AtomicGroup {
   reading: number;
 }
 
-export function createAtomicGroup(): AtomicGroup {
-  return { due: new Set(), reading: 0 };
-}
-
 interface WatchedKey {
   readonly read: KeyRead;
   readonly watchers: Set<KeyWatcher>;
