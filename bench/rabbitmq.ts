@@ -182,7 +182,7 @@ async function wakesOfMany(main: string, node: RabbitNode, channel: ConfirmChann
   }
   report.figure(`wake, ${SMALL} sleeping queues, publish to true: p50 of ${times.length}`, quantile(times, 0.5), 'ms');
   report.figure('… p99', quantile(times, 0.99), 'ms', 1_500);
-  report.figure('broker CPU while they sleep, share of a core', share * 100, '%', 6);
+  report.figure('broker CPU while they sleep, share of a core', share * 100, '%', 9);
 }
 
 /** A scaler as its own process with a stream for each of the first queues, all told that they are inactive. */

@@ -4,11 +4,13 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { noCredentialSource } from '../src/auth/credentials.ts';
 import { noEvents } from '../src/scalers/brokerEvents.ts';
 import { createBrokerPool } from '../src/scalers/brokerPool.ts';
+import { redis } from '../src/scalers/redis/keyLengths.ts';
 import { createTriggers } from '../src/scalers/triggers.ts';
 import { bundle } from '../test/bed/bundle.ts';
 import { cpuMsOf } from '../test/bed/process.ts';
@@ -89,9 +91,37 @@ async function sweeps(server: RedisServer, report: Parameters<Benchmark>[0]): Pr
     theirs.push(await cpuOf(server, naive));
   }
   await brokers.close();
+  report.figure('longest turn of the event loop in a batch of them', await longestTurn(server), 'ms', 10);
   report.ratio(`Redis CPU of reading ${LISTS} lists`, median(ours), median(theirs), 'ms', 1 / 100);
   report.figure('time of a round', median(ourWall), 'ms');
   report.figure('this scaler’s CPU of a round, from trigger to decision', median(ourOwn), 'ms');
+}
+
+/** Of a batch of all lists through one client, in ms: the median of the longest turns of the rounds. */
+async function longestTurn(server: RedisServer): Promise<number> {
+  const bound = Array.from({ length: LISTS }, (_, index) =>
+    redis.bind({ address: address(server), listName: listName(index) }, {}),
+  );
+  const client = bound[0]?.open(noEvents);
+  const longest: number[] = [];
+  for (let turn = 0; turn <= ROUNDS; turn++) {
+    const turns = monitorEventLoopDelay({ resolution: 1 });
+    let known = 0;
+    turns.enable();
+    await client?.readBatch(
+      bound.map(({ question }) => question),
+      (_, reading) => {
+        if (reading.known) known++;
+      },
+      AbortSignal.timeout(10_000),
+    );
+    turns.disable();
+    if (known !== LISTS) throw new Error(`${LISTS - known} lists were not read`);
+    // The first opens the connection and warms the code.
+    if (turn > 0) longest.push(turns.max / 1e6);
+  }
+  await client?.close();
+  return median(longest);
 }
 
 async function wakes(main: string, server: RedisServer, report: Parameters<Benchmark>[0]): Promise<void> {

@@ -44,7 +44,7 @@ export interface Watcher {
   report(reading: Reading): void;
 }
 
-/** The one conversation with one broker; opens its connections when first needed and mends them by itself until closed. */
+/** The one client of one broker; opens its connections when first needed and mends them by itself until closed. */
 export interface BrokerClient<Q extends Question> {
   /**
    * Asks all questions in as few requests as possible and reports each answer as soon as it is had, so that a question that

@@ -1,5 +1,5 @@
 /**
- * Shares one conversation with one broker among all who ask: coalesces questions, keeps the latest readings, and lets the last
+ * Shares one broker client among all who ask: coalesces questions, keeps the latest readings, and lets the last
  * known one stand in for a bounded time. It must never turn an unknown into a number.
  */
 import { untilAborted } from '../abort.ts';

@@ -18,9 +18,9 @@ export interface MemoryBroker {
   fail(error: QueueScalerError | undefined): void;
   /** Makes every answer wait until this is called with false. */
   hang(hanging: boolean): void;
-  /** Conversations opened so far. */
+  /** Clients opened so far. */
   readonly opened: number;
-  /** Sweeps made so far. */
+  /** Batches read so far. */
   readonly sweeps: number;
   readonly watched: number;
 }

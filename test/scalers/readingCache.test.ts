@@ -20,7 +20,7 @@ async function nextSweep(of: Script, index = of.sweeps.length): Promise<Sweep> {
 }
 
 describe('asking', () => {
-  test('opens the conversation only when something is asked', async () => {
+  test('opens the client only when something is asked', async () => {
     const it = script();
     expect(it.opened).toBe(0);
     void it.cache.read(question('a'), never);
@@ -221,7 +221,7 @@ describe('watching', () => {
   });
 });
 
-test('closing answers whoever waits with unknown, closes the conversation, and refuses further questions', async () => {
+test('closing answers whoever waits with unknown, closes the client, and refuses further questions', async () => {
   const it = script();
   const swept = it.cache.read(question('a'), never);
   await nextSweep(it, 0);

@@ -1,5 +1,5 @@
 /**
- * A conversation that answers what a test tells it to, for the unit tests of what stands above the contract; no broker's scaler is
+ * A broker client that answers what a test wants, for the unit tests of what stands above the contract; no broker's scaler is
  * ever tested with it.
  */
 import type { QueueError } from '../../src/errors.ts';
@@ -39,7 +39,7 @@ export function failed(error: QueueError): Reading {
 }
 
 export function script(): Script {
-  const conversation: BrokerClient<Question> = {
+  const client: BrokerClient<Question> = {
     readBatch: (questions, report, signal) =>
       new Promise((resolve, reject) => {
         state.sweeps.push({ keys: questions.map(({ key }) => key), report, signal, end: resolve, fail: reject });
@@ -56,7 +56,7 @@ export function script(): Script {
   };
   const open = (): BrokerClient<Question> => {
     state.opened++;
-    return conversation;
+    return client;
   };
   const state: Script = {
     cache: createReadingCache({ key: 'broker', label: 'script://broker' }, open, noEvents),

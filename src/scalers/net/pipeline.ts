@@ -7,7 +7,6 @@ import type { Socket } from 'node:net';
 import { BrokerError } from '../../errors.ts';
 import type { BrokerEvents, BrokerIdentity } from '../brokerEvents.ts';
 import { addressText, type Address } from './address.ts';
-import { containListeners } from './containment.ts';
 import { createEndpoints } from './failover.ts';
 import { describeNetworkError } from './networkErrors.ts';
 import { onClosed, openSocket, whenLate } from './socket.ts';
@@ -64,11 +63,7 @@ export function createPipeline<Reply>(options: PipelineOptions<Reply>): Pipeline
       tls: options.tls,
       timeoutMs,
       signal: closing.signal,
-      describe: (inHandshake, cause) =>
-        inHandshake
-          ? new BrokerError('TLS_FAILED', `no TLS session with ${endpoint}; is it a port without TLS?`, { cause })
-          : describeNetworkError(cause, endpoint),
-      unexpected: (thrown) => unexpected(endpoint, thrown),
+      unexpected: (thrown) => (thrown instanceof BrokerError ? thrown : nonsense(endpoint, 'what is no reply', thrown)),
     }).catch((error: unknown) => {
       events.failure({ broker, endpoint, error: describeNetworkError(error, endpoint) });
       throw error;
@@ -86,7 +81,6 @@ export function createPipeline<Reply>(options: PipelineOptions<Reply>): Pipeline
     let received: Buffer = Buffer.alloc(0);
     let failure: BrokerError | undefined;
 
-    containListeners(socket, (thrown) => socket.destroy(unexpected(endpoint, thrown)));
     socket.on('data', (chunk: Buffer) => {
       if (socket.destroyed) return;
       received = Buffer.concat([received, chunk]);
@@ -151,8 +145,4 @@ export function createPipeline<Reply>(options: PipelineOptions<Reply>): Pipeline
 
 function nonsense(endpoint: string, what: string, cause?: unknown): BrokerError {
   return new BrokerError('BROKER_REPLY_INVALID', `${endpoint} sent ${what}`, { cause });
-}
-
-function unexpected(endpoint: string, thrown: unknown): BrokerError {
-  return thrown instanceof BrokerError ? thrown : nonsense(endpoint, 'what is no reply', thrown);
 }

@@ -7,7 +7,8 @@ import { connect as connectTls } from 'node:tls';
 import { onAbort } from '../../abort.ts';
 import { BrokerError } from '../../errors.ts';
 import { addressText, type Address } from './address.ts';
-import { contained } from './containment.ts';
+import { contained, containListeners } from './containment.ts';
+import { describeNetworkError } from './networkErrors.ts';
 import { tlsOptions, type TlsSettings } from './tls.ts';
 
 const KEEP_ALIVE_MS = 10_000;
@@ -23,9 +24,9 @@ export interface SocketOptions {
    * The error of a socket that could not be had: whether it broke in the TLS handshake, and by what, which is a `TimeoutError` after
    * `timeoutMs`, and missing where the peer closed the connection without a word.
    */
-  readonly describe: (inHandshake: boolean, cause: Error | undefined) => BrokerError;
+  readonly describe?: (inHandshake: boolean, cause: Error | undefined) => BrokerError;
   /** The error of a socket whose listeners threw, or what they started and nobody caught: it destroys the socket. */
-  readonly unexpected: (thrown: unknown) => BrokerError;
+  readonly unexpected?: (thrown: unknown) => Error;
 }
 
 /** Resolves to a connected socket, with `tls` after the handshake. Rejects with what `describe` makes of the reason. */
@@ -33,16 +34,18 @@ export function openSocket({ address, tls, timeoutMs, signal, describe, unexpect
   const where = addressText(address);
   return new Promise((resolve, reject) => {
     let socket: Socket;
+    const fail = (thrown: unknown): void =>
+      void socket.destroy(unexpected?.(thrown) ?? (thrown instanceof Error ? thrown : new Error(String(thrown))));
     try {
-      socket = contained(
-        (thrown) => socket.destroy(unexpected(thrown)),
-        () => (tls === undefined ? connectTcp({ ...address }) : connectTls({ ...address, ...tlsOptions(tls, address.host) })),
+      socket = contained(fail, () =>
+        tls === undefined ? connectTcp({ ...address }) : connectTls({ ...address, ...tlsOptions(tls, address.host) }),
       );
     } catch (thrown) {
       // Node reads certificates and keys before it connects.
       reject(new BrokerError('TLS_FAILED', `the TLS certificate or key for ${where} cannot be used`, { cause: thrown }));
       return;
     }
+    containListeners(socket, fail);
     let connected = false;
     const stopTimer = whenLate(socket, timeoutMs, () => {
       socket.destroy(new DOMException('the time is up', 'TimeoutError'));
@@ -56,7 +59,10 @@ export function openSocket({ address, tls, timeoutMs, signal, describe, unexpect
     socket.on('error', () => undefined);
     onClosed(socket, (cause) => {
       stopWaiting();
-      reject(describe(connected && tls !== undefined, cause));
+      const inHandshake = connected && tls !== undefined;
+      if (describe !== undefined) reject(describe(inHandshake, cause));
+      else if (!inHandshake) reject(describeNetworkError(cause, where));
+      else reject(new BrokerError('TLS_FAILED', `no TLS session with ${where}; is it a port without TLS?`, { cause }));
     });
     socket.once('connect', () => (connected = true));
     socket.once(tls === undefined ? 'connect' : 'secureConnect', () => {

@@ -143,7 +143,7 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
     watch: (question, watcher) => watches.add(question, watcher),
 
     async close() {
-      closing.abort(new BrokerError('BROKER_UNREACHABLE', `${broker.label}: the conversation is closed`));
+      closing.abort(new BrokerError('BROKER_UNREACHABLE', `${broker.label}: the client is closed`));
       clearInterval(recheckTimer);
       watches.close();
       await Promise.allSettled([declarer?.close(), management?.close(), scraper.close()]);

@@ -28,6 +28,15 @@ describe('a map that forgets', () => {
     expect(map.get('idle')).toBeUndefined();
   });
 
+  it('drops the idle even where all others are only looked up', () => {
+    const map = createForgettingMap<number>(1_000);
+    map.set('idle', 1);
+    map.set('used', 2);
+    for (let round = 0; round < 5; round++, vi.advanceTimersByTime(600)) map.get('used');
+    expect(map.get('used')).toBe(2);
+    expect(map.get('idle')).toBeUndefined();
+  });
+
   it('forgets a crowd sooner, though never within two minutes', () => {
     const map = createForgettingMap<number>(3_600_000);
     const crowd = Array.from({ length: 20_000 }, (_, index) => `q${index}`);

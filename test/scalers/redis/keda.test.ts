@@ -12,7 +12,7 @@ const STREAMS = ['redis-streams', 'redis-sentinel-streams', 'redis-cluster-strea
 const without = (words: Words, name: string): Words => Object.fromEntries(Object.entries(words).filter(([key]) => key !== name));
 const reached = (scaler: string): Words => ({ ...minimal(scaler), address: 'a:1' });
 
-/** Equal where everything that makes a conversation is: address, user, password, TLS, database. */
+/** Equal where everything that makes a client is: address, user, password, TLS, database. */
 const brokerOf = (metadata: Words, authentication: Words = {}): string => bind(metadata, authentication).broker.key;
 
 describe.each([...LISTS, ...STREAMS])('%s', (type) => {

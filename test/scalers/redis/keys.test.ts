@@ -37,7 +37,7 @@ describe.each(TYPES)('%s', (type) => {
     expect(secured.broker.key).not.toBe(plain.broker.key);
   });
 
-  it('shares a conversation with equal settings only, and shows no password', () => {
+  it('shares a client with equal settings only, and shows no password', () => {
     const one = bind({ ...minimal(type), address: 'redis://user:s3cret@a:1' });
     const same = bind({ ...minimal(type), address: 'a:1', username: 'user', password: 's3cret' });
     const other = bind({ ...minimal(type), address: 'a:1', username: 'user', password: 'other' });
@@ -48,7 +48,7 @@ describe.each(TYPES)('%s', (type) => {
   });
 });
 
-it('list and stream triggers on one server with one set of credentials share a conversation', () => {
+it('list and stream triggers on one server with one set of credentials share a client', () => {
   expect(bind({ ...minimal('redis'), address: 'a:1' }).broker).toEqual(
     bind({ ...minimal('redis-streams'), address: 'a:1' }).broker,
   );

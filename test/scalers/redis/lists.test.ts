@@ -261,7 +261,7 @@ describe('a watched trigger', () => {
   });
 });
 
-describe('one conversation', () => {
+describe('one client', () => {
   it('serves a thousand triggers, watched or not, over one connection', async () => {
     const before = await clients();
     const triggers = Array.from({ length: 1_000 }, (_, index) => bed.asker.trigger(trigger({ listName: `many:${index}` })));

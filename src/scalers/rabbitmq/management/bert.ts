@@ -39,7 +39,7 @@ const NAMES: ReadonlySet<number> = new Set([TAG.atom, TAG.smallAtom, TAG.atomUtf
 export interface BertOptions {
   /** Largest JSON that is made, in bytes. */
   readonly maxBytes: number;
-  /** The fields that are told of each row of a list; undefined: all. */
+  /** The fields to keep of each row of a list; undefined: all. */
   readonly fields?: readonly string[] | undefined;
 }
 
@@ -169,7 +169,7 @@ export function jsonOfBert(bytes: Buffer, { maxBytes, fields }: BertOptions): st
     out.write('}');
   }
 
-  /** A key is a text even if it is `true`. Gives whether the field was told. */
+  /** A key is a text even if it is `true`. Returns whether the field was kept. */
   function field(depth: number): boolean {
     const tag = byte();
     const start = name(tag);

@@ -1,6 +1,6 @@
 /**
- * Bounded GETs from the management API or the Prometheus plugin, over one pool of connections. No answer may be larger, slower or
- * stranger than allowed, and none of its text leaves here unscrubbed.
+ * Bounded GETs from the management API or the Prometheus plugin, over one pool of connections. Answers that are too large, too slow
+ * or malformed are errors, and none of their text leaves here unscrubbed.
  */
 import { Agent, request, type Dispatcher } from 'undici';
 import { tlsOptions, type TlsSettings } from '../../net/tls.ts';
@@ -11,14 +11,14 @@ import { BERT, jsonOfBert } from './bert.ts';
 import { describeNetworkError } from '../../net/networkErrors.ts';
 
 /** Largest answer taken, in bytes: a totals list of 100 000 queues has 26 MB. */
-export const MAX_BODY_BYTES = 33_554_432;
+const MAX_BODY_BYTES = 33_554_432;
 const MAX_HEADER_BYTES = 16_384;
 const KEEP_ALIVE_MS = 60_000;
 const MAX_QUOTED = 200;
 
 export interface HttpAnswer {
   readonly status: 200 | 404;
-  /** As it came, but for BERT, which is given as JSON. */
+  /** As it came; BERT is converted to JSON. */
   readonly body: string;
   /** When the answer was complete, in ms of `performance.now()`. */
   readonly at: number;
@@ -26,8 +26,8 @@ export interface HttpAnswer {
 
 export interface HttpClient {
   /**
-   * Answers 200 and 404; rejects with a {@link BrokerError} for all else. `path` begins with a slash. A list in BERT is told with no
-   * other fields of its rows than `fields`.
+   * Answers 200 and 404; rejects with a {@link BrokerError} for all else. `path` begins with a slash. A list in BERT keeps
+   * only `fields` of its rows.
    */
   get(endpoint: Endpoint, path: string, signal: AbortSignal, fields?: readonly string[]): Promise<HttpAnswer>;
   close(): Promise<void>;
@@ -37,7 +37,7 @@ export interface HttpClient {
 export interface Authorization {
   /** The header's value; undefined sends none. */
   header(): Promise<string | undefined>;
-  /** Whether a header that was just refused is given up for another. */
+  /** Whether a header that was just refused is to be replaced by another. */
   isStale(header: string | undefined): boolean;
 }
 
@@ -102,7 +102,7 @@ export function createHttpClient(options: HttpOptions): HttpClient {
     const said = scrub(body.slice(0, MAX_QUOTED).replaceAll(/\s+/g, ' '), secrets);
     const message = `${subject} answered ${status}: ${said}`;
     if (status === 401) {
-      // The same status tells of wrong credentials and of good ones without the right.
+      // The same status stands for wrong credentials and for good ones without the right.
       const forbidden = /not management user|not authorised to access|not a? ?monitor|not administrator/i.test(body);
       return new BrokerError(forbidden ? 'BROKER_FORBIDDEN' : 'BROKER_REFUSED', message);
     }

@@ -8,9 +8,9 @@ import { BrokerError } from '../../../errors.ts';
 import { describeNetworkError } from '../../net/networkErrors.ts';
 import type { Authorization } from './http.ts';
 
-/** A token is renewed so long before it ends, in ms. */
+/** How long before its end a token is renewed, in ms. */
 const MARGIN_MS = 10_000;
-/** The life of a token that does not tell how long it lives, in ms. */
+/** Assumed lifetime of a token that does not state one, in ms. */
 const DEFAULT_LIFE_MS = 60_000;
 /** A token refused within this time of its making was not withdrawn: another would fare no better, in ms. */
 const YOUNG_MS = 5_000;

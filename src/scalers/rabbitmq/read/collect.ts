@@ -121,7 +121,7 @@ export function createCollector({ readers, cluster, memory, sets }: ReadContext)
     return { ...all, found: sets.find(question, all, cluster.state()) };
   }
 
-  /** The reader to ask about so many queues, or all that match; undefined where there is no management API. */
+  /** The reader for that number of queues, or for a pattern; undefined where there is no management API. */
   async function readerFor({ needs }: RabbitQuestion, wanted: number | undefined): Promise<BulkReader | undefined> {
     await cluster.refresh();
     const { managementAbsent, queues = wanted ?? 0 } = cluster.state();

@@ -33,7 +33,7 @@ export interface Observation extends Answers {
   readonly at: number;
   /** As any reader reported it last. */
   readonly type: string | undefined;
-  /** Kinds of reader that can tell the messages of a queue of this type. */
+  /** Kinds of reader that can report the messages of a queue of this type. */
   readonly available: number;
   readonly memory: QueueRecord;
   readonly cluster: ClusterState;

@@ -75,32 +75,33 @@ const CROWD_IDLE_MS = 150_000;
 const MAX_GENERATION = 100_000;
 
 /**
- * A map of two generations: what is used moves to the young one, and now and then the old one is dropped and the young one grows
- * old. An entry goes once it was not used for `idleMs`, and after twice that at the latest while others are used.
+ * A map of two generations: what is used moves to the young one; now and then the old one is dropped and the young one becomes the
+ * old. While the map is used, an entry that is not goes after `idleMs` to twice that.
  */
 export function createForgettingMap<V>(idleMs: number): ForgettingMap<V> {
   let young = new Map<string, V>();
   let old = new Map<string, V>();
   let bornAt = performance.now();
 
-  function set(key: string, value: V): void {
+  function forget(): void {
     const ageMs = performance.now() - bornAt;
-    if (ageMs > idleMs || (young.size + old.size > CROWD && ageMs > CROWD_IDLE_MS) || young.size >= MAX_GENERATION) {
-      old = young;
-      young = new Map();
-      bornAt += ageMs;
-    }
-    young.set(key, value);
+    const crowded = young.size + old.size > CROWD && ageMs > CROWD_IDLE_MS;
+    if (ageMs <= idleMs && !crowded && young.size < MAX_GENERATION) return;
+    old = young;
+    young = new Map();
+    bornAt += ageMs;
   }
 
   return {
     get(key) {
-      const value = young.get(key);
-      if (value !== undefined) return value;
-      const older = old.get(key);
-      if (older !== undefined) set(key, older);
-      return older;
+      forget();
+      const value = young.get(key) ?? old.get(key);
+      if (value !== undefined) young.set(key, value);
+      return value;
     },
-    set,
+    set(key, value) {
+      forget();
+      young.set(key, value);
+    },
   };
 }

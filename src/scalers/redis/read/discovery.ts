@@ -128,7 +128,7 @@ export function createDiscovery(topology: Topology): Discovery {
       const known = knownOf(pattern);
       if (!known.complete) await look(known);
       if (!known.complete) throw known.error ?? new BrokerError('BROKER_UNREACHABLE', `${pattern.text} was not looked for`);
-      if (closing.signal.aborted) throw new BrokerError('BROKER_UNREACHABLE', 'the conversation is closing');
+      if (closing.signal.aborted) throw new BrokerError('BROKER_UNREACHABLE', 'the client is closing');
       return known.keys;
     },
     async lookNow(pattern) {
