@@ -22,7 +22,6 @@ const MAX_TICK_MS = 500;
 const FIRST_REST_MS = 500;
 const MAX_REST_MS = 5_000;
 
-/** Something to ask about, again and again. */
 export interface Polled {
   /** Asks a second; the largest of all items' is what they share. */
   readonly budget: number;

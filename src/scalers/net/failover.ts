@@ -1,8 +1,8 @@
 /**
- * Failover between the endpoints of one broker: stays with one that works, leaves one that fails alone for a growing while.
- * It must never wait: where every endpoint has just failed, it says so at once.
+ * Failover between the endpoints of one broker: stays with one that works, leaves one that fails alone for a growing while. Never
+ * waits: where every endpoint has just failed, it says so at once.
  */
-import type { ErrorCode, QueueScalerError } from '../../errors.ts';
+import type { QueueScalerError } from '../../errors.ts';
 import { createBackOff, type BackOff } from './backOff.ts';
 
 const FIRST_PAUSE_MS = 200;
@@ -11,7 +11,7 @@ const MAX_PAUSE_MS = 5_000;
 export interface Endpoints<E> {
   /**
    * Runs with one endpoint after the other until one succeeds, at most once each; with a single one, a connection that broke is
-   * tried twice. An error that `isOurs` finds no fault of the endpoint ends it.
+   * tried twice. An error whose remedy is no other endpoint ends it.
    */
   attempt<T>(run: (endpoint: E) => Promise<T>, describe: (thrown: unknown, endpoint: E) => QueueScalerError): Promise<T>;
   /** The endpoint that works, or worked last. */
@@ -23,15 +23,6 @@ interface State<E> {
   readonly backOff: BackOff;
   error: QueueScalerError | undefined;
 }
-
-/** Failures that another endpoint, or the same one a moment later, may not have. */
-const OF_ENDPOINT: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  'BROKER_UNREACHABLE',
-  'BROKER_TIMEOUT',
-  'BROKER_BUSY',
-  'BROKER_REPLY_INVALID',
-  'TLS_FAILED',
-]);
 
 export function createEndpoints<E>(all: readonly [E, ...E[]], random: () => number = Math.random): Endpoints<E> {
   const states: State<E>[] = all.map((endpoint) => ({
@@ -65,7 +56,7 @@ export function createEndpoints<E>(all: readonly [E, ...E[]], random: () => numb
           } catch (thrown) {
             const error = describe(thrown, state.endpoint);
             last = error;
-            if (!OF_ENDPOINT.has(error.code)) throw error;
+            if (error.spec.retry !== 'endpoint') throw error;
             if (error.code === 'BROKER_TIMEOUT' || error.code === 'TLS_FAILED') break;
           }
         }

@@ -1,5 +1,5 @@
 /**
- * Turns what sockets and HTTP clients throw into this program's errors; it must never pass on a text that could hold a secret.
+ * Turns what sockets and HTTP clients throw into this program's errors, without texts that could hold a secret.
  */
 import { BrokerError } from '../../errors.ts';
 

@@ -9,7 +9,7 @@ import type { BrokerEvents, BrokerIdentity } from '../brokerEvents.ts';
 import { addressText, type Address } from './address.ts';
 import { createEndpoints } from './failover.ts';
 import { describeNetworkError } from './networkErrors.ts';
-import { openSocket } from './socket.ts';
+import { onClosed, openSocket, whenLate } from './socket.ts';
 import type { TlsSettings } from './tls.ts';
 
 /** A reply larger than this ends the connection, in bytes. */
@@ -35,8 +35,9 @@ export interface Pipeline<Reply> {
 interface Exchange<Reply> {
   readonly replies: Reply[];
   readonly count: number;
-  resolve(replies: readonly Reply[]): void;
-  reject(error: BrokerError): void;
+  readonly resolve: (replies: readonly Reply[]) => void;
+  readonly reject: (error: BrokerError) => void;
+  readonly stopTimer: () => void;
 }
 
 export function createPipeline<Reply>(options: PipelineOptions<Reply>): Pipeline<Reply> {
@@ -57,7 +58,13 @@ export function createPipeline<Reply>(options: PipelineOptions<Reply>): Pipeline
 
   async function open(address: Address): Promise<Pipeline<Reply>> {
     const endpoint = addressText(address);
-    const socket = await openSocket(address, options.tls, timeoutMs, closing.signal).catch((error: unknown) => {
+    const socket = await openSocket({
+      address,
+      tls: options.tls,
+      timeoutMs,
+      signal: closing.signal,
+      unexpected: (thrown) => (thrown instanceof BrokerError ? thrown : nonsense(endpoint, 'what is no reply', thrown)),
+    }).catch((error: unknown) => {
       events.failure({ broker, endpoint, error: describeNetworkError(error, endpoint) });
       throw error;
     });
@@ -74,7 +81,8 @@ export function createPipeline<Reply>(options: PipelineOptions<Reply>): Pipeline
     let received: Buffer = Buffer.alloc(0);
     let failure: BrokerError | undefined;
 
-    function take(chunk: Buffer): void {
+    socket.on('data', (chunk: Buffer) => {
+      if (socket.destroyed) return;
       received = Buffer.concat([received, chunk]);
       while (received.length > 0) {
         const [exchange] = awaited;
@@ -83,45 +91,33 @@ export function createPipeline<Reply>(options: PipelineOptions<Reply>): Pipeline
         if (parsed === undefined) break;
         received = received.subarray(parsed.length);
         exchange.replies.push(parsed.reply);
-        if (exchange.replies.length === exchange.count) awaited.shift()?.resolve(exchange.replies);
+        if (exchange.replies.length < exchange.count) continue;
+        awaited.shift();
+        exchange.stopTimer();
+        exchange.resolve(exchange.replies);
       }
       if (received.length > MAX_REPLY_BYTES) throw nonsense(endpoint, `a reply of more than ${MAX_REPLY_BYTES} bytes`);
-    }
-
-    socket.on('data', (chunk: Buffer) => {
-      if (socket.destroyed) return;
-      try {
-        take(chunk);
-      } catch (thrown) {
-        socket.destroy(thrown instanceof BrokerError ? thrown : nonsense(endpoint, 'what is no reply', thrown));
-      }
     });
-    socket.once('error', (error) => (failure = describeNetworkError(error, endpoint)));
-    socket.once('close', () => {
-      const error = (failure ??= new BrokerError('BROKER_UNREACHABLE', `${endpoint} closed the connection`));
-      onEnd(error);
-      for (const exchange of awaited.splice(0)) exchange.reject(error);
+    onClosed(socket, (cause) => {
+      failure =
+        cause === undefined
+          ? new BrokerError('BROKER_UNREACHABLE', `${endpoint} closed the connection`)
+          : describeNetworkError(cause, endpoint);
+      onEnd(failure);
+      for (const { stopTimer, reject } of awaited.splice(0)) {
+        stopTimer();
+        reject(failure);
+      }
     });
 
     return {
       request: (requests) =>
         new Promise((resolve, reject) => {
           if (socket.destroyed) throw failure ?? new BrokerError('BROKER_UNREACHABLE', `${endpoint} has gone`);
-          const timer = setTimeout(() => {
-            // Replies that came while this process was busy are read before it is said that there are none.
-            setImmediate(() => {
-              if (!awaited.includes(exchange)) return;
-              socket.destroy(new BrokerError('BROKER_TIMEOUT', `${endpoint} has not answered within ${timeoutMs} ms`));
-            });
-          }, timeoutMs);
-          const settled =
-            <T>(settle: (result: T) => void) =>
-            (result: T): void => {
-              clearTimeout(timer);
-              settle(result);
-            };
-          const exchange = { replies: [], count: requests.length, resolve: settled(resolve), reject: settled(reject) };
-          awaited.push(exchange);
+          const stopTimer = whenLate(socket, timeoutMs, () => {
+            socket.destroy(new BrokerError('BROKER_TIMEOUT', `${endpoint} has not answered within ${timeoutMs} ms`));
+          });
+          awaited.push({ replies: [], count: requests.length, resolve, reject, stopTimer });
           socket.write(requests.join(''));
         }),
       close: () => void socket.destroy(),

@@ -17,21 +17,13 @@ export interface TlsSettings {
 }
 
 const authentication = { places: ['authentication'] } as const;
-const secretInAuthentication = { places: ['authentication'], secret: true } as const;
+const asSecret = (value: string): Secret => new Secret(value);
 
 export const TLS_KEYS = {
   ca: key('PEM of the authorities whose certificates are trusted, instead of the system’s.', pem(), authentication),
   cert: key('PEM of the client certificate.', pem(), authentication),
-  key: key(
-    'PEM of the client certificate’s key.',
-    pem().transform((value) => new Secret(value)),
-    secretInAuthentication,
-  ),
-  keyPassword: key(
-    'Password of that key.',
-    text().transform((value) => new Secret(value)),
-    secretInAuthentication,
-  ),
+  key: key('PEM of the client certificate’s key.', pem().transform(asSecret), { ...authentication, secret: true }),
+  keyPassword: key('Password of that key.', text().transform(asSecret), { ...authentication, secret: true }),
 };
 
 /** A certificate is longer than other texts, and has line breaks. */

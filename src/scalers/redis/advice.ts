@@ -77,25 +77,31 @@ const STREAM_OTHER_NAMES: Readonly<Record<string, OtherName>> = {
   listname: write('stream', ', or use the scaler for lists'),
 };
 
-const connection = {
-  connectionKeys: {
-    enableTLS: { advice: 'TLS to Redis is tls: enable' },
-    unsafeSsl: { name: 'insecureSkipVerify', advice: 'for Redis write insecureSkipVerify' },
-  },
-  uncheckedCertificate: 'insecureSkipVerify',
-  toExternal,
-  toBuiltIn,
-} satisfies Partial<Advice>;
+function adviceOn(
+  kind: DeploymentKind,
+  keys: BuiltInKeys,
+): Omit<Advice, 'required' | 'otherNames' | 'checkRisks' | 'differences'> {
+  return {
+    connectionKeys: {
+      enableTLS: { advice: 'TLS to Redis is tls: enable' },
+      unsafeSsl: { name: 'insecureSkipVerify', advice: 'for Redis write insecureSkipVerify' },
+    },
+    uncheckedCertificate: 'insecureSkipVerify',
+    toExternal,
+    toBuiltIn,
+    builtInKeys: { ...keys, ...CONNECTION_KEYS, ...(kind === 'sentinel' && SENTINEL_KEYS) },
+    checkBuiltIn(trigger, report) {
+      checkConnection(kind, trigger, report);
+      if ('stream' in keys) checkBuiltInStream(trigger, report);
+    },
+  };
+}
 
 export function listAdvice(kind: DeploymentKind): Advice {
   return {
-    ...connection,
-    builtInKeys: { ...LIST_KEYS, ...CONNECTION_KEYS, ...(kind === 'sentinel' && SENTINEL_KEYS) },
+    ...adviceOn(kind, LIST_KEYS),
     required: ['listName'],
     otherNames: OTHER_NAMES,
-    checkBuiltIn(trigger, report) {
-      checkConnection(kind, trigger, report);
-    },
     checkRisks: checkLists,
     differences: () => ['no script runs in Redis: TYPE and the length’s own command are asked for in a pipeline'],
   };
@@ -103,14 +109,9 @@ export function listAdvice(kind: DeploymentKind): Advice {
 
 export function streamAdvice(kind: DeploymentKind): Advice {
   return {
-    ...connection,
-    builtInKeys: { ...STREAM_KEYS, ...CONNECTION_KEYS, ...(kind === 'sentinel' && SENTINEL_KEYS) },
+    ...adviceOn(kind, STREAM_KEYS),
     required: ['stream'],
     otherNames: STREAM_OTHER_NAMES,
-    checkBuiltIn(trigger, report) {
-      checkConnection(kind, trigger, report);
-      checkBuiltInStream(trigger, report);
-    },
     checkRisks: checkStreams,
     differences: streamDifferences,
   };
@@ -154,7 +155,8 @@ function checkBuiltInStream({ metadata }: BuiltInTrigger, report: ReportKey): vo
     );
 }
 
-function checkLists({ metadata, value, scalesToZero }: ExternalTrigger, report: ReportKey): void {
+function checkLists(trigger: ExternalTrigger, report: ReportKey): void {
+  const { metadata, value } = trigger;
   const names = metadata['listName'] ?? '';
   if (/(?:^|:)(?:bull|bullmq):/.test(names) && !/:(?:wait|prioritized|paused|active|delayed)/.test(names))
     report('pattern-suspicious', 'listName', 'BullMQ keeps waiting jobs under PREFIX:QUEUE:wait', { fix: `${names}:wait` });
@@ -162,24 +164,22 @@ function checkLists({ metadata, value, scalesToZero }: ExternalTrigger, report: 
     report('missing-is-zero', 'listName', 'a pattern that matches no key passes for an empty queue', {
       fix: 'requireMatch: "true"',
     });
-  const activation = Number(value('activationListLength') ?? 0);
-  if (scalesToZero && activation > 0)
-    report('activation-high', 'activationListLength', `up to ${activation} messages wait for ever while there is no worker`, {
-      fix: '"0"',
-    });
+  checkActivation(trigger, report, 'activationListLength', 'messages');
 }
 
-function checkStreams({ metadata, value, scalesToZero }: ExternalTrigger, report: ReportKey): void {
-  if (metadata['consumerGroup'] === undefined)
+function checkStreams(trigger: ExternalTrigger, report: ReportKey): void {
+  if (trigger.metadata['consumerGroup'] === undefined)
     report('stream-never-empty', 'stream', 'without consumerGroup the length counts, which acknowledging does not lower', {
       part: 'key',
       fix: 'consumerGroup',
     });
-  const activation = Number(value('activationLagCount') ?? 0);
+  checkActivation(trigger, report, 'activationLagCount', 'entries');
+}
+
+function checkActivation({ value, scalesToZero }: ExternalTrigger, report: ReportKey, key: string, what: string): void {
+  const activation = Number(value(key) ?? 0);
   if (scalesToZero && activation > 0)
-    report('activation-high', 'activationLagCount', `up to ${activation} entries wait for ever while there is no worker`, {
-      fix: '"0"',
-    });
+    report('activation-high', key, `up to ${activation} ${what} wait for ever while there is no worker`, { fix: '"0"' });
 }
 
 function streamDifferences({ consumerGroup, lagCount }: Readonly<Record<string, string>>): string[] {

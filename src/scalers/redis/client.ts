@@ -6,15 +6,13 @@ import { LRUCache } from 'lru-cache';
 import { toQueueScalerError } from '../../errors.ts';
 import type { BrokerEvents, BrokerIdentity } from '../brokerEvents.ts';
 import { unknown, type Reading } from '../reading.ts';
-import type { Measures } from './measures.ts';
 import type { BrokerClient, Report } from '../contract.ts';
-import { answer } from './read/answer.ts';
 import { createDiscovery } from './read/discovery.ts';
 import type { NamePattern } from './names.ts';
 import type { NodeListener } from './topology/node.ts';
 import type { KeyRead, KeyReadResult } from './read/keyRead.ts';
-import { patternsOf, plan, type Plan } from './read/plan.ts';
-import type { RedisQuestion } from './question.ts';
+import { answer, patternsOf, plan, type Plan } from './read/plan.ts';
+import type { Measures, RedisQuestion } from './question.ts';
 import { watchQuestion } from './watch/questionWatch.ts';
 import { createReader } from './read/reader.ts';
 import { createSessionCount } from './watch/sessionCount.ts';
@@ -42,14 +40,14 @@ export function createRedisClient(
     opened(node, session) {
       sessions.opened(node.where, session);
     },
-    followed(node) {
-      watch.followed(node);
+    followed(session) {
+      watch.followed(session);
     },
     ended(node, error) {
       events.failure({ broker, endpoint: node.where, error });
       watch.ended();
     },
-    invalidated(_node, keys) {
+    invalidated(keys) {
       watch.invalidated(keys);
     },
   });
@@ -83,26 +81,26 @@ export function createRedisClient(
     return answer(question, roles, resultOf, (key) => seenKeys.has(key), sessions.notes());
   }
 
+  function askedOf(question: RedisQuestion): Asked {
+    const { reads, roles } = planOf(question);
+    return { question, reads, roles, left: reads.length };
+  }
+
   async function sweepAsked(asked: readonly Asked[], report: Report, signal: AbortSignal): Promise<void> {
     const reads = new Map<string, KeyRead>();
     const askers = new Map<string, Asked[]>();
     const results = new Map<string, KeyReadResult>();
-    const left = new Map<Asked, number>();
     const checks: Promise<void>[] = [];
     const settle = (each: Asked): void => {
       const reading = answered(each.question, each, (id) => results.get(id));
       if (reading === undefined) return;
-      if (!moveGuard.suspects(each.question, reading)) report(each.question.key, reading);
-      else {
-        checks.push(
-          moveGuard.read(each.question, signal).then((checked) => {
-            report(each.question.key, checked);
-          }),
-        );
-      }
+      const tell = (checked: Reading): void => {
+        report(each.question.key, checked);
+      };
+      if (moveGuard.suspects(each.question, reading)) checks.push(moveGuard.read(each.question, signal).then(tell));
+      else tell(reading);
     };
     for (const each of asked) {
-      left.set(each, each.reads.length);
       if (each.reads.length === 0) settle(each);
       for (const read of each.reads) {
         reads.set(read.id, read);
@@ -111,16 +109,14 @@ export function createRedisClient(
         else same.push(each);
       }
     }
-    await reader.read(
+    await reader(
       reads.values(),
       (read, result, session) => {
         if (session !== undefined) watch.answered(session);
         remember(read, result);
         results.set(read.id, result);
         for (const each of askers.get(read.id) ?? []) {
-          const rest = (left.get(each) ?? 0) - 1;
-          left.set(each, rest);
-          if (rest === 0) settle(each);
+          if (--each.left === 0) settle(each);
         }
       },
       signal,
@@ -147,11 +143,11 @@ export function createRedisClient(
       const later: Promise<void>[] = [];
       for (const question of questions) {
         const missing = patternsOf(question).filter((pattern) => discovery.keys(pattern) === undefined);
-        if (missing.length === 0) ready.push({ question, ...planOf(question) });
+        if (missing.length === 0) ready.push(askedOf(question));
         else {
           later.push(
             Promise.all(patternsOf(question).map((pattern) => discovery.found(pattern))).then(
-              () => sweepAsked([{ question, ...planOf(question) }], report, signal),
+              () => sweepAsked([askedOf(question)], report, signal),
               (thrown: unknown) => {
                 report(question.key, unknown(toQueueScalerError(thrown)));
               },
@@ -204,4 +200,6 @@ export function createRedisClient(
 
 interface Asked extends Plan {
   readonly question: RedisQuestion;
+  /** Reads without a result. */
+  left: number;
 }

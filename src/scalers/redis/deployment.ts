@@ -1,9 +1,9 @@
 /**
- * How a Redis deployment is spoken to, with the topology of its kind.
+ * How a Redis deployment is spoken to, with the topology of its kind, and what the scalers over each kind share.
  */
 import type { BrokerKind } from '../contract.ts';
 import { createRedisClient } from './client.ts';
-import type { Deployment } from './keys.ts';
+import { connectionRules, deploymentOf, type ConnectionValues, type Deployment, type DeploymentKind } from './keys.ts';
 import type { RedisQuestion } from './question.ts';
 import { cluster } from './topology/cluster.ts';
 import type { NodeListener } from './topology/node.ts';
@@ -12,7 +12,7 @@ import { standalone } from './topology/standalone.ts';
 import type { Topology } from './topology/topology.ts';
 import { addressText } from '../net/address.ts';
 
-export const redisBroker: BrokerKind<Deployment, RedisQuestion> = {
+const redisBroker: BrokerKind<Deployment, RedisQuestion> = {
   name: 'redis',
   label({ kind, addresses, access, masterName }) {
     const places = addresses.map(addressText).join(',');
@@ -41,4 +41,13 @@ function connect(deployment: Deployment, listener: NodeListener): Topology {
     case 'cluster':
       return cluster(deployment, listener);
   }
+}
+
+/** The part of a scaler's definition that says which deployment it asks. */
+export function asksDeployment(kind: DeploymentKind) {
+  return {
+    rules: connectionRules,
+    broker: redisBroker,
+    connection: (values: ConnectionValues) => deploymentOf(kind, values),
+  };
 }

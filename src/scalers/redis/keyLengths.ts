@@ -1,17 +1,17 @@
 /**
  * The triggers on the length of Redis lists, sets, sorted sets and hashes: `redis`, `redis-sentinel`, `redis-cluster`.
  */
+import { fingerprint } from '../../auth/secret.ts';
 import { QueueError } from '../../errors.ts';
-import { key, type KeyTable } from '../metadata.ts';
+import { key } from '../metadata.ts';
 import { metricName } from '../metricName.ts';
 import { defineScaler, type Decision, type Scaler } from '../contract.ts';
 import { flag, oneOf, text, whole } from '../values.ts';
-import { CONNECTION_KEYS, connectionRules, deploymentOf, NAT_KEYS, SENTINEL_KEYS, type DeploymentKind } from './keys.ts';
-import { redisBroker } from './deployment.ts';
+import { asksDeployment } from './deployment.ts';
+import { CONNECTION_KEYS, KEYS_OF_KIND, type DeploymentKind } from './keys.ts';
 import type { Known } from '../reading.ts';
-import type { Measures } from './measures.ts';
 import { parseNames } from './names.ts';
-import { keysQuestion } from './question.ts';
+import type { KeysQuestion, Measures } from './question.ts';
 
 const names = () =>
   text()
@@ -38,22 +38,30 @@ const LIST_KEYS = {
   ),
 };
 
-function defineLists(type: string, kind: DeploymentKind, doc: string, connection: KeyTable): Scaler {
-  const keys: typeof LIST_KEYS & typeof CONNECTION_KEYS = { ...LIST_KEYS, ...CONNECTION_KEYS, ...connection };
+function defineLists(type: string, kind: DeploymentKind, doc: string): Scaler {
+  const keys: typeof LIST_KEYS & typeof CONNECTION_KEYS = { ...LIST_KEYS, ...CONNECTION_KEYS, ...KEYS_OF_KIND[kind] };
   return defineScaler({
     type,
     doc,
     keys,
     advice: async () => (await import('./advice.ts')).listAdvice(kind),
-    rules: connectionRules,
+    ...asksDeployment(kind),
     spec: (values) => ({
       name: metricName('redis', values.listName.map((name) => name.text).join(',')),
       target: values.listLength,
     }),
-    broker: redisBroker,
-    connection: (values) => deploymentOf(kind, values),
-    question: ({ listName, processingListName, operation, requireMatch, staleAfter }) =>
-      keysQuestion({ names: listName, processing: processingListName ?? [], operation, requireMatch, staleAfterMs: staleAfter }),
+    question({
+      listName: names,
+      processingListName: processing = [],
+      operation,
+      requireMatch,
+      staleAfter: staleAfterMs,
+    }): KeysQuestion {
+      const subject = names.map((name) => name.text).join(',');
+      const key = fingerprint('keys', { names, processing, operation, requireMatch, staleAfterMs });
+      // In one go: of objects that are spread and added to, V8 gives each a layout of its own, as large as the object.
+      return { kind: 'keys', key, subject, names, processing, operation, requireMatch, staleAfterMs };
+    },
     decide:
       ({ activationListLength }) =>
       (reading) =>
@@ -63,7 +71,7 @@ function defineLists(type: string, kind: DeploymentKind, doc: string, connection
 }
 
 /** Waiting and held messages together; active above the threshold, and always while a worker holds one. */
-export function decideLists({ measures }: Known<Measures>, activationListLength: number): Decision {
+function decideLists({ measures }: Known<Measures>, activationListLength: number): Decision {
   const { length, processing } = measures;
   if (length === undefined) throw new QueueError('FIELD_MISSING', 'the reading holds no length');
   const held = processing ?? 0;
@@ -81,9 +89,6 @@ export function decideLists({ measures }: Known<Measures>, activationListLength:
   };
 }
 
-export const redis = defineLists('redis', 'standalone', 'Length of a list, set, sorted set or hash on one Redis server.', {});
-export const redisSentinel = defineLists('redis-sentinel', 'sentinel', 'The same on the primary that Redis Sentinel names.', {
-  ...SENTINEL_KEYS,
-  ...NAT_KEYS,
-});
-export const redisCluster = defineLists('redis-cluster', 'cluster', 'The same in a Redis Cluster.', NAT_KEYS);
+export const redis = defineLists('redis', 'standalone', 'Length of a list, set, sorted set or hash on one Redis server.');
+export const redisSentinel = defineLists('redis-sentinel', 'sentinel', 'The same on the primary that Redis Sentinel names.');
+export const redisCluster = defineLists('redis-cluster', 'cluster', 'The same in a Redis Cluster.');

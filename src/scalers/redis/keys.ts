@@ -3,8 +3,8 @@
  * password is never repeated in a fault.
  */
 import { Secret } from '../../auth/secret.ts';
-import { endpoint, key, type Values } from '../metadata.ts';
-import { TLS_KEYS, tlsSettings, type TlsSettings } from '../net/tls.ts';
+import { endpoint, key, type KeyTable, type Values } from '../metadata.ts';
+import { TLS_KEYS, tlsSettings } from '../net/tls.ts';
 import { duration, flag, list, oneOf, text, whole } from '../values.ts';
 import { addressText, parseAddress, type Address } from '../net/address.ts';
 import type { Access } from './wire/session.ts';
@@ -58,20 +58,27 @@ export const CONNECTION_KEYS = {
   cert: { ...TLS_KEYS.cert, aliases: ['Cert'] },
 };
 
-export const SENTINEL_KEYS = {
+const SENTINEL_KEYS = {
   sentinelMaster: key('The sentinels’ name for the primary.', text(), { ...ADDRESS_PLACES, required: true }),
   sentinelUsername: key('User at the sentinels.', text(), ADDRESS_PLACES),
   sentinelPassword: key('Password at the sentinels.', secret(), { ...ADDRESS_PLACES, secret: true }),
 };
 
-export const NAT_KEYS = {
+const NAT_KEYS = {
   natMap: key(
     'Comma-separated `announced:port=reachable:port`: where to reach servers that announce an address of another network.',
     endpoint(list()),
   ),
 };
 
-type ConnectionValues = Partial<Values<typeof CONNECTION_KEYS> & Values<typeof SENTINEL_KEYS> & Values<typeof NAT_KEYS>>;
+/** The keys of each kind beside {@link CONNECTION_KEYS}. */
+export const KEYS_OF_KIND: Readonly<Record<DeploymentKind, KeyTable>> = {
+  standalone: {},
+  sentinel: { ...SENTINEL_KEYS, ...NAT_KEYS },
+  cluster: NAT_KEYS,
+};
+
+export type ConnectionValues = Partial<Values<typeof CONNECTION_KEYS> & Values<typeof SENTINEL_KEYS> & Values<typeof NAT_KEYS>>;
 type Fault = (key: string, message: string) => void;
 
 interface Located {
@@ -128,12 +135,12 @@ export function deploymentOf(kind: DeploymentKind, values: ConnectionValues): De
   const pairs = (values.host ?? []).map((host, index) => ({ host, port: Number(values.port?.[index]) }));
   const addresses = [...located.map(({ address }) => address), ...pairs];
   const [first] = located;
-  const tls = values.tls === 'enable' || first?.tls === true ? tlsOf(values) : undefined;
-  const urlPassword = first?.password === undefined ? undefined : new Secret(first.password);
+  const tls =
+    values.tls === 'enable' || first?.tls === true ? tlsSettings(values, values.insecureSkipVerify !== true) : undefined;
   const access: Access = {
     // In the URL of a sentinel the credentials are the servers', as are those beside it.
     username: values.username ?? first?.username,
-    password: values.password ?? urlPassword,
+    password: values.password ?? (first?.password === undefined ? undefined : new Secret(first.password)),
     tls,
     database: kind === 'cluster' ? 0 : (values.databaseIndex ?? first?.database ?? 0),
   };
@@ -149,10 +156,6 @@ export function deploymentOf(kind: DeploymentKind, values: ConnectionValues): De
     masterName: values.sentinelMaster ?? '',
     natMap: new Map((values.natMap ?? []).map(natPair).filter((pair) => pair !== undefined)),
   };
-}
-
-function tlsOf(values: ConnectionValues): TlsSettings {
-  return tlsSettings(values, values.insecureSkipVerify !== true);
 }
 
 /** One element of `address`; a text says what is wrong with it without repeating it, as it may hold a password. */

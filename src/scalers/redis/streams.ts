@@ -1,16 +1,16 @@
 /**
  * The triggers on Redis streams: `redis-streams`, `redis-sentinel-streams`, `redis-cluster-streams`.
  */
+import { fingerprint } from '../../auth/secret.ts';
 import { QueueError } from '../../errors.ts';
-import { key, type KeyTable, type Values } from '../metadata.ts';
+import { key, type Values } from '../metadata.ts';
 import { metricName } from '../metricName.ts';
 import { defineScaler, type Decision, type Scaler } from '../contract.ts';
 import { flag, text, whole } from '../values.ts';
-import { CONNECTION_KEYS, connectionRules, deploymentOf, NAT_KEYS, SENTINEL_KEYS, type DeploymentKind } from './keys.ts';
-import { redisBroker } from './deployment.ts';
+import { asksDeployment } from './deployment.ts';
+import { CONNECTION_KEYS, KEYS_OF_KIND, type DeploymentKind } from './keys.ts';
 import type { Known } from '../reading.ts';
-import type { Measures } from './measures.ts';
-import { streamQuestion, type StreamMode } from './question.ts';
+import type { Measures, StreamMode, StreamQuestion } from './question.ts';
 
 const STREAM_KEYS = {
   stream: key('Key of the stream.', text(), { required: true }),
@@ -29,29 +29,28 @@ const STREAM_KEYS = {
   requireMatch: key('Whether it is an error that the stream has never been seen.', flag(), { default: 'false' }),
 };
 
-type StreamValues = Values<typeof STREAM_KEYS>;
-
-function modeOf({ consumerGroup, lagCount }: StreamValues): StreamMode {
+function modeOf({ consumerGroup, lagCount }: Values<typeof STREAM_KEYS>): StreamMode {
   return consumerGroup === undefined ? 'length' : lagCount !== undefined ? 'lag' : 'pending';
 }
 
-function defineStreams(type: string, kind: DeploymentKind, doc: string, connection: KeyTable): Scaler {
-  const keys: typeof STREAM_KEYS & typeof CONNECTION_KEYS = { ...STREAM_KEYS, ...CONNECTION_KEYS, ...connection };
+function defineStreams(type: string, kind: DeploymentKind, doc: string): Scaler {
+  const keys: typeof STREAM_KEYS & typeof CONNECTION_KEYS = { ...STREAM_KEYS, ...CONNECTION_KEYS, ...KEYS_OF_KIND[kind] };
   return defineScaler({
     type,
     doc,
     keys,
     advice: async () => (await import('./advice.ts')).streamAdvice(kind),
-    rules: connectionRules,
+    ...asksDeployment(kind),
     spec: (values) => ({
       name: metricName('redis-streams', values.stream),
       target: { length: values.streamLength, pending: values.pendingEntriesCount, lag: values.lagCount ?? NaN }[modeOf(values)],
     }),
-    broker: redisBroker,
-    connection: (values) => deploymentOf(kind, values),
-    question(values) {
-      const { stream, consumerGroup, requireMatch, staleAfter } = values;
-      return streamQuestion({ stream, group: consumerGroup, mode: modeOf(values), requireMatch, staleAfterMs: staleAfter });
+    question(values): StreamQuestion {
+      const { stream, consumerGroup: group, requireMatch, staleAfter: staleAfterMs } = values;
+      const mode = modeOf(values);
+      const subject = group === undefined ? stream : `${stream} (group ${group})`;
+      const key = fingerprint('stream', { stream, group, mode, requireMatch, staleAfterMs });
+      return { kind: 'stream', key, subject, stream, group, mode, requireMatch, staleAfterMs };
     },
     decide: (values) => (reading) => decideStream(reading, modeOf(values), values.activationLagCount),
     backlog: ({ length, pending, lag }: Measures) => ({ waiting: lag ?? length, held: pending }),
@@ -59,7 +58,7 @@ function defineStreams(type: string, kind: DeploymentKind, doc: string, connecti
 }
 
 /** Active above the threshold; and in a group always while a consumer holds an entry, as it must not be stopped then. */
-export function decideStream({ measures }: Known<Measures>, mode: StreamMode, activationLagCount: number): Decision {
+function decideStream({ measures }: Known<Measures>, mode: StreamMode, activationLagCount: number): Decision {
   if (mode === 'length') {
     const { length } = measures;
     if (length === undefined) throw new QueueError('FIELD_MISSING', 'the reading holds no length');
@@ -94,15 +93,10 @@ export const redisStreams = defineStreams(
   'redis-streams',
   'standalone',
   'Length, pending entries or lag of a stream on one Redis server.',
-  {},
 );
 export const redisSentinelStreams = defineStreams(
   'redis-sentinel-streams',
   'sentinel',
   'The same on the primary that Redis Sentinel names.',
-  {
-    ...SENTINEL_KEYS,
-    ...NAT_KEYS,
-  },
 );
-export const redisClusterStreams = defineStreams('redis-cluster-streams', 'cluster', 'The same in a Redis Cluster.', NAT_KEYS);
+export const redisClusterStreams = defineStreams('redis-cluster-streams', 'cluster', 'The same in a Redis Cluster.');

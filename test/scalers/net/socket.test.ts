@@ -25,12 +25,12 @@ afterAll(() => {
 });
 
 const open = (more: { port?: number; tls?: boolean; ca?: string; signal?: AbortSignal } = {}): Promise<Socket> =>
-  openSocket(
-    { host: '127.0.0.1', port: more.port ?? port },
-    more.tls === true ? tlsSettings({ ca: more.ca }, true) : undefined,
-    300,
-    more.signal ?? never,
-  );
+  openSocket({
+    address: { host: '127.0.0.1', port: more.port ?? port },
+    tls: more.tls === true ? tlsSettings({ ca: more.ca }, true) : undefined,
+    timeoutMs: 300,
+    signal: more.signal ?? never,
+  });
 
 it('opens a socket that speaks', async () => {
   const socket = await open();

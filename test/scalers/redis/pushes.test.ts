@@ -12,21 +12,18 @@ it('invalidations of a real server arrive, in order with the replies, and a flus
   const connection = await openConnection({ host: '127.0.0.1', port: bed.server.port }, undefined, 1_000, (kind, values) => {
     heard.push([kind, ...values.map((value) => (Array.isArray(value) ? value.map(String) : value))]);
   });
-  const [hello, ...first] = await connection.request(
-    [
-      ['HELLO', 3],
-      ['CLIENT', 'TRACKING', 'ON'],
-      ['LLEN', 'ü'],
-    ],
-    1_000,
-  );
+  const [hello, ...first] = await connection.request([
+    ['HELLO', 3],
+    ['CLIENT', 'TRACKING', 'ON'],
+    ['LLEN', 'ü'],
+  ]);
   expect(hello).toContain('redis');
   expect(first).toEqual(['OK', 0]);
   // The server tells of the change before it replies to what changed it.
-  const replies = connection.request([['RPUSH', 'ü', 'x']], 1_000).then((pushed) => heard.push(pushed));
+  const replies = connection.request([['RPUSH', 'ü', 'x']]).then((pushed) => heard.push(pushed));
   await replies;
   expect(heard).toEqual([['invalidate', ['ü']], [1]]);
-  await connection.request([['LLEN', 'ü']], 1_000);
+  await connection.request([['LLEN', 'ü']]);
   await bed.server.call('FLUSHALL');
   await until('the flush is told', () => heard.length > 2);
   expect(heard.at(-1)).toEqual(['invalidate', null]);

@@ -23,7 +23,8 @@ const values = fc.letrec<{ reply: Reply }>((tie) => ({
     { depthSize: 'small' },
     fc.constant(null),
     // The library's decoder loses the last digit of integers that are within 48 of 2^53.
-    fc.maxSafeInteger().map((value) => Math.trunc(value / 2)),
+    // Adding 0 makes -0 a plain 0, which is all that the wire can carry.
+    fc.maxSafeInteger().map((value) => Math.trunc(value / 2) + 0),
     fc.string({ unit: 'grapheme' }),
     fc.array(tie('reply'), { maxLength: 4, depthIdentifier: 'reply' }),
   ),
@@ -61,11 +62,11 @@ async function fake(answer: (socket: Socket, received: string) => void): Promise
   return `127.0.0.1:${(listening.address() as AddressInfo).port}`;
 }
 
-async function connect(address: string): Promise<Connection> {
+async function connect(address: string, timeoutMs = 1_000): Promise<Connection> {
   const connection = await openConnection(
     { host: '127.0.0.1', port: Number(address.split(':')[1]) },
     undefined,
-    1_000,
+    timeoutMs,
     () => undefined,
   );
   connections.push(connection);
@@ -87,10 +88,7 @@ describe('the protocol', () => {
         fc.array(fc.nat(200), { maxLength: 10 }),
         async (sent, cuts) => {
           chunks = cut(Buffer.from(sent.map(bytes).join('')), cuts);
-          const heard = await connection.request(
-            sent.map(() => ['PING']),
-            1_000,
-          );
+          const heard = await connection.request(sent.map(() => ['PING']));
           expect(heard).toEqual(sent);
         },
       ),
@@ -114,12 +112,7 @@ describe('the protocol', () => {
     const text = '%1\r\n+lag\r\n:3\r\n~1\r\n:1\r\n_\r\n(123456789012345678901\r\n=7\r\ntxt:abc\r\n,1.5\r\n';
     const connection = await connect(await fake((socket) => socket.write(text)));
     const expected = [['lag', 3], [1], null, '123456789012345678901', 'abc', '1.5'];
-    expect(
-      await connection.request(
-        expected.map(() => ['PING']),
-        1_000,
-      ),
-    ).toEqual(expected);
+    expect(await connection.request(expected.map(() => ['PING']))).toEqual(expected);
   });
 
   it('ends with an error, never with a guess or a hang, on bytes that are not it', () => {
@@ -171,7 +164,7 @@ describe('the protocol', () => {
       received += chunk;
       socket.write(':0\r\n');
     });
-    await (await connect(address)).request([['LLEN', 'ü\r\nx']], 1_000);
+    await (await connect(address)).request([['LLEN', 'ü\r\nx']]);
     expect(received).toBe('*2\r\n$4\r\nLLEN\r\n$5\r\nü\r\nx\r\n');
   });
 });
@@ -191,7 +184,7 @@ describe('a hostile server', () => {
     let hostile = true;
     const address = await fake((socket) => socket.write(hostile ? sent : ':7\r\n'));
     const victim = await connect(address);
-    const lost = victim.request([['LLEN', 'q']], 1_000).then(
+    const lost = victim.request([['LLEN', 'q']]).then(
       () => undefined,
       (error: unknown) => error,
     );
@@ -199,7 +192,7 @@ describe('a hostile server', () => {
     expect(reason).toMatchObject({ code: 'BROKER_REPLY_INVALID' });
     expect([reason, undefined]).toContain(await lost);
     hostile = false;
-    expect(await (await connect(address)).request([['LLEN', 'q']], 1_000)).toEqual([7]);
+    expect(await (await connect(address)).request([['LLEN', 'q']])).toEqual([7]);
   });
 
   it('that sends without end, or answers nothing, loses its connection when its time is up', async () => {
@@ -214,9 +207,9 @@ describe('a hostile server', () => {
       });
     });
     for (const command of ['ENDLESS', 'SUBSCRIBED', 'SILENT']) {
-      const connection = await connect(address);
+      const connection = await connect(address, 300);
       const startedAt = performance.now();
-      await expect(connection.request([[command]], 300)).rejects.toMatchObject({ code: 'BROKER_TIMEOUT' });
+      await expect(connection.request([[command]])).rejects.toMatchObject({ code: 'BROKER_TIMEOUT' });
       expect(performance.now() - startedAt).toBeLessThan(1_500);
       expect((await connection.ended) instanceof BrokerError).toBe(true);
     }

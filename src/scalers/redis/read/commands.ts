@@ -65,15 +65,7 @@ export function streamRead(stream: string, group: string | undefined, mode: Stre
       id: `length ${stream}`,
       key: stream,
       changesAreTracked: true,
-      first: () => ({
-        commands: [['XLEN', stream]],
-        then([reply = null], where) {
-          const value = countOf(reply, where, `XLEN ${stream}`);
-          return typeof value === 'number'
-            ? { value: { reader: 'XLEN', measures: { length: value }, exists: value > 0 } }
-            : { error: value };
-        },
-      }),
+      first: (memory) => count(stream, 'XLEN', memory, true),
     };
   }
   return {

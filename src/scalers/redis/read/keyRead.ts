@@ -1,9 +1,10 @@
 /**
  * A single reading of one key, which questions are made of: as steps of commands to send, each followed by a result or the next step.
  */
+import type { LRUCache } from 'lru-cache';
 import { QueueError, type QueueScalerError } from '../../../errors.ts';
 import { sameMeasures } from '../../reading.ts';
-import type { Measures } from '../measures.ts';
+import type { Measures } from '../question.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
 import { ErrorReply, type Command, type Reply } from '../wire/reply.ts';
 
@@ -38,10 +39,7 @@ export interface Step {
 }
 
 /** Remembers the types of keys that are no lists, which are then not asked for each time. */
-export interface TypeMemory {
-  get(key: string): string | undefined;
-  set(key: string, type: string): void;
-}
+export type TypeMemory = Pick<LRUCache<string, string>, 'get' | 'set'>;
 
 /** The count that a reply stands for, or why it is none. */
 export function countOf(reply: Reply, where: string, subject: string): number | QueueScalerError {

@@ -5,11 +5,10 @@
 import { LRUCache } from 'lru-cache';
 import { ProcessError, toQueueScalerError } from '../../../errors.ts';
 import { unknown, type Reading } from '../../reading.ts';
-import type { Measures } from '../measures.ts';
 import type { Discovery } from './discovery.ts';
 import type { KeyRead, KeyReadResult } from './keyRead.ts';
 import { patternsOf, type Plan } from './plan.ts';
-import type { RedisQuestion } from '../question.ts';
+import type { Measures, RedisQuestion } from '../question.ts';
 import type { Reader } from './reader.ts';
 
 const MAX_REMEMBERED_QUESTIONS = 100_000;
@@ -40,7 +39,7 @@ export function createMoveGuard(
       remember(read, result);
       results.set(read.id, result);
     };
-    await reader.read(reads, keep, signal);
+    await reader(reads, keep, signal);
     return results;
   }
 

@@ -1,11 +1,20 @@
 /**
- * Which keys a question reads, given the keys that match its patterns.
+ * From a question to the keys that it reads, and from their results back to its reading. If one is unknown, the reading is; if no key
+ * was ever seen to exist, it is an error where the trigger requires a match.
  */
-import type { Role } from './answer.ts';
+import { QueueError } from '../../../errors.ts';
+import { unknown, type QueueReading, type Reading } from '../../reading.ts';
 import type { NamePattern } from '../names.ts';
+import type { Measures, RedisQuestion } from '../question.ts';
 import { lengthRead, streamRead } from './commands.ts';
-import type { KeyRead } from './keyRead.ts';
-import type { RedisQuestion } from '../question.ts';
+import type { KeyRead, KeyReadResult } from './keyRead.ts';
+
+/** What a key is to a question. */
+interface Role {
+  readonly readId: string;
+  readonly key: string;
+  readonly as: 'waiting' | 'processing';
+}
 
 export interface Plan {
   readonly reads: readonly KeyRead[];
@@ -40,4 +49,61 @@ export function plan(question: RedisQuestion, found: (pattern: NamePattern) => R
   add(question.processing, 'processing');
   // slice() drops the array's spare capacity; thousands are retained.
   return { reads: [...reads.values()], roles: roles.slice() };
+}
+
+/** Most keys that a reading lists one by one. */
+const MAX_TOLD = 100;
+
+/**
+ * The reading of a question, or undefined while a read has no result yet. `seen` says whether a key was ever seen to exist;
+ * `notes` are for a person who asks why.
+ */
+export function answer(
+  question: RedisQuestion,
+  roles: readonly Role[],
+  resultOf: (readId: string) => KeyReadResult | undefined,
+  seen: (key: string) => boolean,
+  notes: readonly string[],
+): Reading<Measures> | undefined {
+  const queues: QueueReading<Measures>[] = [];
+  const readers = new Set<string>();
+  const waiting: Measures[] = [];
+  let processing = 0;
+  let exists = false;
+  for (const { readId, key, as } of roles) {
+    const result = resultOf(readId);
+    if (result === undefined) return undefined;
+    if ('error' in result) return unknown(result.error);
+    const { value } = result;
+    readers.add(value.reader);
+    exists ||= value.exists || seen(key);
+    const measures: Measures = as === 'processing' ? { processing: value.measures.length ?? 0 } : value.measures;
+    if (as === 'processing') processing += value.measures.length ?? 0;
+    else waiting.push(measures);
+    if (queues.length < MAX_TOLD) queues.push({ queue: key, reader: value.reader, measures });
+  }
+  if (question.requireMatch && !exists) {
+    return unknown(new QueueError('QUEUE_MISSING', `no key was ever seen for ${question.subject}: is the name right?`));
+  }
+  const measures: Measures =
+    question.kind === 'stream'
+      ? (waiting[0] ?? {})
+      : {
+          length: combine(waiting, question.operation),
+          ...(question.processing.length > 0 ? { processing } : {}),
+        };
+  const more = roles.length > MAX_TOLD ? [`${roles.length} keys in all, of which ${MAX_TOLD} are listed`] : [];
+  return {
+    known: true,
+    at: performance.now(),
+    reader: [...readers].sort().join('+') || 'SCAN',
+    measures,
+    // slice() drops the array's spare capacity; thousands are retained.
+    queues: queues.slice(),
+    ...(notes.length + more.length > 0 ? { notes: [...notes, ...more] } : {}),
+  };
+}
+
+function combine(all: readonly Measures[], operation: 'sum' | 'max'): number {
+  return all.reduce((value, { length = 0 }) => (operation === 'sum' ? value + length : Math.max(value, length)), 0);
 }

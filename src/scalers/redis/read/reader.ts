@@ -2,7 +2,7 @@
  * Reads keys, each from the server that serves it: in batches per server, following redirections, and believing an answer only if its
  * server was still the one to ask.
  */
-import { BrokerError, toQueueScalerError, type ErrorCode } from '../../../errors.ts';
+import { BrokerError, toQueueScalerError } from '../../../errors.ts';
 import type { RedisNode } from '../topology/node.ts';
 import type { KeyRead, KeyReadResult, Step, TypeMemory } from './keyRead.ts';
 import { CONFIRM_WINDOW_MS, type Topology } from '../topology/topology.ts';
@@ -28,18 +28,11 @@ interface Task {
   readonly startedAt: number;
   readonly pauseMs: number;
   /** Ask this server and no other, with `ASKING`: the key is on its way there. */
-  readonly asked?: RedisNode;
+  readonly target?: RedisNode;
 }
 
-interface Done {
-  readonly task: Task;
-  readonly result: KeyReadResult;
-}
-
-export interface Reader {
-  /** Delivers every result exactly once; never rejects. */
-  read(reads: Iterable<KeyRead>, deliver: Deliver, signal: AbortSignal): Promise<void>;
-}
+/** Delivers every result exactly once; never rejects. */
+export type Reader = (reads: Iterable<KeyRead>, deliver: Deliver, signal: AbortSignal) => Promise<void>;
 
 export function createReader(topology: Topology, memory: TypeMemory): Reader {
   /** Sessions that may not ask for their own role. */
@@ -47,39 +40,108 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
   const wasPrimary = new WeakMap<RedisNode, boolean>();
 
   async function turn(tasks: readonly Task[], deliver: Deliver, signal: AbortSignal): Promise<void> {
-    const byNode = new Map<RedisNode, Task[]>();
     const retries: Task[] = [];
-    try {
-      const snapshot = await topology.snapshot();
-      for (const task of tasks) {
-        const node = task.asked ?? snapshot.nodeOf(task.read.key);
-        if (node === undefined) again([task], topology.unserved(task.read.key));
-        else {
-          const batch = byNode.get(node);
-          if (batch === undefined) byNode.set(node, [task]);
-          else batch.push(task);
-        }
-      }
-    } catch (thrown) {
-      const error = toQueueScalerError(thrown);
-      for (const { read } of tasks) deliver(read, { error }, undefined);
-      return;
-    }
     /** Another turn on a newer snapshot, or the error if there is no time left. */
     function again(failed: readonly Task[], error: BrokerError): void {
-      for (const task of failed) {
-        const { read, startedAt, pauseMs } = task;
+      for (const { read, startedAt, pauseMs } of failed) {
         if (signal.aborted || performance.now() - startedAt + pauseMs > RETRY_FOR_MS) deliver(read, { error }, undefined);
         else retries.push({ read, step: read.first(memory), turn: 0, startedAt, pauseMs: pauseMs * 2 });
       }
     }
-    await Promise.all(
-      [...byNode].flatMap(([node, batch]) => {
-        const slices: Task[][] = [];
-        for (let at = 0; at < batch.length; at += BATCH_COMMANDS) slices.push(batch.slice(at, at + BATCH_COMMANDS));
-        return slices.map((slice) => ask(node, slice, deliver, again, signal));
-      }),
-    );
+    function fail(failed: readonly Task[], thrown: unknown): void {
+      for (const { read } of failed) deliver(read, { error: toQueueScalerError(thrown) }, undefined);
+    }
+
+    async function ask(node: RedisNode, asked: readonly Task[]): Promise<void> {
+      const commands = asked.flatMap(({ step, target }) =>
+        target === undefined ? step.commands : step.commands.flatMap((command): Command[] => [['ASKING'], command]),
+      );
+      const known = node.session();
+      const asksRole = topology.primary !== 'never' && (known === undefined || !roleForbidden.has(known));
+      if (asksRole) commands.push(['ROLE']);
+      let answer;
+      try {
+        answer = await node.request(commands);
+      } catch (thrown) {
+        // A deployment of several servers may have another to ask; asking a single one again gains nothing.
+        const elsewhere = topology.primary !== 'once' && thrown instanceof BrokerError && thrown.spec.retry === 'endpoint';
+        if (elsewhere) again(asked, thrown);
+        else fail(asked, thrown);
+        return;
+      }
+      const { replies, session } = answer;
+      const arrivedAt = performance.now();
+      if (asksRole && !rolePasses(node, session, replies.at(-1) ?? null)) {
+        node.drop();
+        again(asked, new BrokerError('BROKER_NOT_PRIMARY', `${node.where} is a replica, not the primary`));
+        return;
+      }
+
+      const done = new Map<Task, KeyReadResult>();
+      const further: Task[] = [];
+      const outdated: Task[] = [];
+      let at = 0;
+      for (const task of asked) {
+        const { read, step, target } = task;
+        const own = step.commands.map(() => {
+          if (target !== undefined) at++;
+          return replies[at++] ?? null;
+        });
+        const redirection = own.find((reply) => reply instanceof ErrorReply && /^(?:MOVED|ASK|TRYAGAIN) /.test(reply.text));
+        if (redirection instanceof ErrorReply) {
+          const next = redirection.code === 'ASK' ? topology.nodeAt(redirection.text.split(' ')[2] ?? '') : undefined;
+          if (next === undefined || task.turn >= MAX_TURNS) outdated.push(task);
+          else further.push({ ...task, turn: task.turn + 1, target: next });
+          continue;
+        }
+        const next = step.then(own, node.where);
+        if (!('commands' in next)) done.set(task, next);
+        else if (task.turn < MAX_TURNS) further.push({ ...task, step: next, turn: task.turn + 1 });
+        else {
+          const error = new BrokerError('BROKER_BUSY', `${node.where} gave no answer for ${read.key} in ${MAX_TURNS} steps`);
+          done.set(task, { error });
+        }
+      }
+      if (outdated.length > 0)
+        again(outdated, new BrokerError('BROKER_BUSY', `${node.where} does not serve the key, and nobody says who does`));
+
+      // Once a batch: the check costs a round trip where others decide who serves a key.
+      try {
+        const snapshot = done.size === 0 ? undefined : await topology.snapshotSince(arrivedAt - CONFIRM_WINDOW_MS);
+        for (const [task, result] of done) {
+          if (task.target !== undefined || snapshot?.nodeOf(task.read.key) === node) deliver(task.read, result, session);
+          else again([task], new BrokerError('BROKER_BUSY', `${node.where} no longer serves ${task.read.key}`));
+        }
+      } catch (thrown) {
+        fail([...done.keys()], thrown);
+      }
+      await askEach(further, () => node);
+    }
+
+    /** Asks for all tasks, each at the server that its key is on its way to, or else at the one that serves it. */
+    async function askEach(all: readonly Task[], nodeOf: (key: string) => RedisNode | undefined): Promise<void> {
+      const byNode = new Map<RedisNode, Task[]>();
+      for (const task of all) {
+        const node = task.target ?? nodeOf(task.read.key);
+        const batch = node && byNode.get(node);
+        if (node === undefined) again([task], topology.unserved(task.read.key));
+        else if (batch === undefined) byNode.set(node, [task]);
+        else batch.push(task);
+      }
+      const asking: Promise<void>[] = [];
+      for (const [node, batch] of byNode)
+        for (let at = 0; at < batch.length; at += BATCH_COMMANDS) asking.push(ask(node, batch.slice(at, at + BATCH_COMMANDS)));
+      await Promise.all(asking);
+    }
+
+    let snapshot;
+    try {
+      snapshot = await topology.snapshot();
+    } catch (thrown) {
+      fail(tasks, thrown);
+      return;
+    }
+    await askEach(tasks, snapshot.nodeOf);
     if (retries.length === 0) return;
     const since = performance.now();
     const pauseMs = Math.max(...tasks.map((task) => task.pauseMs));
@@ -87,97 +149,6 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
     // If there is no newer snapshot, the turn itself fails.
     await topology.snapshotSince(since).catch(() => undefined);
     await turn(retries, deliver, signal);
-  }
-
-  async function ask(
-    node: RedisNode,
-    tasks: readonly Task[],
-    deliver: Deliver,
-    again: (tasks: readonly Task[], error: BrokerError) => void,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const commands: Command[] = [];
-    for (const task of tasks) {
-      for (const command of task.step.commands) {
-        if (task.asked !== undefined) commands.push(['ASKING']);
-        commands.push(command);
-      }
-    }
-    const known = node.session();
-    const asksRole = topology.primary !== 'never' && (known === undefined || !roleForbidden.has(known));
-    if (asksRole) commands.push(['ROLE']);
-    let answer;
-    try {
-      answer = await node.request(commands);
-    } catch (thrown) {
-      const error = toQueueScalerError(thrown);
-      // A deployment of several servers may have another to ask; asking a single one again gains nothing.
-      if (topology.primary === 'once' || !(error instanceof BrokerError) || !OUTAGES.has(error.code)) {
-        for (const { read } of tasks) deliver(read, { error }, undefined);
-      } else again(tasks, error);
-      return;
-    }
-    const { replies, session } = answer;
-    const arrivedAt = performance.now();
-    if (asksRole && !rolePasses(node, session, replies.at(-1) ?? null)) {
-      node.drop();
-      again(tasks, notPrimary(node.where));
-      return;
-    }
-
-    const done: Done[] = [];
-    const further: Task[] = [];
-    const outdated: Task[] = [];
-    let at = 0;
-    for (const task of tasks) {
-      const own: Reply[] = [];
-      for (let count = task.step.commands.length; count > 0; count--) {
-        if (task.asked !== undefined) at++;
-        own.push(replies[at++] ?? null);
-      }
-      const redirection = own.find((reply) => reply instanceof ErrorReply && /^(?:MOVED|ASK|TRYAGAIN) /.test(reply.text));
-      if (redirection instanceof ErrorReply) {
-        const target = redirection.code === 'ASK' ? topology.nodeAt(redirection.text.split(' ')[2] ?? '') : undefined;
-        if (target === undefined || task.turn >= MAX_TURNS) outdated.push(task);
-        else further.push({ ...task, turn: task.turn + 1, asked: target });
-        continue;
-      }
-      const next = task.step.then(own, node.where);
-      if (!('commands' in next)) done.push({ task, result: next });
-      else if (task.turn >= MAX_TURNS) done.push({ task, result: { error: tooManySteps(node.where, task.read) } });
-      else further.push({ ...task, step: next, turn: task.turn + 1 });
-    }
-    if (outdated.length > 0)
-      again(outdated, new BrokerError('BROKER_BUSY', `${node.where} does not serve the key, and nobody says who does`));
-
-    // Once a batch: the check costs a round trip where others decide who serves a key.
-    try {
-      const snapshot = done.length === 0 ? undefined : await topology.snapshotSince(arrivedAt - CONFIRM_WINDOW_MS);
-      for (const { task, result } of done) {
-        if (task.asked !== undefined || snapshot?.nodeOf(task.read.key) === node) deliver(task.read, result, session);
-        else again([task], new BrokerError('BROKER_BUSY', `${node.where} no longer serves ${task.read.key}`));
-      }
-    } catch (thrown) {
-      const error = toQueueScalerError(thrown);
-      for (const { task } of done) deliver(task.read, { error }, undefined);
-    }
-    if (further.length > 0) await askFurther(further, node, deliver, again, signal);
-  }
-
-  /** Further steps go to the same server, or for a key on its way to another to that one. */
-  async function askFurther(
-    tasks: readonly Task[],
-    node: RedisNode,
-    deliver: Deliver,
-    again: (tasks: readonly Task[], error: BrokerError) => void,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const byNode = new Map<RedisNode, Task[]>();
-    for (const task of tasks) {
-      const target = task.asked ?? node;
-      byNode.set(target, [...(byNode.get(target) ?? []), task]);
-    }
-    await Promise.all([...byNode].map(([target, batch]) => ask(target, batch, deliver, again, signal)));
   }
 
   function rolePasses(node: RedisNode, session: Session, reply: Reply): boolean {
@@ -194,29 +165,9 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
     return isPrimary || before !== true;
   }
 
-  return {
-    async read(reads, deliver, signal) {
-      const startedAt = performance.now();
-      const tasks = [...reads].map((read) => ({ read, step: read.first(memory), turn: 0, startedAt, pauseMs: FIRST_PAUSE_MS }));
-      if (tasks.length > 0) await turn(tasks, deliver, signal);
-    },
+  return async (reads, deliver, signal) => {
+    const startedAt = performance.now();
+    const tasks = [...reads].map((read) => ({ read, step: read.first(memory), turn: 0, startedAt, pauseMs: FIRST_PAUSE_MS }));
+    if (tasks.length > 0) await turn(tasks, deliver, signal);
   };
-}
-
-/** Failures that another server of the deployment may not have, or the same one in a moment. */
-const OUTAGES: ReadonlySet<string> = new Set<ErrorCode>([
-  'BROKER_UNREACHABLE',
-  'BROKER_TIMEOUT',
-  'BROKER_BUSY',
-  'BROKER_LOADING',
-  'BROKER_NOT_PRIMARY',
-  'BROKER_CLUSTER_DOWN',
-]);
-
-function tooManySteps(where: string, read: KeyRead): BrokerError {
-  return new BrokerError('BROKER_BUSY', `${where} gave no answer for ${read.key} in ${MAX_TURNS} steps`);
-}
-
-function notPrimary(where: string): BrokerError {
-  return new BrokerError('BROKER_NOT_PRIMARY', `${where} is a replica, not the primary`);
 }

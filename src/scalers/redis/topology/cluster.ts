@@ -103,17 +103,12 @@ export function cluster({ addresses, access, natMap }: Deployment, listener: Nod
 
   const refresher = createRefresher(ask);
   return {
-    snapshot: () => refresher.snapshot(),
-    snapshotSince: (since) => refresher.snapshotSince(since),
-    nodeAt: (address) => pool.nodeAt(address),
+    ...refresher,
+    nodeAt: pool.nodeAt,
     primary: 'never',
-    follow: (on) => {
-      pool.follow(on);
-    },
+    follow: pool.follow,
     unserved: (key) => new BrokerError('BROKER_CLUSTER_DOWN', `no node of the cluster serves slot ${slotOf(key)} of ${key}`),
-    close: () => {
-      pool.close();
-    },
+    close: pool.close,
   };
 }
 

@@ -6,7 +6,7 @@ import type { BrokerError } from '../../../errors.ts';
 import { createBackOff } from '../../net/backOff.ts';
 import { addressText, type Address } from '../../net/address.ts';
 import type { Command, Reply } from '../wire/reply.ts';
-import { openSession, REQUEST_TIMEOUT_MS, track, type Access, type Session } from '../wire/session.ts';
+import { openSession, track, type Access, type Invalidated, type Session } from '../wire/session.ts';
 
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 2_000;
@@ -23,13 +23,12 @@ export interface Answer {
 export interface NodeListener {
   opened(node: RedisNode, session: Session): void;
   /** A followed node has a session: what was read before it is not tracked, and must be read again. */
-  followed(node: RedisNode, session: Session): void;
+  followed(session: Session): void;
   ended(node: RedisNode, reason: BrokerError): void;
-  invalidated(node: RedisNode, keys: readonly string[] | null): void;
+  readonly invalidated: Invalidated;
 }
 
 export interface RedisNode {
-  readonly address: Address;
   readonly where: string;
   /** Rejects with a {@link BrokerError}. */
   request(commands: readonly Command[]): Promise<Answer>;
@@ -42,8 +41,8 @@ export interface RedisNode {
   close(): void;
 }
 
-/** `holdsKeys` is false for a server whose keys nobody reads. */
-export function createNode(address: Address, access: Access, listener: NodeListener, holdsKeys = true): RedisNode {
+/** Without a listener it is a server whose keys nobody reads. */
+export function createNode(address: Address, access: Access, listener?: NodeListener): RedisNode {
   let current: Session | undefined;
   let openedAt = -Infinity;
   let opening: Promise<Session> | undefined;
@@ -62,9 +61,8 @@ export function createNode(address: Address, access: Access, listener: NodeListe
 
   /** Regardless of a pause: a timer may be due a little before the clock says so. */
   function connect(): Promise<Session> {
-    opening ??= openSession(address, access, !holdsKeys ? 'never' : following ? 'now' : 'later', (keys) => {
-      listener.invalidated(node, keys);
-    })
+    const tracking = listener === undefined ? 'never' : following ? 'now' : 'later';
+    opening ??= openSession(address, access, tracking, (keys) => listener?.invalidated(keys))
       .then(
         (session) => {
           failure = undefined;
@@ -76,17 +74,17 @@ export function createNode(address: Address, access: Access, listener: NodeListe
             if (closed) return;
             if (performance.now() - openedAt >= SETTLED_MS) backOff.succeeded();
             else leaveAlone(reason);
-            listener.ended(node, reason);
+            listener?.ended(node, reason);
             reopen();
           });
-          listener.opened(node, session);
+          listener?.opened(node, session);
           void followOn(session);
           return session;
         },
         (error: unknown) => {
           leaveAlone(error as BrokerError);
           if (!closed) {
-            listener.ended(node, error as BrokerError);
+            listener?.ended(node, error as BrokerError);
             reopen();
           }
           throw error;
@@ -117,25 +115,24 @@ export function createNode(address: Address, access: Access, listener: NodeListe
   async function followOn(session: Session): Promise<void> {
     if (!following || closed) return;
     if (session.tracking || session.trackingRefused !== undefined) {
-      listener.followed(node, session);
+      listener?.followed(session);
       return;
     }
     try {
       const tracking = await track(session, true);
       if (current !== session) return;
       current = tracking;
-      listener.followed(node, tracking);
+      listener?.followed(tracking);
     } catch {
       // The session has ended, which is reported there.
     }
   }
 
   const node: RedisNode = {
-    address,
     where: addressText(address),
     async request(commands) {
       const session = await open();
-      return { replies: await session.request(commands, REQUEST_TIMEOUT_MS), session };
+      return { replies: await session.request(commands), session };
     },
     session: () => (current?.isOpen() === true ? current : undefined),
     follow(on) {

@@ -7,11 +7,11 @@ import type { Access } from '../wire/session.ts';
 
 export interface NodePool {
   /** The node of an announced address; undefined where that is no address. */
-  nodeAt(announced: string): RedisNode | undefined;
+  readonly nodeAt: (announced: string) => RedisNode | undefined;
   /** Follows the nodes that serve if following is on, and closes those that neither serve nor are known. */
   serve(serving: readonly RedisNode[], known: ReadonlySet<RedisNode>): void;
-  follow(on: boolean): void;
-  close(): void;
+  readonly follow: (on: boolean) => void;
+  readonly close: () => void;
 }
 
 export function createNodePool(natMap: ReadonlyMap<string, Address>, access: Access, listener: NodeListener): NodePool {

@@ -2,14 +2,12 @@
  * Keeps the latest snapshot of a topology for many who need one: requests for a newer one share the fetch that is under way.
  */
 import { toQueueScalerError, type BrokerError, type QueueScalerError } from '../../../errors.ts';
-import type { TopologySnapshot } from './topology.ts';
+import type { Topology, TopologySnapshot } from './topology.ts';
 
 /** How long after a failure the deployment is not asked again, in ms. */
 const FAILED_PAUSE_MS = 50;
 
-export interface Refresher {
-  snapshot(): Promise<TopologySnapshot>;
-  snapshotSince(since: number): Promise<TopologySnapshot>;
+export interface Refresher extends Pick<Topology, 'snapshot' | 'snapshotSince'> {
   latest(): TopologySnapshot | undefined;
 }
 
@@ -46,7 +44,7 @@ export function createRefresher(ask: (at: number) => Promise<TopologySnapshot>):
 
   return {
     snapshot: () => (latest === undefined ? snapshotSince(-Infinity) : Promise.resolve(latest)),
-    snapshotSince: snapshotSince,
+    snapshotSince,
     latest: () => latest,
   };
 }

@@ -16,20 +16,14 @@ import type { Topology, TopologySnapshot } from './topology.ts';
 
 /** How long to wait for the others once a majority has answered: the one that led a failover is the first to know its end. */
 const LATE_VOTE_MS = 50;
-/** Failures of single sentinels matter only when none names a primary, and are reported then. */
-const SENTINEL_LISTENER: NodeListener = {
-  opened: () => undefined,
-  followed: () => undefined,
-  ended: () => undefined,
-  invalidated: () => undefined,
-};
 
 export function sentinel(
   { addresses, access, sentinelAccess, masterName, natMap }: Deployment,
   listener: NodeListener,
 ): Topology {
   const pool = createNodePool(natMap, access, listener);
-  const sentinels = addresses.map((address) => createNode(address, sentinelAccess, SENTINEL_LISTENER, false));
+  // Failures of single ones matter only when none names a primary, and are reported then.
+  const sentinels = addresses.map((address) => createNode(address, sentinelAccess));
 
   async function named(by: RedisNode): Promise<Vote> {
     const subject = `the primary ${masterName}`;
@@ -51,7 +45,7 @@ export function sentinel(
   async function ask(at: number): Promise<TopologySnapshot> {
     const majority = Math.floor(sentinels.length / 2) + 1;
     const votes = await firstResults(sentinels.map(named), (heard) => heard.length >= majority, LATE_VOTE_MS);
-    const { name } = mostRecent(votes);
+    const name = mostRecent(votes);
     const primary = pool.nodeAt(name);
     if (primary === undefined) throw new BrokerError('BROKER_REPLY_INVALID', `the sentinels name ${name}, which is no address`);
     pool.serve([primary], new Set());
@@ -60,13 +54,10 @@ export function sentinel(
 
   const refresher = createRefresher(ask);
   return {
-    snapshot: () => refresher.snapshot(),
-    snapshotSince: (since) => refresher.snapshotSince(since),
+    ...refresher,
     nodeAt: () => undefined,
     primary: 'always',
-    follow: (on) => {
-      pool.follow(on);
-    },
+    follow: pool.follow,
     unserved: () => new BrokerError('BROKER_BUSY', `the sentinels name no primary ${masterName}`),
     close() {
       pool.close();
@@ -76,18 +67,18 @@ export function sentinel(
 }
 
 /** One sentinel's answer. */
-export interface Vote {
+interface Vote {
   /** `host:port` */
   readonly name: string;
   /** Epoch of its configuration; -1 where it is not known. */
   readonly epoch: number;
 }
 
-/** The name with the highest epoch, or where an epoch is unknown the most frequent one; and how many votes it has. */
-export function mostRecent(votes: readonly Vote[]): { readonly name: string; readonly count: number } {
+/** The name with the highest epoch, or where an epoch is unknown the most frequent one. */
+function mostRecent(votes: readonly Vote[]): string {
   const newest = votes.some(({ epoch }) => epoch < 0) ? -1 : Math.max(...votes.map(({ epoch }) => epoch));
   const counts = new Map<string, number>();
   for (const { name, epoch } of votes) if (newest < 0 || epoch === newest) counts.set(name, (counts.get(name) ?? 0) + 1);
-  const [[name, count] = ['', 0]] = [...counts].sort(([, left], [, right]) => right - left);
-  return { name, count };
+  const [[name] = ['']] = [...counts].sort(([, left], [, right]) => right - left);
+  return name;
 }

@@ -18,7 +18,7 @@ export interface TopologySnapshot {
   /** When the deployment was asked, in ms of `performance.now()`. */
   readonly at: number;
   /** Undefined where nobody serves the key now. */
-  nodeOf(key: string): RedisNode | undefined;
+  readonly nodeOf: (key: string) => RedisNode | undefined;
   /** All servers that hold keys. */
   readonly nodes: readonly RedisNode[];
   /** Whether the key is on its way to another server, and may change at either end. */

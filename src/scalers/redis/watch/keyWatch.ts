@@ -8,7 +8,6 @@
 import { BrokerError } from '../../../errors.ts';
 import { sameValue, type KeyRead, type KeyReadResult } from '../read/keyRead.ts';
 import type { Reader } from '../read/reader.ts';
-import type { RedisNode } from '../topology/node.ts';
 import type { Session } from '../wire/session.ts';
 
 /** A sleeping key is read at once when it changes, but not more often than this: consumers may wait on it and take each message at once. */
@@ -54,8 +53,8 @@ export interface KeyWatch {
   invalidated(keys: readonly string[] | null): void;
   /** A session has ended: what it read is no longer tracked. */
   ended(): void;
-  /** The node tracks what is read from now on. */
-  followed(node: RedisNode): void;
+  /** The session tracks what is read from now on. */
+  followed(session: Session): void;
   /** Reads again the keys for which the predicate holds. */
   reread(which: (key: string) => boolean): void;
   close(): void;
@@ -67,10 +66,6 @@ export interface AtomicGroup {
   readonly due: Set<WatchedKey>;
   /** How many of its keys are being read. */
   reading: number;
-}
-
-export function createAtomicGroup(): AtomicGroup {
-  return { due: new Set(), reading: 0 };
 }
 
 interface WatchedKey {
@@ -167,7 +162,7 @@ export function createKeyWatch(reader: Reader, remember: (read: KeyRead, result:
       if (recovered) for (const watched of watchedKeys.values()) if (isOutage(watched.result)) touch(watched);
       recovered = false;
     };
-    void reader.read(
+    void reader(
       [...batch.values()].map((watched) => watched.read),
       (read, result, session) => {
         const watched = batch.get(read.id);
@@ -317,8 +312,7 @@ export function createKeyWatch(reader: Reader, remember: (read: KeyRead, result:
     ended() {
       for (const watched of watchedKeys.values()) if (!isOutage(watched.result)) touch(watched);
     },
-    followed(node) {
-      const session = node.session();
+    followed(session) {
       for (const watched of watchedKeys.values()) if (watched.session !== session) touch(watched);
     },
     reread(which) {

@@ -10,7 +10,7 @@ import { patternsOf, type Plan } from '../read/plan.ts';
 import type { KeyReadResult } from '../read/keyRead.ts';
 import type { RedisQuestion } from '../question.ts';
 import type { MoveGuard } from '../read/moveGuard.ts';
-import { createAtomicGroup, type KeyWatch } from './keyWatch.ts';
+import type { AtomicGroup, KeyWatch } from './keyWatch.ts';
 
 export interface QuestionWatch {
   readonly keyWatch: KeyWatch;
@@ -35,7 +35,8 @@ export function watchQuestion(
 ): () => void {
   const patterns = patternsOf(question);
   // A message moves from one key to the other in one step: both are read at one moment.
-  const group = question.kind === 'keys' && question.processing.length > 0 ? createAtomicGroup() : undefined;
+  const moves = question.kind === 'keys' && question.processing.length > 0;
+  const group: AtomicGroup | undefined = moves ? { due: new Set(), reading: 0 } : undefined;
   const watched = new Map<string, () => void>();
   let planned: Plan = { reads: [], roles: [] };
   let ended = false;

@@ -44,17 +44,33 @@ export function replyInvalid(reply: Reply, where: string, subject: string): Brok
   return new BrokerError('BROKER_REPLY_INVALID', `${where} answers ${shape} for ${subject}, which is no reply to that command`);
 }
 
-/** The error of a connection that could not be made or that ended by an error of the socket. */
-export function connectionError(
-  thrown: Error,
-  where: string,
-  stage: 'connecting' | 'handshake' | 'open',
-  tls: boolean,
-): BrokerError {
-  const detail = shown(thrown.message || codeOf(thrown) || 'no reason given');
-  return tls && stage === 'handshake'
-    ? new BrokerError('TLS_FAILED', `no TLS session with ${where}: ${detail}; is it a port without TLS?`, { cause: thrown })
-    : new BrokerError('BROKER_UNREACHABLE', `${where} cannot be reached: ${detail}`, { cause: thrown });
+/** The error of a connection that could not be opened, as {@link SocketOptions.describe} has it. */
+export function openingError(where: string, inHandshake: boolean, cause: Error | undefined, timeoutMs: number): BrokerError {
+  if (!inHandshake && cause?.name !== 'TimeoutError') return brokenBy(where, cause, 0);
+  if (!inHandshake) return new BrokerError('BROKER_UNREACHABLE', `${where} took no connection within ${timeoutMs} ms`);
+  const what =
+    cause === undefined
+      ? `${where} closed the connection during the TLS handshake`
+      : cause.name === 'TimeoutError'
+        ? `${where} took no part in a TLS handshake for ${timeoutMs} ms`
+        : `no TLS session with ${where}: ${detailOf(cause)}`;
+  return new BrokerError('TLS_FAILED', `${what}; is it a port without TLS?`, { cause });
+}
+
+/** The error of a connection that ended: by an error of the socket, or where there is none by the other side. */
+export function brokenBy(where: string, cause: Error | undefined, receivedBytes: number): BrokerError {
+  if (cause instanceof BrokerError) return cause;
+  const unheard = receivedBytes === 0 && (cause === undefined || codeOf(cause) === 'ECONNRESET');
+  const what = unheard
+    ? 'closed the connection without a word; if the port speaks TLS, use rediss:// or tls: enable'
+    : cause === undefined
+      ? 'closed the connection'
+      : `cannot be reached: ${detailOf(cause)}`;
+  return new BrokerError('BROKER_UNREACHABLE', `${where} ${what}`, { cause });
+}
+
+function detailOf(cause: Error): string {
+  return shown(cause.message || codeOf(cause) || 'no reason given');
 }
 
 /** The error of a connection on which the client library, or the check before it, threw at what the server sent. */
@@ -64,16 +80,6 @@ export function unexpectedBytes(thrown: unknown, where: string): BrokerError {
       ? `does not speak the Redis protocol: ${shown(thrown.message)}`
       : 'sent a reply that nobody asked for';
   return new BrokerError('BROKER_REPLY_INVALID', `${where} ${what}`, { cause: thrown });
-}
-
-/** The error of a TCP connection that the other side closed before it said anything. */
-export function closedUnheard(where: string, tls: boolean): BrokerError {
-  return tls
-    ? new BrokerError('TLS_FAILED', `${where} closed the connection during the TLS handshake; is it a port without TLS?`)
-    : new BrokerError(
-        'BROKER_UNREACHABLE',
-        `${where} closed the connection without a word; if the port speaks TLS, use rediss:// or tls: enable`,
-      );
 }
 
 function shown(text: string, secrets: readonly Secret[] = []): string {

@@ -13,10 +13,9 @@ import { replyError, replyInvalid } from './failures.ts';
 import { ErrorReply, type Command, type Reply } from './reply.ts';
 
 /** Below the two seconds that an answer to KEDA may take, so that the answer can give the reason. */
-export const CONNECT_TIMEOUT_MS = 1_500;
-export const REQUEST_TIMEOUT_MS = 1_500;
+const TIMEOUT_MS = 1_500;
 /** As `CLIENT LIST` shows us to the people who run the server. */
-export const CLIENT_NAME = 'keda-queue-scaler';
+const CLIENT_NAME = 'keda-queue-scaler';
 
 export interface Access {
   readonly username: string | undefined;
@@ -45,14 +44,14 @@ export async function openSession(
   tracking: Tracking,
   onInvalidated: Invalidated,
 ): Promise<Session> {
-  const connection = await openConnection(address, access.tls, CONNECT_TIMEOUT_MS, (kind, [keys]) => {
+  const connection = await openConnection(address, access.tls, TIMEOUT_MS, (kind, [keys]) => {
     if (kind !== 'invalidate') return;
     onInvalidated(Array.isArray(keys) ? keys.map(String) : null);
   });
   try {
     const version3 = await login(connection, access);
     if (access.database !== 0) {
-      const [selected] = await connection.request([['SELECT', access.database]], REQUEST_TIMEOUT_MS);
+      const [selected] = await connection.request([['SELECT', access.database]]);
       expectOk(selected, connection.where, `SELECT ${access.database}`);
     }
     const session = { ...connection, tracking: false, trackingRefused: undefined };
@@ -76,7 +75,7 @@ export async function openSession(
 export async function track(session: Session, keep: boolean): Promise<Session> {
   const commands: Command[] = [['CLIENT', 'TRACKING', 'ON']];
   if (!keep) commands.push(['CLIENT', 'TRACKING', 'OFF']);
-  const [reply] = await session.request(commands, REQUEST_TIMEOUT_MS);
+  const [reply] = await session.request(commands);
   const refused = reply instanceof ErrorReply ? asBrokerError(reply, session.where, 'CLIENT TRACKING') : undefined;
   return { ...session, tracking: keep && reply === 'OK', trackingRefused: refused };
 }
@@ -85,7 +84,7 @@ export async function track(session: Session, keep: boolean): Promise<Session> {
 async function login(connection: Connection, { username, password }: Access): Promise<boolean> {
   const secrets = password === undefined ? [] : [password];
   const credentials = password === undefined ? [] : ['AUTH', username ?? 'default', password.reveal()];
-  const [hello] = await connection.request([['HELLO', 3, ...credentials, 'SETNAME', CLIENT_NAME]], REQUEST_TIMEOUT_MS);
+  const [hello] = await connection.request([['HELLO', 3, ...credentials, 'SETNAME', CLIENT_NAME]]);
   if (!(hello instanceof ErrorReply)) {
     if (Array.isArray(hello)) return true;
     throw replyInvalid(hello ?? null, connection.where, 'HELLO');
@@ -96,10 +95,7 @@ async function login(connection: Connection, { username, password }: Access): Pr
   }
   if (password === undefined) return false;
   const secret = password.reveal();
-  const [auth] = await connection.request(
-    [username === undefined ? ['AUTH', secret] : ['AUTH', username, secret]],
-    REQUEST_TIMEOUT_MS,
-  );
+  const [auth] = await connection.request([username === undefined ? ['AUTH', secret] : ['AUTH', username, secret]]);
   expectOk(auth, connection.where, 'AUTH', secrets);
   return false;
 }
