@@ -9,9 +9,9 @@ import { TriggerError } from '../errors.ts';
 import { FROM_ENV } from '../keda.ts';
 
 /** On a ClusterTriggerAuthentication: namespaces whose triggers may use it, separated by commas. Without it, all may, as in KEDA. */
-export const ALLOWED_NAMESPACES = 'keda-queue-scaler/allowed-namespaces';
+const ALLOWED_NAMESPACES = 'keda-queue-scaler/allowed-namespaces';
 /** On a ClusterTriggerAuthentication: hosts that a trigger itself may name beside it, as `name` or `*.suffix`, separated by commas. */
-export const ALLOWED_HOSTS = 'keda-queue-scaler/allowed-hosts';
+const ALLOWED_HOSTS = 'keda-queue-scaler/allowed-hosts';
 
 /** The keys and parameters by which a trigger says which hosts are spoken to, each with the words that name no host. */
 export type EndpointKeys = ReadonlyMap<string, readonly string[]>;

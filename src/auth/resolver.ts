@@ -15,7 +15,7 @@ import { candidatesAmong, describeMismatch, type Candidate } from './triggerMatc
 import { createVault } from './vault.ts';
 
 /** KEDA's own default for the namespace that ClusterTriggerAuthentications read from. */
-export const DEFAULT_CLUSTER_OBJECT_NAMESPACE = 'keda';
+const DEFAULT_CLUSTER_OBJECT_NAMESPACE = 'keda';
 
 export interface ResolverOptions {
   readonly reader: ObjectReader;

@@ -23,10 +23,10 @@ export interface CheckOptions {
 }
 
 /** Nothing that will not work was found. */
-export const EXIT_CLEAN = 0;
-export const EXIT_FAULTS = 1;
+const EXIT_CLEAN = 0;
+const EXIT_FAULTS = 1;
 /** There was nothing to check. */
-export const EXIT_NOTHING = 2;
+const EXIT_NOTHING = 2;
 
 /** Resolves with the exit code. */
 export async function check(paths: readonly string[], options: CheckOptions, io: Io): Promise<number> {

@@ -13,7 +13,7 @@ import { STDIN } from '../yaml/files.ts';
 import { parseObjects } from '../yaml/objects.ts';
 
 /** Where the manifests of this project put the scaler's Service. */
-export const DEFAULT_SCALER_ADDRESS = 'keda-queue-scaler.keda:6000';
+const DEFAULT_SCALER_ADDRESS = 'keda-queue-scaler.keda:6000';
 
 export interface ConvertCommandOptions {
   readonly back?: boolean;

@@ -8,7 +8,7 @@ import type { Bound } from './contract.ts';
 type Origin = Pick<Bound, 'broker' | 'open'>;
 
 /** A client that nobody has used for this long is closed; above KEDA's usual polling intervals, so that it lives between polls. */
-export const IDLE_CLOSE_MS = 120_000;
+const IDLE_CLOSE_MS = 120_000;
 
 export interface BrokerPool {
   of(origin: Origin): ReadingCache;

@@ -18,7 +18,7 @@ export function parseAddress(text: string): Address | undefined {
   return { host: host === '' ? '0.0.0.0' : host, port: Number(match[3]) };
 }
 
-export function formatAddress({ host, port }: Address): string {
+function formatAddress({ host, port }: Address): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 

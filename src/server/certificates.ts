@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises';
 import { createSecureContext } from 'node:tls';
 
 /** A mounted Secret changes all its files at once, but others write one after the other: files are read as often as this. */
-export const CERTIFICATE_POLL_MS = 1_000;
+const CERTIFICATE_POLL_MS = 1_000;
 
 export interface CertificateFiles {
   readonly cert: string;

@@ -47,7 +47,7 @@ export interface ServerOptions {
 }
 
 /** Long enough to cost nothing, short enough for a caller to find a new replica within the hour. */
-export const MAX_CONNECTION_AGE_MS = 1_800_000;
+const MAX_CONNECTION_AGE_MS = 1_800_000;
 
 export interface RunningServer {
   /** `HOST:PORT` as bound. */

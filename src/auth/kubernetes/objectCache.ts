@@ -7,7 +7,7 @@ import { untilAborted } from '../../abort.ts';
 import { ApiFailure } from './apiFailure.ts';
 
 /** An answer so young is not asked for again, not even after a broker's refusal. */
-export const FRESH_FLOOR_MS = 1_000;
+const FRESH_FLOOR_MS = 1_000;
 /** A known answer is renewed in the background after this time, give or take a tenth; a refused password renews it at once. */
 const RENEW_MS = 600_000;
 /** "There is none" is believed for so long. */

@@ -49,7 +49,7 @@ function figures(measures: Measures): string {
 }
 
 /** What is asked for by this trigger alone, at this moment: stabilization and other triggers may hold it up. */
-export function replicasText(subject: Subject, target: number, value: number, active: boolean): string {
+function replicasText(subject: Subject, target: number, value: number, active: boolean): string {
   const { isJob, minReplicas, maxReplicas, targetType, replicas } = subject;
   if (isJob) {
     const jobs = Math.min(maxReplicas, Math.ceil(value / target));

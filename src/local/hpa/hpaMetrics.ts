@@ -5,7 +5,7 @@
  */
 
 /** Replica counts are 32-bit integers in Kubernetes. */
-export const MAX_REPLICAS = 2_147_483_647;
+const MAX_REPLICAS = 2_147_483_647;
 
 /** How the HPA compares a metric with its target: per replica, or as a whole. */
 export type MetricTargetType = 'AverageValue' | 'Value';

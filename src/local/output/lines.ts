@@ -9,7 +9,7 @@ export function jsonLine(event: LocalEvent): string {
 }
 
 /** A number as short as it can be told: at most three decimals. */
-export function figure(value: number): string {
+function figure(value: number): string {
   return String(Math.round(value * 1000) / 1000);
 }
 

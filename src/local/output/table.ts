@@ -85,7 +85,7 @@ export function createTable(terminal: Terminal): Table {
 }
 
 /** At most as many lines as the terminal has rows but one, as no more can be redrawn; and none that it would break. */
-export function renderTable(
+function renderTable(
   rows: ReadonlyMap<string, Readonly<Row>>,
   size: { readonly columns: number; readonly rows: number },
   colours: boolean,

@@ -4,8 +4,8 @@
  * Source: "How Pods handle problems with containers" of https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/
  */
 
-export const FIRST_RESTART_DELAY_MS = 10_000;
-export const LAST_RESTART_DELAY_MS = 300_000;
+const FIRST_RESTART_DELAY_MS = 10_000;
+const LAST_RESTART_DELAY_MS = 300_000;
 /** A run of this length makes the next end count as the first one. */
 export const RESTART_RESET_MS = 600_000;
 

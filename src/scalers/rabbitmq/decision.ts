@@ -3,9 +3,8 @@
  * an error.
  */
 import { QueueError } from '../../errors.ts';
-import type { Measures, MeasureName } from './measures.ts';
 import type { Decision } from '../contract.ts';
-import type { Operation } from './question.ts';
+import type { Measures, MeasureName, Operation } from './question.ts';
 
 export const MODES = [
   'QueueLength',

@@ -10,8 +10,7 @@ import { createRabbitClient } from './client.ts';
 import { decide, type Mode, type Policy } from './decision.ts';
 import { DEFAULT_TARGET, keys, type RabbitValues } from './keys.ts';
 import { loginOf, oauthOf } from './login.ts';
-import type { Measures } from './measures.ts';
-import { createQuestion, type RabbitQuestion, type Selection } from './question.ts';
+import { createQuestion, type RabbitQuestion, type Selection, type Measures } from './question.ts';
 import { checkRules } from './rules.ts';
 
 export const rabbitmq = defineScaler({

@@ -1,5 +1,5 @@
 /**
- * What a RabbitMQ trigger asks its broker. Two triggers that ask the same have the same question, whatever they make of it.
+ * What a RabbitMQ trigger asks its broker, and what it is answered. Two triggers that ask the same have the same question.
  */
 import { fingerprint } from '../../auth/secret.ts';
 import type { Question } from '../contract.ts';
@@ -24,6 +24,20 @@ export interface RabbitQuestion extends Question {
   readonly busyForMs: number;
   readonly wakeBudget: number;
 }
+
+/** The figures that a reading can hold. */
+export type MeasureName =
+  | 'ready' // waiting for a consumer
+  | 'unacknowledged' // held by a consumer
+  | 'messages' // ready + unacknowledged
+  | 'consumers'
+  | 'mayBeBusy' // consumers that may hold messages, where nobody says how many they hold
+  | 'publishRate'
+  | 'deliverRate'
+  | 'acknowledgeRate'
+  | 'shardsWithWork';
+
+export type Measures = Readonly<Partial<Record<MeasureName, number>>>;
 
 export function createQuestion(parts: Omit<RabbitQuestion, 'key' | 'subject'>): RabbitQuestion {
   const { selection } = parts;

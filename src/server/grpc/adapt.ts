@@ -13,13 +13,13 @@ import { BrokerError, ProcessError, toQueueScalerError, type QueueScalerError } 
 import { statusOf, type Subject } from './status.ts';
 
 /** KEDA sets no deadline of its own and holds a lock while it waits, so every call is answered within this time. */
-export const CALL_DEADLINE_MS = 1_900;
+const CALL_DEADLINE_MS = 1_900;
 /** What a handler gets after its deadline to answer with what it has. */
 const LAST_WORD_MS = 60;
 /** Calls that may wait for brokers at once; calls whose answer is known do not count. */
-export const MAX_WAITING_CALLS = 2_000;
+const MAX_WAITING_CALLS = 2_000;
 /** Streams at once; a ScaledObject's trigger has one, or two from KEDA 2.21 on. */
-export const MAX_STREAMS = 50_000;
+const MAX_STREAMS = 50_000;
 
 /** Streams that are begun or ended before calls get their turn: one takes some 0.3 ms with all that it brings about. */
 const PACE = 5;

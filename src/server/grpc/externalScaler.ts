@@ -7,7 +7,6 @@ import type { Adapter } from './adapt.ts';
 import type { ExternalScalerServer, GetMetricSpecResponse, GetMetricsRequest, ScaledObjectRef } from './gen/externalscaler.ts';
 import type { Push } from './push.ts';
 import type { Subject } from './status.ts';
-import { asInteger } from './values.ts';
 
 /** What became known of a call while it was served. */
 export interface CallSubject extends Subject {
@@ -90,4 +89,13 @@ function sound(sample: Sample): Sample {
   const { value } = sample.decision;
   if (Number.isFinite(value) && value >= 0) return sample;
   throw new QueueError('VALUE_IMPLAUSIBLE', `the metric came out as ${value}, which is no amount of work`);
+}
+
+/**
+ * A value or target as the integer field of KEDA up to 2.16, which knows no float: rounded, but anything above zero stays above
+ * zero, as a 0 there would mean "no work" or an invalid target; zero stays zero, as a later KEDA then falls back to the integer.
+ */
+function asInteger(value: number): number {
+  if (value > 0 && value < 1) return 1;
+  return Math.min(Math.round(value), Number.MAX_SAFE_INTEGER);
 }

@@ -14,7 +14,7 @@ import {
 const MAX_WATCHES = 1_000;
 
 /** What is asked for: the process lives, or it may get calls. */
-export const HEALTH_SERVICES: Readonly<Record<string, 'live' | 'ready'>> = {
+const HEALTH_SERVICES: Readonly<Record<string, 'live' | 'ready'>> = {
   '': 'ready',
   liveness: 'live',
   readiness: 'ready',

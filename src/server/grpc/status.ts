@@ -6,7 +6,7 @@ import { scrub } from '../../auth/secret.ts';
 import type { QueueScalerError } from '../../errors.ts';
 
 /** Trailer that holds the error's code, for callers that want to tell failures apart. */
-export const ERROR_CODE_TRAILER = 'queue-scaler-error';
+const ERROR_CODE_TRAILER = 'queue-scaler-error';
 
 /** KEDA shows the text in an event, of which Kubernetes keeps 1 KB; proxies limit all headers together to 8 KB and more. */
 const MAX_MESSAGE = 2_000;
@@ -25,7 +25,7 @@ export function statusOf(error: QueueScalerError, subject?: Subject): StatusObje
 }
 
 /** One line without control characters or lone surrogates (which percent-encoding throws on), cut to what a header holds. */
-export function headerSafe(text: string): string {
+function headerSafe(text: string): string {
   const cut = text.length > MAX_MESSAGE ? `${text.slice(0, MAX_MESSAGE - 1)}…` : text;
   return cut.replaceAll(/\p{Surrogate}/gu, '\uFFFD').replaceAll(/\p{Cc}+/gu, ' ');
 }

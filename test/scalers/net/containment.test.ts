@@ -23,7 +23,9 @@ test('what is thrown on a later tick, from a timer or by a promise ends the conn
     (act: () => void) => {
       const emitter = new EventEmitter();
       emitter.on('data', act);
-      void sleep(1).then(() => process.nextTick(() => emitter.emit('data')));
+      void sleep(1).then(() => {
+        process.nextTick(() => emitter.emit('data'));
+      });
     },
   ];
   for (const way of ways) expect(await start(way)).toEqual(new Error('thrown late'));

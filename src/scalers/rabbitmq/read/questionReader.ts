@@ -6,8 +6,7 @@ import { QueueError, toQueueScalerError, type QueueScalerError } from '../../../
 import { unknown, type Reading } from '../../reading.ts';
 import type { Declared } from '../amqp/declared.ts';
 import { combine } from '../decision.ts';
-import type { Measures } from '../measures.ts';
-import type { RabbitQuestion } from '../question.ts';
+import type { Measures, RabbitQuestion } from '../question.ts';
 import { createCollector, type ReadContext } from './collect.ts';
 import type { Observation } from './observation.ts';
 import { reconcile, type QueueShare } from './reconcile.ts';

@@ -35,10 +35,10 @@ export interface RedisNode {
   /** The session that is open now. */
   session(): Session | undefined;
   /** Whether a session is kept open and tracks what it reads. Requests under way are not disturbed. */
-  follow(on: boolean): void;
+  readonly follow: (on: boolean) => void;
   /** Closes the session unless it is younger than {@link SETTLED_MS}: the next request opens another, to where the name leads now. */
   drop(): void;
-  close(): void;
+  readonly close: () => void;
 }
 
 /** Without a listener it is a server whose keys nobody reads. */

@@ -3,7 +3,7 @@
  * higher configuration epoch is true (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/).
  */
 
-export const SLOTS = 16_384;
+const SLOTS = 16_384;
 
 /** A node in the reply of `CLUSTER NODES`. */
 export interface ClusterNode {

@@ -15,12 +15,8 @@ export function standalone(address: Address, access: Access, listener: NodeListe
     snapshotSince: () => Promise.resolve(snapshotNow()),
     nodeAt: () => undefined,
     primary: 'once',
-    follow: (on) => {
-      node.follow(on);
-    },
+    follow: node.follow,
     unserved: (key) => new BrokerError('BROKER_BUSY', `${node.where} does not serve ${key}`),
-    close: () => {
-      node.close();
-    },
+    close: node.close,
   };
 }

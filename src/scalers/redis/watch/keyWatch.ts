@@ -17,11 +17,11 @@ const BUSY_GAP_MS = 250;
 /** How often each key is read although the server announces changes: it announces no `SWAPDB`. */
 export const SAFETY_POLL_MS = 20_000;
 /** The same for a stream's group, whose reads and acknowledgements the server does not announce. */
-export const GROUP_POLL_MS = 5_000;
+const GROUP_POLL_MS = 5_000;
 /** For this long after its last reply a tracking server is trusted to have announced every change. */
 const VOUCHED_MS = 2_000;
 /** How often a sleeping key is read where the server does not track it. */
-export const UNTRACKED_POLL_MS = 200;
+const UNTRACKED_POLL_MS = 200;
 /** How often a key is tried that could not be read. */
 const FAILED_POLL_MS = 1_000;
 const TICK_MS = 50;
