@@ -5,7 +5,6 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     exclude: ['test/faults/**'],
     reporters: ['default', './test/bed/countReporter.ts'],
-    setupFiles: ['./test/bed/containment.ts'],
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: 30_000,

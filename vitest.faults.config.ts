@@ -5,7 +5,6 @@ export default defineConfig({
   test: {
     include: ['test/faults/**/*.test.ts'],
     reporters: ['default', './test/bed/countReporter.ts'],
-    setupFiles: ['./test/bed/containment.ts'],
     pool: 'forks',
     maxWorkers: 1,
     testTimeout: 600_000,

@@ -4,7 +4,6 @@
  */
 import { Command, CommanderError } from 'commander';
 import { createLogger, describeError } from './logger.ts';
-import { endThrowingConnection } from './scalers/net/containment.ts';
 import { UsageError } from './settings.ts';
 import { VERSION } from './version.ts';
 
@@ -64,12 +63,11 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 // A rejection that nobody awaited is one task's failure, often a client library's: the others go on. An exception that nobody
-// caught leaves the process in an unknown state, unless one broker's connection threw it: it ends, and a replica takes over.
+// caught leaves the process in an unknown state: it ends, and a replica takes over.
 process.on('unhandledRejection', (error) => {
   createLogger().error({ error }, 'a failure that nobody awaited');
 });
 process.on('uncaughtException', (error) => {
-  if (endThrowingConnection(error)) return;
   process.stderr.write(
     `${JSON.stringify({ level: 'fatal', error: describeError(error), msg: 'a failure that nobody caught' })}\n`,
   );

@@ -1,11 +1,20 @@
 /**
  * Waiting and repeating that end with a signal.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
+import { onAbort } from '../abort.ts';
 
 /** Resolves after the given time, or at once when the signal aborts; never rejects. */
-export async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await sleep(ms, undefined, { signal }).catch(() => undefined);
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => {
+      forget();
+      resolve();
+    }, ms);
+    const forget = onAbort(signal, () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
 }
 
 /** Runs the task at once, and again a period after each end, until the signal aborts. */

@@ -7,7 +7,7 @@ import { connect as connectTls } from 'node:tls';
 import { onAbort } from '../../abort.ts';
 import { BrokerError } from '../../errors.ts';
 import { addressText, type Address } from './address.ts';
-import { contained, containListeners } from './containment.ts';
+import { containListeners } from './containment.ts';
 import { describeNetworkError } from './networkErrors.ts';
 import { tlsOptions, type TlsSettings } from './tls.ts';
 
@@ -25,7 +25,7 @@ export interface SocketOptions {
    * `timeoutMs`, and missing where the peer closed the connection without a word.
    */
   readonly describe?: (inHandshake: boolean, cause: Error | undefined) => BrokerError;
-  /** The error of a socket whose listeners threw, or what they started and nobody caught: it destroys the socket. */
+  /** The error of a socket whose listeners threw: it destroys the socket. */
   readonly unexpected?: (thrown: unknown) => Error;
 }
 
@@ -37,9 +37,7 @@ export function openSocket({ address, tls, timeoutMs, signal, describe, unexpect
     const fail = (thrown: unknown): void =>
       void socket.destroy(unexpected?.(thrown) ?? (thrown instanceof Error ? thrown : new Error(String(thrown))));
     try {
-      socket = contained(fail, () =>
-        tls === undefined ? connectTcp({ ...address }) : connectTls({ ...address, ...tlsOptions(tls, address.host) }),
-      );
+      socket = tls === undefined ? connectTcp({ ...address }) : connectTls({ ...address, ...tlsOptions(tls, address.host) });
     } catch (thrown) {
       // Node reads certificates and keys before it connects.
       reject(new BrokerError('TLS_FAILED', `the TLS certificate or key for ${where} cannot be used`, { cause: thrown }));

@@ -31,7 +31,6 @@ beforeEach(() => {
     timeoutMs: TIMEOUT_MS,
     maxChannels: 512,
     createChannel: () => (open.size < brokersLimit ? Promise.resolve(fakeChannel()) : Promise.reject(noChannelsLeft())),
-    run: (start) => start(),
     fail: (thrown) => {
       failed = thrown;
     },

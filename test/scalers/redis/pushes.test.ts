@@ -35,5 +35,6 @@ it('the method that gets them is where it was', () => {
     readonly prototype: object;
   };
   expect(Object.getOwnPropertyNames(prototype)).toContain('returnPush');
-  expect(String((prototype as { constructor: unknown }).constructor)).toContain('this.returnPush(reply)');
+  expect(Object.getOwnPropertyNames(prototype)).toContain('dispatch');
+  expect(String((prototype as { constructor: unknown }).constructor)).toContain('this.dispatch(() => this.returnPush(reply))');
 });

@@ -47,8 +47,6 @@ export interface ChannelsOptions {
   /** Channels at most; the broker may allow fewer still. */
   readonly maxChannels: number;
   readonly createChannel: () => Promise<Channel>;
-  /** Runs what calls amqplib; see `contained`. */
-  readonly run: <T>(start: () => T) => T;
   /** Ends the connection. */
   readonly fail: (thrown: unknown) => void;
 }
@@ -76,7 +74,7 @@ interface Lane {
   movedAt: number;
 }
 
-export function createChannels({ vhost, label, timeoutMs, maxChannels, createChannel, run, fail }: ChannelsOptions): Channels {
+export function createChannels({ vhost, label, timeoutMs, maxChannels, createChannel, fail }: ChannelsOptions): Channels {
   const healthy: Lane = { limit: CHANNELS, waiting: [], idle: [], opening: 0, sent: 0, silent: 0, movedAt: 0 };
   const suspect: Lane = { limit: SUSPECT_CHANNELS, waiting: [], idle: [], opening: 0, sent: 0, silent: 0, movedAt: 0 };
   const asks = new Map<string, Ask>();
@@ -105,7 +103,7 @@ export function createChannels({ vhost, label, timeoutMs, maxChannels, createCha
       openings.delete(opening);
       lane.opening--;
     };
-    run(createChannel).then(
+    createChannel().then(
       (channel) => {
         over();
         // Without a listener amqplib ends the connection for it.
@@ -149,7 +147,7 @@ export function createChannels({ vhost, label, timeoutMs, maxChannels, createCha
     ask.sentAt = performance.now();
     ask.state = 'sent';
     lane.sent++;
-    run(() => channel.checkQueue(queue)).then(
+    channel.checkQueue(queue).then(
       (answer) => {
         forget(ask);
         const at = performance.now();
@@ -202,7 +200,7 @@ export function createChannels({ vhost, label, timeoutMs, maxChannels, createCha
       const [coldest] = lane.idle;
       if (coldest === undefined || now - coldest.usedAt < IDLE_MS) continue;
       lane.idle.shift();
-      run(() => coldest.channel.close()).catch(fail);
+      coldest.channel.close().catch(fail);
     }
   }
 

@@ -6,7 +6,6 @@ import { connect as connectAmqp, credentials, type ChannelModel } from 'amqplib'
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { BrokerError, isQueueScalerError, type QueueScalerError } from '../../../errors.ts';
-import { contained } from '../../net/containment.ts';
 import { describeNetworkError } from '../../net/networkErrors.ts';
 import { tlsOptions, type TlsSettings } from '../../net/tls.ts';
 import { endpointLabel, type Endpoint, type Login } from '../address.ts';
@@ -52,9 +51,8 @@ export function openAmqp(options: AmqpOptions): Promise<AmqpConnection> {
     let channels: Channels | undefined;
     let closed: (() => void) | undefined;
 
-    const run = <T>(start: () => T): T => contained(fail, start);
-    const socket = run(() => openSocket(options));
-    const { stream, release } = run(() => createGatedStream(socket, gate, fail));
+    const socket = openSocket(options);
+    const { stream, release } = createGatedStream(socket, gate, fail);
     const connectTimer = setTimeout(() => {
       fail(new BrokerError('BROKER_TIMEOUT', `${label}: no AMQP session within ${connectTimeoutMs} ms; is it an AMQP port?`));
     }, connectTimeoutMs);
@@ -66,7 +64,7 @@ export function openAmqp(options: AmqpOptions): Promise<AmqpConnection> {
         fail(new BrokerError('BROKER_UNREACHABLE', `${label}: the connection was closed`));
       });
     }
-    const { started, onConnect } = run(() => lendStream(stream, () => login(options)));
+    const { started, onConnect } = lendStream(stream, () => login(options));
     socket.once(endpoint.scheme === 'amqps' ? 'secureConnect' : 'connect', onConnect);
     started.then(opened, fail);
 
@@ -110,7 +108,7 @@ export function openAmqp(options: AmqpOptions): Promise<AmqpConnection> {
       clearTimeout(connectTimer);
       model.on('error', fail);
       model.on('close', fail);
-      channels = createChannels({ vhost, label, timeoutMs, maxChannels, createChannel: () => model.createChannel(), run, fail });
+      channels = createChannels({ vhost, label, timeoutMs, maxChannels, createChannel: () => model.createChannel(), fail });
       resolve({ declare: channels.declare, close: () => close(model) });
       release();
     }
@@ -124,7 +122,7 @@ export function openAmqp(options: AmqpOptions): Promise<AmqpConnection> {
         // The broker answers nothing more than the closing.
         channels?.end(error);
         setTimeout(fail, CLOSE_MS, error).unref();
-        run(() => model.close()).catch(fail);
+        model.close().catch(fail);
       });
     }
   });

@@ -6,10 +6,9 @@
  * could not be had, and that whatever a server sends ends this connection only.
  */
 import { AbstractConnector, Redis, ReplyError } from 'ioredis';
-import { AsyncResource } from 'node:async_hooks';
 import type { Socket } from 'node:net';
 import { BrokerError } from '../../../errors.ts';
-import { contained, containListeners } from '../../net/containment.ts';
+import { containListeners } from '../../net/containment.ts';
 import type { TlsSettings } from '../../net/tls.ts';
 import { addressText, type Address } from '../../net/address.ts';
 import { onClosed, openSocket, whenLate } from '../../net/socket.ts';
@@ -89,8 +88,7 @@ export async function openConnection(
   containListeners(socket, failThrown);
   const client = clientOn(socket);
   client.on('error', failThrown);
-  // What a push sets going is ours, and its faults are not the connection's.
-  listenToPushes(client, AsyncResource.bind(onPush));
+  listenToPushes(client, { onPush, fail: failThrown });
 
   /** Sends one request a turn of the event loop, as long as there is room. */
   function pump(): void {
@@ -140,7 +138,7 @@ export async function openConnection(
     socket.uncork();
   }
 
-  await contained(failThrown, () => client.connect()).catch(async () => {
+  await client.connect().catch(async () => {
     throw await ended;
   });
   return {
@@ -153,7 +151,7 @@ export async function openConnection(
         else if (commands.length === 0) resolve([]);
         else {
           waiting.push({ commands, resolve, reject });
-          if (!pumping) contained(failThrown, pump);
+          if (!pumping) pump();
         }
       }),
     close() {

@@ -3,7 +3,6 @@
  */
 import type { QueueScalerError } from '../../../errors.ts';
 import { explainSample, troubleOf, type Explanation, type Trouble } from '../../../scalers/explanation.ts';
-import type { Backlog } from '../../../scalers/contract.ts';
 import type { Sample, Trigger, TriggerObserver } from '../../../scalers/triggers.ts';
 import { figureAt, recordFigures, STEP_MS, STEPS, type HistoryRing, type Figures, type Series } from './historyRing.ts';
 
@@ -11,7 +10,6 @@ import { figureAt, recordFigures, STEP_MS, STEPS, type HistoryRing, type Figures
 const STEPS_A_POINT = 5;
 /** Heights of those curves' points, from nothing to the highest. */
 const LEVELS = 9;
-const NOTHING_KNOWN: Backlog = { waiting: undefined, held: undefined };
 
 /** `new`: nobody has asked for a reading yet. */
 export type State = 'active' | 'idle' | 'unknown' | 'new';
@@ -172,7 +170,7 @@ export function createHistory(now: () => number = Date.now): History {
       const { id, sample, wakes, at, error, trouble } = entry;
       const { namespace, name } = trigger.reference;
       const { value, active } = sample?.decision ?? {};
-      const { waiting: depth, held } = sample === undefined ? NOTHING_KNOWN : trigger.scaler.backlog(sample.reading.measures);
+      const { waiting: depth, held } = sample === undefined ? {} : trigger.scaler.backlog(sample.reading.measures);
       const curve = curveOf(entry);
       return {
         id,
