@@ -37,24 +37,23 @@ export class Secret {
  * part in it. 128 bits of SHA-256, hexadecimal. Throws on anything else, as two functions could not be told apart.
  */
 export function fingerprint(...parts: readonly unknown[]): string {
-  const hash = createHash('sha256');
+  const texts: string[] = [];
   const add = (value: unknown): void => {
-    if (value instanceof Secret) add(value.reveal());
+    if (typeof value === 'string') texts.push(`s${value.length}:${value}`);
+    else if (value === undefined || typeof value === 'number' || typeof value === 'boolean') texts.push(`p${String(value)};`);
+    else if (value instanceof Secret) add(value.reveal());
     else if (value instanceof Map) add([...(value as ReadonlyMap<unknown, unknown>)]);
     else if (Array.isArray(value)) {
-      hash.update(`a${value.length}:`);
+      texts.push(`a${value.length}:`);
       value.forEach(add);
     } else if (typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype) {
-      const fields = Object.entries(value).sort(([left], [right]) => (left < right ? -1 : 1));
-      hash.update('o');
-      add(fields);
-    } else if (value === undefined || ['string', 'number', 'boolean'].includes(typeof value)) {
-      const text = String(value);
-      hash.update(`${value === undefined ? 'u' : 's'}${Buffer.byteLength(text)}:${text}`);
+      const names = Object.keys(value).sort();
+      texts.push(`o${names.length}:`, ...names.map((name) => `s${name.length}:${name}`));
+      for (const name of names) add((value as Readonly<Record<string, unknown>>)[name]);
     } else throw new TypeError(`a ${typeof value} has no fingerprint`);
   };
   parts.forEach(add);
-  return hash.digest('hex').slice(0, 32);
+  return createHash('sha256').update(texts.join('')).digest('hex').slice(0, 32);
 }
 
 /**
