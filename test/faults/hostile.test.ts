@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { bundle } from '../bed/bundle.ts';
 import { startRedis, type RedisServer } from '../bed/redis.ts';
 import { get, startScalerProcess, type ScalerProcess } from '../bed/scaler.ts';
 import { until } from '../bed/until.ts';
@@ -41,7 +42,8 @@ let keda: KedaClient;
 
 beforeAll(async () => {
   redis = await startRedis();
-  scaler = await startScalerProcess(['--kubernetes', 'off']);
+  // From the bundle, which is what users run.
+  scaler = await startScalerProcess(['--kubernetes', 'off'], {}, await bundle());
   keda = createKedaClient(scaler.grpc);
 }, 120_000);
 afterAll(async () => {
