@@ -104,7 +104,7 @@ export interface ScalerDefinition<Table extends KeyTable, Connection, Q extends 
   /** Which broker, and as whom: plain data, whose {@link fingerprint} is the client's identity. Complete values only, as below. */
   connection(values: Values<Table>): Connection;
   question(values: Values<Table>): Q;
-  decide(values: Values<Table>): (reading: Known<M>) => Decision;
+  decide(values: Values<Table>, question: Q): (reading: Known<M>) => Decision;
   backlog(measures: M): Backlog;
   /** Loads what `check` and `convert` know of KEDA's own scaler of that name. */
   readonly advice?: () => Promise<Advice>;
@@ -172,10 +172,11 @@ export function defineScaler<const Table extends KeyTable, Connection, Q extends
       const values = read(metadata, authentication);
       const connection = definition.connection(values);
       const broker = { key: fingerprint(kind.name, connection), label: kind.label(connection) };
-      const decide = definition.decide(values);
+      const question = definition.question(values);
+      const decide = definition.decide(values, question);
       return {
         broker,
-        question: definition.question(values),
+        question,
         // A client is only ever asked, and its answers only decided, by scalers of its own kind.
         decide: (reading) => decide(reading as Known<M>),
         open: (events) => kind.open(connection, broker, events),

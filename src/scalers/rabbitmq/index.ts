@@ -30,7 +30,7 @@ export const rabbitmq = defineScaler({
   },
   connection: connectionOf,
   question: questionOf,
-  decide(values) {
+  decide(values, { subject }) {
     const policy: Policy = {
       mode: modeOf(values),
       target: targetOf(values),
@@ -38,7 +38,6 @@ export const rabbitmq = defineScaler({
       excludeUnacknowledged: values.excludeUnacknowledged,
       oneConsumerPerShard: values.shardedExchange !== undefined,
     };
-    const { subject } = questionOf(values);
     return (reading) => decide(policy, reading.measures, subject);
   },
   backlog: ({ ready, messages, unacknowledged }: Measures) => ({ waiting: ready ?? messages, held: unacknowledged }),
