@@ -31,6 +31,12 @@ export interface TriggerWatcher {
   trouble(error: QueueScalerError): void;
 }
 
+export interface Told {
+  readonly active: boolean;
+  /** In ms of `performance.now()`. */
+  readonly at: number;
+}
+
 export interface Trigger {
   readonly reference: TriggerReference;
   readonly scaler: Scaler;
@@ -41,6 +47,8 @@ export interface Trigger {
    * answer that needs no waiting.
    */
   fresh(): Sample | undefined;
+  /** What a call last told KEDA of the activity; streams have their own account. */
+  told: Told | undefined;
   /** Rejects with a {@link QueueScalerError} where the state is unknown; ends with the signal at the latest. */
   read(signal: AbortSignal): Promise<Sample>;
   /**
@@ -182,6 +190,7 @@ function createTrigger(
     reference,
     scaler,
     spec,
+    told: undefined,
 
     fresh() {
       if (latest === undefined || latest.reading.since !== undefined) return undefined;

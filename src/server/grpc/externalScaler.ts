@@ -51,7 +51,10 @@ export function createExternalScaler(triggers: Triggers, push: Push, adapter: Ad
     ),
 
     isActive: adapter.unary('IsActive', subjectOf, (reference: ScaledObjectRef, about, wait) =>
-      sampled(reference, about, wait, ({ decision }) => ({ result: decision.active })),
+      sampled(reference, about, wait, ({ decision: { active } }, trigger) => {
+        trigger.told = { active, at: performance.now() };
+        return { result: active };
+      }),
     ),
 
     streamIsActive: adapter.stream('StreamIsActive', subjectOf, (reference: ScaledObjectRef, about, send) =>
