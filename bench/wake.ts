@@ -163,9 +163,10 @@ function startPolls(trigger: KedaTrigger) {
   let stopped = false;
   const loop = async (): Promise<void> => {
     await sleep(Math.random() * POLL_MS);
-    for (; !stopped; await sleep(POLL_MS)) {
+    while (!stopped) {
       begun.push(performance.now());
       await trigger.poll().catch(() => undefined);
+      await sleep(POLL_MS);
     }
   };
   void loop();
