@@ -87,7 +87,7 @@ export function createReadingCache(
     return entry;
   }
 
-  function record(key: string, told: Reading): void {
+  function record(key: string, told: Reading, afresh = false): void {
     const entry = entries.get(key);
     if (entry === undefined) return;
     const reading = sharingWith(entry.lastKnown, told);
@@ -99,7 +99,7 @@ export function createReadingCache(
     entry.pending?.resolve();
     entry.pending = undefined;
     events.reading({ broker, key, reading });
-    for (const watcher of [...entry.watchers]) watcher.report(served(entry) ?? reading);
+    for (const watcher of [...entry.watchers]) watcher.report(served(entry) ?? reading, afresh);
   }
 
   /** The latest reading, or the last known one in its place while that is allowed. */
@@ -212,8 +212,8 @@ export function createReadingCache(
         if (entry.unwatch !== undefined) reportNow(entry, watcher);
         entry.unwatch ??= client.watch(question, {
           sleeping: () => someSleeps(entry),
-          report: (reading) => {
-            record(question.key, reading);
+          report: (reading, afresh) => {
+            record(question.key, reading, afresh);
           },
         });
       }
