@@ -74,8 +74,8 @@ export interface Triggers {
 
 /** Credentials older than this are asked for again. */
 const REBIND_MS = 5_000;
-/** How long a call waits for credentials that could not be had before. */
-const KNOWN_FAILURE_WAIT_MS = 200;
+/** How long a call waits for credentials that could not be had before, or in place of refused ones. */
+const BIND_AGAIN_MS = 200;
 
 /** `scalers` are the registry’s unless a test has its own. */
 export function createTriggers(
@@ -156,7 +156,7 @@ function createTrigger(
   let unbound: unknown;
   let rebinding = false;
   let last: (Sample & { readonly by: Bound }) | undefined;
-  /** The reading whose refusal has been told to the source of credentials. */
+  /** The reading after whose refusal the source of credentials was asked anew. */
   let refused: Reading | undefined;
 
   async function resolve(signal: AbortSignal): Promise<{ readonly version: string; readonly bound: Bound }> {
@@ -203,37 +203,33 @@ function createTrigger(
     return last;
   }
 
-  /** Throws where the reading is unknown, and has refused credentials looked for anew. */
+  /** Throws where the reading is unknown. */
   function judged(reading: Reading, by: Bound): Sample {
-    if (credentials.available && reading !== refused && isRefusal(reading)) {
-      refused = reading;
-      credentials.refused(reference);
-      if (!rebinding) void rebind();
-    }
     if (reading.known) return decided(reading, by);
     throw reading.error;
   }
 
-  async function bindInTime(signal: AbortSignal): Promise<Bound> {
-    if (bound !== undefined) return bound.bound;
-    const known = unbound;
-    if (known === undefined) return bind(signal);
-    const patience = AbortSignal.timeout(KNOWN_FAILURE_WAIT_MS);
+  /** Undefined if that takes longer than a moment, which is all the time there is where it is known what may be wrong. */
+  async function bindSoon(signal: AbortSignal): Promise<Bound | undefined> {
+    const patience = AbortSignal.timeout(BIND_AGAIN_MS);
     try {
       return await bind(AbortSignal.any([signal, patience]));
     } catch (thrown) {
-      throw patience.aborted ? known : thrown;
+      if (patience.aborted) return undefined;
+      throw thrown;
     }
   }
 
   async function readNow(signal: AbortSignal): Promise<Sample> {
-    const current = await bindInTime(signal);
+    const failed = unbound;
+    const current = bound?.bound ?? (await (failed === undefined ? bind(signal) : bindSoon(signal)));
+    if (current === undefined) throw failed;
     const reading = await brokers.of(current).read(current.question, signal);
-    if (!credentials.available || !isRefusal(reading)) return judged(reading, current);
+    if (!credentials.available || reading === refused || !isRefusal(reading)) return judged(reading, current);
     // The secret may have been rotated: where it was, the new one is asked with at once.
     refused = reading;
     credentials.refused(reference);
-    const renewed = await bind(signal);
+    const renewed = (await bindSoon(signal)) ?? current;
     return judged(renewed === current ? reading : await brokers.of(renewed).read(renewed.question, signal), renewed);
   }
 
@@ -248,7 +244,8 @@ function createTrigger(
       const { bound: by, since } = bound;
       if (credentials.available && !rebinding && performance.now() - since > REBIND_MS) void rebind();
       const reading = brokers.of(by).latest(by.question);
-      if (reading === undefined) return undefined;
+      // Other credentials may be there: that is worth a moment.
+      if (reading === undefined || (credentials.available && reading !== refused && isRefusal(reading))) return undefined;
       try {
         return judged(reading, by);
       } catch (thrown) {
