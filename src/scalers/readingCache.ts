@@ -156,13 +156,14 @@ export function createReadingCache(
   function answered(key: string, reading: Reading, askedAt: number): void {
     const entry = entries.get(key);
     if (entry === undefined) return;
+    const { pending } = entry;
+    entry.pending = undefined;
     // What a watch has told meanwhile is newer, whenever this answer came.
     if (entry.latest === undefined || entry.heardAt < askedAt) record(entry, reading);
-    entry.pending?.resolve();
-    entry.pending = undefined;
+    pending?.resolve();
   }
 
-  function record(entry: Entry, told: Reading): void {
+  function record(entry: Entry, told: Reading, afresh = false): void {
     const reading = sharingWith(entry.lastKnown, told);
     // Answers may overtake each other; an older one must not undo a newer.
     if (entry.latest === undefined || reading.at >= entry.latest.at) {
@@ -176,7 +177,7 @@ export function createReadingCache(
     events.reading({ broker, key: entry.question.key, reading });
     if (entry.watchers.size === 0) return;
     const now = performance.now();
-    for (const watcher of [...entry.watchers]) watcher.report(served(entry, now) ?? reading);
+    for (const watcher of [...entry.watchers]) watcher.report(served(entry, now) ?? reading, afresh);
   }
 
   /** The latest reading, or what stands in its place: nobody is told a number longer than the broker's silence allows. */
@@ -184,7 +185,7 @@ export function createReadingCache(
     const { latest, pending } = entry;
     if (latest === undefined) return undefined;
     if (!latest.known) return standIn(entry, latest.error, now) ?? latest;
-    if (pending === undefined || now - pending.since <= OVERDUE_MS) return latest;
+    if (pending === undefined || now - Math.max(pending.since, latest.at) <= OVERDUE_MS) return latest;
     pending.overdue ??= unknown(unanswered(entry, now - pending.since));
     return standIn(entry, pending.overdue.error, now) ?? pending.overdue;
   }
@@ -309,9 +310,9 @@ export function createReadingCache(
         if (entry.unwatch !== undefined) reportNow(entry, watcher);
         entry.unwatch ??= client.watch(question, {
           sleeping: () => someSleeps(entry),
-          report: (reading) => {
+          report: (reading, afresh) => {
             entry.heardAt = performance.now();
-            record(entry, reading);
+            record(entry, reading, afresh);
             entry.pending?.resolve();
           },
         });

@@ -25,7 +25,8 @@ export interface Sample {
 
 /** What a watched trigger is told. */
 export interface TriggerWatcher {
-  sample(sample: Sample): void;
+  /** `afresh`: see {@link Watcher.report}. */
+  sample(sample: Sample, afresh?: boolean): void;
   /** The state has become unknown; told for every unknown reading. */
   trouble(error: QueueScalerError): void;
 }
@@ -278,7 +279,7 @@ function createTrigger(
         watcher.trouble(error);
       };
 
-      const hear = (reading: Reading, current: Bound): void => {
+      const hear = (reading: Reading, afresh: boolean, current: Bound): void => {
         if (stopped || current !== following) return;
         if (!reading.known) {
           if (credentials.available && isRefusal(reading)) credentials.refused(reference);
@@ -288,7 +289,7 @@ function createTrigger(
         try {
           const sample = decided(reading, current);
           sleeping = !sample.decision.active;
-          watcher.sample(sample);
+          watcher.sample(sample, afresh);
         } catch (thrown) {
           tell(toQueueScalerError(thrown));
         }
@@ -304,8 +305,8 @@ function createTrigger(
             following = current;
             unwatch = brokers.of(current).watch(current.question, {
               sleeping: () => sleeping,
-              report: (reading) => {
-                hear(reading, current);
+              report: (reading, afresh = false) => {
+                hear(reading, afresh, current);
               },
             });
           }

@@ -78,6 +78,7 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
     queuesOf: (question) => vhostOf(question.vhost).reader.queuesOf(question),
     wakeReading,
     declare: declarer?.declare,
+    calm: () => !health.state().recentNodeChange,
   });
 
   function vhostOf(name: string): Vhost {
