@@ -310,6 +310,7 @@ export function createReadingCache(
         if (entry.unwatch !== undefined) reportNow(entry, watcher);
         entry.unwatch ??= client.watch(question, {
           sleeping: () => someSleeps(entry),
+          isReadAnyway: () => isKept(entry, performance.now()),
           report: (reading, afresh) => {
             entry.heardAt = performance.now();
             record(entry, reading, afresh);

@@ -46,6 +46,8 @@ interface Watch {
   readonly watcher: Watcher;
   dueAt: number;
   reading: boolean;
+  /** The last reading was unknown. */
+  unsure: boolean;
   /** Ends the declares for each queue. */
   readonly queues: Map<string, () => void>;
   /** Queues that were seen with work since the watch fell asleep. */
@@ -63,7 +65,13 @@ export function createWatches({ read, queuesOf, wakeReading, declare, calm }: Wa
 
   function tick(): void {
     const now = performance.now();
-    for (const watch of watches) if (watch.dueAt <= now && !watch.reading) void readInFull(watch);
+    for (const watch of watches) {
+      if (watch.dueAt > now || watch.reading) continue;
+      if (isRoutine(watch) && watch.watcher.isReadAnyway?.() === true) {
+        watch.dueAt = now + AWAKE_MS;
+        void followQueues(watch);
+      } else void readInFull(watch);
+    }
   }
 
   async function readInFull(watch: Watch): Promise<void> {
@@ -74,8 +82,16 @@ export function createWatches({ read, queuesOf, wakeReading, declare, calm }: Wa
     tell(watch, reading);
     if (reading.known && watch.lull !== undefined && reading.at > watch.lull.since) watch.lull.held = true;
     if (!reading.known && reading.error.code === 'ZERO_UNCONFIRMED') lull(watch);
-    watch.dueAt = performance.now() + pauseAfter(watch, reading);
+    watch.unsure = !reading.known;
+    const pauseMs = pauseAfter(watch, reading);
+    // At the same times for all, so that one list serves them.
+    watch.dueAt = Math.ceil(performance.now() / pauseMs) * pauseMs;
     await followQueues(watch);
+  }
+
+  /** Whether nothing has come up since the last reading, and declares would show it. */
+  function isRoutine(watch: Watch): boolean {
+    return declare !== undefined && watch.dueAt > 0 && watch.lull === undefined && !watch.unsure;
   }
 
   function pauseAfter(watch: Watch, reading: Reading): number {
@@ -160,6 +176,7 @@ export function createWatches({ read, queuesOf, wakeReading, declare, calm }: Wa
         watcher,
         dueAt: 0,
         reading: false,
+        unsure: true,
         queues: new Map(),
         work: new Map(),
         deserted: new Set(),
