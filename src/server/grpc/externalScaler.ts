@@ -31,8 +31,8 @@ export function createExternalScaler(triggers: Triggers, push: Push, adapter: Ad
       about.sample = sample;
       return answer(sound(sample), trigger);
     };
-    const fresh = trigger.fresh();
-    return fresh === undefined ? trigger.read(wait()).then(finish) : finish(fresh);
+    const known = trigger.latest();
+    return known === undefined ? trigger.read(wait()).then(finish) : finish(known);
   }
 
   return {

@@ -53,6 +53,8 @@ interface Watch {
   readonly watcher: Watcher;
   dueAt: number;
   reading: boolean;
+  /** The last reading was unknown. */
+  unsure: boolean;
   /** Ends the declares for each queue. */
   readonly queues: Map<string, () => void>;
   /** Queues that were seen with work since the watch fell asleep. */
@@ -69,23 +71,34 @@ export function createWatches({ read, queuesOf, wakeReading, declare, calm }: Wa
 
   function tick(): void {
     const now = performance.now();
-    for (const watch of watches) if (watch.dueAt <= now && !watch.reading) void readInFull(watch);
+    for (const watch of watches) {
+      if (watch.dueAt > now || watch.reading) continue;
+      if (isRoutine(watch) && watch.watcher.isReadAnyway?.() === true) {
+        watch.dueAt = now + AWAKE_MS;
+        void followQueues(watch);
+      } else void readInFull(watch);
+    }
   }
 
   async function readInFull(watch: Watch): Promise<void> {
     watch.reading = true;
     watch.dueAt = Infinity;
-    const startedAt = performance.now();
     const reading = await read(watch.question);
     watch.reading = false;
     if (!watches.has(watch)) return;
     tell(watch, reading, declare === undefined);
     if (reading.known && watch.lull !== undefined && reading.at > watch.lull.since + UNSURE_MS) watch.lull.held = true;
     if (!reading.known && reading.error.code === 'ZERO_UNCONFIRMED') lull(watch);
+    watch.unsure = !reading.known;
     const pauseMs = pauseAfter(watch, reading);
-    // Sooner if work or its end was seen meanwhile.
-    watch.dueAt = Math.min(watch.dueAt, Math.max(startedAt + pauseMs, performance.now() + pauseMs / 2));
+    // At the same times for all, so that one list serves them; sooner if work or its end was seen meanwhile.
+    watch.dueAt = Math.min(watch.dueAt, Math.ceil(performance.now() / pauseMs) * pauseMs);
     await followQueues(watch);
+  }
+
+  /** Whether nothing has come up since the last reading, and declares would show it. */
+  function isRoutine(watch: Watch): boolean {
+    return declare !== undefined && watch.dueAt > 0 && watch.lull === undefined && !watch.unsure;
   }
 
   function pauseAfter(watch: Watch, reading: Reading): number {
@@ -178,6 +191,7 @@ export function createWatches({ read, queuesOf, wakeReading, declare, calm }: Wa
         watcher,
         dueAt: 0,
         reading: false,
+        unsure: true,
         queues: new Map(),
         work: new Map(),
         deserted: new Set(),
