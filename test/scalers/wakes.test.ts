@@ -12,6 +12,8 @@ const PATIENCE_MS = 10_000;
 const PAUSE_MS = { least: 1_000, most: 3_000 };
 const FILLS = 6;
 const POLL_MS = 1_000;
+/** The first zero of a quorum queue is believed after eleven seconds, and each fill may take the whole patience. */
+const TIMEOUT_MS = 120_000;
 
 let rabbit: RabbitNode;
 let redis: RedisServer;
@@ -89,4 +91,4 @@ it('tells every fill of a queue that was drained a moment before, whether KEDA h
     }),
   );
   expect(untold.flat()).toEqual([]);
-});
+}, TIMEOUT_MS);
