@@ -4,10 +4,11 @@
 import { defineScaler } from '../contract.ts';
 import { metricName } from '../metricName.ts';
 import { tlsSettings } from '../net/tls.ts';
-import { DEFAULT_PORT, parseEndpoint, type Endpoint } from './address.ts';
+import { parseEndpoint, type Endpoint } from './address.ts';
 import { isAmqp, labelOf, openReaders, type RabbitConnection } from './broker.ts';
 import { createRabbitClient } from './client.ts';
 import { decide, type Mode, type Policy } from './decision.ts';
+import { managementBeside } from './hosted.ts';
 import { DEFAULT_TARGET, keys, type RabbitValues } from './keys.ts';
 import { loginOf, oauthOf } from './login.ts';
 import { createQuestion, type RabbitQuestion, type Selection, type Measures } from './question.ts';
@@ -108,10 +109,6 @@ function managementEndpointsOf(values: RabbitValues, [first, ...more]: Endpoints
     const [given, ...rest] = values.management;
     return given && [given, ...rest];
   }
-  const beside = (endpoint: Endpoint): Endpoint => {
-    if (!isAmqp(endpoint)) return endpoint;
-    const scheme = endpoint.scheme === 'amqps' ? 'https' : 'http';
-    return { scheme, host: endpoint.host, port: DEFAULT_PORT[scheme], path: '' };
-  };
+  const beside = (endpoint: Endpoint): Endpoint => (isAmqp(endpoint) ? managementBeside(endpoint) : endpoint);
   return [beside(first), ...more.map(beside)];
 }

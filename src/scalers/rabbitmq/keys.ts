@@ -113,7 +113,7 @@ export const keys = {
     { default: 'error' },
   ),
   management: key(
-    'The management API: `auto` looks for it on the hosts of an AMQP URL (ports 15672, 15671), with the same login; `off` never asks it; or URLs.',
+    'The management API: `auto` looks for it on the hosts of an AMQP URL (ports 15672, 15671; 443 at CloudAMQP and Amazon MQ), with the same login; `off` never asks it; or URLs.',
     endpoint(source(), ['auto', 'off']),
     { places: metadataOrAuthentication, default: 'auto', secret: true },
   ),
