@@ -42,5 +42,5 @@ test('what starts no broker is left out, and so is one of another kind', () => {
 });
 
 test('a name that there is not is answered by those there are', () => {
-  expect(() => plans(['redis-9'], false)).toThrow(/no broker is called redis-9: one of rabbitmq-4\.0, /);
+  expect(() => plans(['redis-9'], false)).toThrow(/no broker is called "redis-9": one of rabbitmq-4\.0, /);
 });

@@ -4,7 +4,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
-import { VERSIONS, type BrokerKind, type BrokerVersion } from './catalogue.ts';
+import { VERSIONS, versionNamed, type BrokerKind, type BrokerVersion } from './catalogue.ts';
 
 const ROOT = resolve(import.meta.dirname, '../../..');
 
@@ -63,11 +63,7 @@ export interface Plan {
 
 /** Of the versions of those names, or of all; `whole` gives each all tests of its kind. Throws for a name that there is not. */
 export function plans(names: readonly string[], whole: boolean): Plan[] {
-  const unknown = names.filter((name) => !VERSIONS.some((version) => version.name === name));
-  if (unknown.length > 0) {
-    throw new Error(`no broker is called ${unknown.join(' or ')}: one of ${VERSIONS.map(({ name }) => name).join(', ')}`);
-  }
-  return VERSIONS.filter(({ name }) => names.length === 0 || names.includes(name)).map((version) => {
+  return (names.length === 0 ? VERSIONS : names.map(versionNamed)).map((version) => {
     const all = (): TestRun[] => [scalers(version.kind), faults(version.kind)];
     return { version, runs: (whole ? all : (SHARES[version.name] ?? all))() };
   });
