@@ -4,7 +4,7 @@
  */
 import { toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
 import type { Management, Node, Overview } from './api.ts';
-import { NODE_CHANGE_MS, type Cluster } from './clusterState.ts';
+import { NODE_CHANGE_MS, PROMETHEUS_PORT, type Cluster } from './clusterState.ts';
 
 /** Interval for reading the nodes while questions are asked. */
 const NODES_MS = 5_000;
@@ -119,17 +119,23 @@ export function createManagementHealth(
     },
     state() {
       const recentNodeChange = performance.now() - changedAt < NODE_CHANGE_MS;
+      const statisticsOff = overview?.statisticsOff ?? false;
       return {
         managementAbsent: management === undefined || (optional && !reached && absence !== undefined),
         queues: overview?.queues,
-        countsMessages: (overview?.ratesMode ?? 'none') !== 'none',
+        countsMessages: !statisticsOff && (overview?.ratesMode ?? 'none') !== 'none',
+        ratesOff: overview?.ratesMode === 'none',
+        statisticsOff,
         recentNodeChange,
         clusterStable: !recentNodeChange && (nodes?.every(({ running }) => running) ?? true),
         allReport: nodes?.every(({ reports }) => reports) ?? true,
         nodeNames: nodes?.map(({ name }) => name),
         // They report their own figures and yet do not run as the others see it.
         partitionedNodes: nodes?.filter(({ running, reports }) => reports && !running).map(({ name }) => name) ?? [],
-        prometheusListeners: overview?.prometheus ?? [],
+        prometheusListeners:
+          overview?.usualPrometheus === true
+            ? (nodes ?? []).map(({ name }) => ({ node: name, port: PROMETHEUS_PORT, tls: false }))
+            : (overview?.prometheus ?? []),
       };
     },
   };

@@ -69,7 +69,10 @@ function ratesOf(queue: string, { samples, outliers, restarted }: RateTrack, own
   if (restarted || outliers > 0) {
     return new QueueError('FIELD_MISSING', `queue ${queue}: its counters began anew; a rate needs ${MIN_SPAN_MS / 1000} s`);
   }
-  if (own === undefined || NAMES.some((name) => own[name] > MAX_PER_SECOND)) {
+  if (own === undefined) {
+    return new QueueError('FIELD_MISSING', `queue ${queue}: a rate needs ${MIN_SPAN_MS / 1000} s of counters`);
+  }
+  if (NAMES.some((name) => own[name] > MAX_PER_SECOND)) {
     return implausible(queue, 'the broker’s rates cannot be true');
   }
   return { ...own, source: 'the broker’s own rates' };

@@ -5,6 +5,7 @@
 import { QueueError, type QueueScalerError } from '../../../errors.ts';
 import type { QueueReading } from '../../reading.ts';
 import type { Declared } from '../amqp/declared.ts';
+import { STATISTICS_OFF, whyNoCounters } from '../management/clusterState.ts';
 import { implausible, isCounted, type CountedStats, type ListKind } from '../management/queueStats.ts';
 import type { Measures, RabbitQuestion } from '../question.ts';
 import { figureOf, isListed, type Listed, type Observation } from './observation.ts';
@@ -38,7 +39,10 @@ const LIST_NAMES: Readonly<Record<ListKind, string>> = {
 export function reconcile(question: RabbitQuestion, observation: Observation): Reconciled {
   const { queue, live, listed, type, memory, cluster } = observation;
   const changes: QueueRecord = type === undefined ? {} : { type };
-  if (live instanceof Error && live.spec.radius === 'queue') return { result: live, changes };
+  const told = isListed(listed) && isCounted(listed.stats);
+  // A list tells of a queue that is exclusive to another connection, too.
+  const locked = live instanceof Error && live.code === 'QUEUE_LOCKED';
+  if (live instanceof Error && live.spec.radius === 'queue' && !(locked && told)) return { result: live, changes };
   const declared = live instanceof Error ? undefined : live;
   if (declared?.ready === 0 && declared.serviceMs >= SLOW_DECLARE_MS && type !== 'classic') {
     const after = `0 after ${Math.round(declared.serviceMs)} ms, as when its leader does not answer the broker`;
@@ -47,13 +51,13 @@ export function reconcile(question: RabbitQuestion, observation: Observation): R
   }
   if (isListed(listed)) {
     // The list may be from before AMQP broke, and must not be alone in saying that there is nothing.
-    if (live instanceof Error && figureOf(question, listed.stats) === 0) return { result: live, changes };
+    if (live instanceof Error && !locked && figureOf(question, listed.stats) === 0) return { result: live, changes };
     const { stats } = listed;
     if (isCounted(stats)) return withList(question, observation, { ...listed, stats }, declared, changes);
   }
   const listError = errorOfList(observation);
   if (declared === undefined) {
-    return { result: listError ?? (live instanceof Error ? live : incomplete(queue)), changes };
+    return { result: listError ?? (live instanceof Error ? live : incomplete(observation)), changes };
   }
 
   const { ready, consumers, at } = declared;
@@ -65,8 +69,13 @@ export function reconcile(question: RabbitQuestion, observation: Observation): R
     const notes = ['no management API: consumers stand in for what they hold'];
     return { result: { ...share, measures: busyEstimate(declared, workAt, question.busyForMs), notes }, changes: withWork };
   }
+  if (question.needs === 'rates') return { result: listError ?? incomplete(observation), changes: withWork };
+  // Nobody holds messages of a stream, so that its length is all there is. A list that only lacks it does not doubt it.
+  if (type === 'stream' && (ready > 0 || (isListed(listed) && listed.stats.error === undefined))) {
+    return { result: { ...share, measures: { ready, unacknowledged: 0, messages: ready } }, changes: withWork };
+  }
   if (question.needs === 'ready' || ready > 0) return { result: { ...share, measures: { ready, consumers } }, changes: withWork };
-  return { result: listError ?? incomplete(queue), changes: withWork };
+  return { result: listError ?? incomplete(observation), changes: withWork };
 }
 
 function withList(
@@ -98,13 +107,15 @@ function withList(
   };
   const reader = declared === undefined ? LIST_NAMES[kind] : `${LIST_NAMES[kind]}+passive declare`;
   const share = { queue, reader, at: Math.max(at, declared?.at ?? 0), evidence: evidenceOf(observation, kinds) };
-  if (question.needs !== 'rates') return { result: { ...share, measures, notes: [] }, changes };
+  const { delayed = 0 } = stats;
+  const notes = delayed > 0 ? [`queue ${queue}: ${delayed} delayed, which do not count before they are due`] : [];
+  if (question.needs !== 'rates') return { result: { ...share, measures, notes }, changes };
 
   // A queue without counters has counted nothing, if the broker counts at all.
   const counters =
     stats.counters ?? (cluster.countsMessages && !cluster.recentNodeChange ? { ...NO_TRAFFIC, rates: NO_TRAFFIC } : undefined);
   if (counters === undefined) {
-    return { result: new QueueError('FIELD_MISSING', `queue ${queue}: the broker has counted nothing yet`), changes };
+    return { result: new QueueError('FIELD_MISSING', `queue ${queue}: ${whyNoCounters(cluster)}`), changes };
   }
   const { rateWindowMs } = question;
   const { rates: tracks = [] } = memory;
@@ -114,7 +125,7 @@ function withList(
   if (rates instanceof Error) return { result: rates, changes: withTrack };
   const { published, delivered, acknowledged, source } = rates;
   const withRates = { ...measures, publishRate: published, deliverRate: delivered, acknowledgeRate: acknowledged };
-  return { result: { ...share, measures: withRates, notes: [`rates from ${source}`] }, changes: withTrack };
+  return { result: { ...share, measures: withRates, notes: [...notes, `rates from ${source}`] }, changes: withTrack };
 }
 
 /**
@@ -131,15 +142,20 @@ function evidenceOf({ type, available, cluster, askedAt, at }: Observation, kind
   return { kinds: new Set(kinds), type, available, recentNodeChange: cluster.recentNodeChange, askedAt, at };
 }
 
-function errorOfList({ queue, listed, cluster }: Observation): QueueScalerError | undefined {
+function errorOfList(observation: Observation): QueueScalerError | undefined {
+  const { queue, listed, cluster } = observation;
   if (listed === undefined || listed instanceof Error) return listed;
   if (listed === 'not listed any more') return new QueueError('QUEUE_DOWN', `queue ${queue} was listed and is not now`);
-  if (listed !== 'not listed') return listed.stats.error ?? incomplete(queue);
+  if (listed !== 'not listed') return listed.stats.error ?? incomplete(observation);
   return cluster.clusterStable
     ? new QueueError('QUEUE_MISSING', `queue ${queue} does not exist`)
     : new QueueError('QUEUE_DOWN', `queue ${queue} is not listed, and a node is down or has just changed`);
 }
 
-function incomplete(queue: string): QueueError {
-  return new QueueError('FIELD_MISSING', `queue ${queue}: the broker does not tell its messages yet`);
+function incomplete({ queue, type, cluster }: Observation): QueueError {
+  if (type !== 'stream' || !cluster.statisticsOff) {
+    return new QueueError('FIELD_MISSING', `queue ${queue}: the broker does not tell its messages yet`);
+  }
+  const instead = 'an amqp host or the Prometheus plugin tells it as well';
+  return new QueueError('FIELD_MISSING', `queue ${queue}: a stream’s length needs statistics; ${STATISTICS_OFF}; ${instead}`);
 }
