@@ -22,7 +22,7 @@ export const STABLE: ClusterState = {
     clusterStable: true,
     allReport: true,
   },
-  ...{ nodeNames: undefined, partitionedNodes: [], prometheusListeners: [] },
+  ...{ nodeNames: undefined, rejoinedNodes: [], calm: false, nodesAskedAt: -Infinity, prometheusListeners: [] },
 };
 
 export const CHANGED: ClusterState = { ...STABLE, recentNodeChange: true, clusterStable: false };

@@ -31,6 +31,8 @@ export interface Node {
   readonly running: boolean;
   /** Whether the node's own figures were in the answer: one that hangs still counts as running, but does not report. */
   readonly reports: boolean;
+  /** Since the node was started. */
+  readonly uptimeMs?: number | undefined;
 }
 
 export interface Management {
@@ -130,8 +132,13 @@ export function createManagement(lists: HttpPool, others: HttpPool): Management 
     async nodes(signal) {
       const { json } = await get('/api/nodes?columns=name,running,uptime', signal);
       if (!Array.isArray(json)) throw new BrokerError('BROKER_REPLY_INVALID', 'the management API answered no list of nodes');
-      return json.map(asRecord).flatMap(({ name, running, uptime }) => {
-        return typeof name === 'string' ? [{ name, running: running === true, reports: uptime !== undefined }] : [];
+      const rows = json.map(asRecord);
+      // Where the broker collects no statistics no node has figures.
+      const someReport = rows.some(({ uptime }) => uptime !== undefined);
+      return rows.flatMap(({ name, running, uptime }) => {
+        if (typeof name !== 'string') return [];
+        const runs = running === true;
+        return [{ name, running: runs, reports: someReport ? uptime !== undefined : runs, uptimeMs: count(uptime) }];
       });
     },
 

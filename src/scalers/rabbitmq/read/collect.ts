@@ -9,7 +9,7 @@ import type { Cluster } from '../management/clusterState.ts';
 import type { QueueListCache } from '../management/queueListCache.ts';
 import { isCounted, type QueueList, type QueueStats } from '../management/queueStats.ts';
 import type { RabbitQuestion } from '../question.ts';
-import { figureOf, isListed, type Answers, type Listed, type Observation } from './observation.ts';
+import { countedBy, figureOf, isListed, type Answers, type Listed, type Observation } from './observation.ts';
 import type { QueueMemory } from './queueMemory.ts';
 import type { QueueSets } from './queueSet.ts';
 import { chooseReader, type BulkReader } from './readStrategy.ts';
@@ -169,8 +169,9 @@ export function createCollector({ readers, cluster, memory, sets }: ReadContext)
     return Math.max(LIST_PATIENCE_MS, Math.min(MAX_PATIENCE_MS, PATIENCE_FACTOR * likelyMs));
   }
 
-  function isZeroConfirmed({ vhost }: RabbitQuestion, queue: string, askedAt: number): boolean {
-    return currentStreak(memory.get(vhost, queue).zero, askedAt)?.confirmed === true;
+  function isZeroConfirmed(question: RabbitQuestion, queue: string, askedAt: number): boolean {
+    const { zeros } = memory.get(question.vhost, queue);
+    return currentStreak(zeros?.[countedBy(question)], askedAt)?.confirmed === true;
   }
 
   function isKnownZero(question: RabbitQuestion, queue: string, askedAt: number): boolean {
