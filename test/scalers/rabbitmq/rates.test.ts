@@ -74,8 +74,8 @@ describe('a rate', () => {
       const tracker = createTracker();
       tracker.observe(counters(28_000), 0);
       tracker.observe(counters(28_000), 5_000);
-      expect(() => tracker.observe(missing, 10_000)).toThrow('not complete');
-      expect(() => tracker.observe(missing, 20_000)).toThrow('not complete');
+      expect(() => tracker.observe(missing, 10_000)).toThrow('not complete now');
+      expect(() => tracker.observe(missing, 20_000)).toThrow('not complete now');
       expect(() => tracker.observe(counters(28_000, 922), 25_000)).toThrow('began anew');
       expect(tracker.observe(counters(28_050), 30_000).published).toBe(10);
     },
@@ -83,7 +83,7 @@ describe('a rate', () => {
 
   it('is unknown while counters may be missing, and takes what comes then for no messages', () => {
     const tracker = createTracker();
-    expect(() => tracker.observe(undefined, 0)).toThrow('not complete');
+    expect(() => tracker.observe(undefined, 0)).toThrow('not complete now');
     expect(() => tracker.observe(counters(28_000, 922), 5_000)).toThrow('began anew');
     expect(tracker.observe(counters(28_050), 10_000).published).toBe(10);
   });
@@ -91,8 +91,8 @@ describe('a rate', () => {
   it('is none again once the counters of a well broker have been gone for long, as after its restart', () => {
     const tracker = createTracker();
     tracker.observe(counters(28_000), 0);
-    expect(() => tracker.observe('none', 5_000)).toThrow('not complete');
-    expect(() => tracker.observe('none', 15_000)).toThrow('not complete');
+    expect(() => tracker.observe('none', 5_000)).toThrow('not complete now');
+    expect(() => tracker.observe('none', 15_000)).toThrow('not complete now');
     expect(tracker.observe('none', 20_000).published).toBe(0);
   });
 

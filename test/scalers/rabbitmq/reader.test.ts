@@ -226,9 +226,9 @@ describe('the zero of a quorum queue', () => {
   });
 
   it.each([
-    ['with a consumer, which may hold a message that lists don’t tell yet', { consumers: 1 }],
-    ['whose declare took as long as one that does not reach the leader', { serviceMs: 251 }],
-  ])('does not %s', async (_, more) => {
+    ['a consumer may hold a message that lists don’t tell yet', { consumers: 1 }],
+    ['the declare took as long as one that does not reach the leader', { serviceMs: 251 }],
+  ])('does not where %s', async (_, more) => {
     state = { calm: true };
     declared.set('q', { ready: 0, ...more });
     const read = readerOf(true);
@@ -252,8 +252,22 @@ describe('the zero of a quorum queue', () => {
     const read = readerOf(true);
     await readFor(read, 10_000);
     expect(told(await read(rates))).toBe('FIELD_MISSING');
+    // Nor by one to which the broker tells nothing, as it collects no statistics.
+    listed.set('q', stats('q', 0, { messages: undefined, ready: undefined }));
+    expect(told(await read(rates))).toBe('FIELD_MISSING');
+    listed.set('q', stats('q', 0, { type: 'quorum' }));
     await readFor(read, 5_000);
     expect(told(await read(queue))).toBe(0);
+  });
+
+  it('of a queue that is missing is not withdrawn by a trigger to which that is an error', async () => {
+    const read = readerOf(true);
+    const missingIsZero = ask({ kind: 'queue', name: 'gone' }, { missingIsZero: true });
+    for (let look = 0; look < 6; look++, vi.advanceTimersByTime(2_500)) {
+      await read(missingIsZero);
+      expect(told(await read(ask({ kind: 'queue', name: 'gone' })))).toBe('QUEUE_MISSING');
+    }
+    expect(told(await read(missingIsZero))).toBe(0);
   });
 
   it('is not withdrawn by a pattern of which another queue is in trouble', async () => {
@@ -280,7 +294,7 @@ describe('the zero of a quorum queue', () => {
     const read = readerOf(true);
     await readFor(read, 10_000);
     declared.set('q', { ready: 0, serviceMs: 251 });
-    expect(told(await read(set))).toBe('ZERO_UNCONFIRMED');
+    expect(await read(set)).toMatchObject({ error: { message: expect.stringContaining('0 after 251 ms') as string } });
     declared.set('q', { ready: 0 });
     await readFor(read, 5_000);
     expect(told(await read(queue))).toBe('ZERO_UNCONFIRMED');

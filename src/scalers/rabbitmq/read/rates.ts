@@ -58,7 +58,7 @@ function withoutCounters(
   }
   return {
     track,
-    rates: new QueueError('FIELD_MISSING', `queue ${queue}: its counters are not complete now, after trouble with a node`),
+    rates: new QueueError('FIELD_MISSING', `queue ${queue}: its counters are missing, or not complete now`),
   };
 }
 

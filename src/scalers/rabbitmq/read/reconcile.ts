@@ -28,16 +28,12 @@ export interface Reconciled {
 
 /** A passive declare that took longer was ended by the broker's own limit of 250 ms, and says 0 without having asked the leader. */
 const SLOW_DECLARE_MS = 200;
+const DOUBTS: ReadonlySet<string> = new Set(['QUEUE_DOWN', 'VALUE_IMPLAUSIBLE', 'ZERO_UNCONFIRMED']);
 const LIST_NAMES: Readonly<Record<ListKind, string>> = {
   totals: 'totals list',
   prometheus: 'Prometheus plugin',
   statistics: 'management statistics',
 };
-
-/** What cannot be told of a queue for the queue's own sake: its zero then is in doubt, whoever asks for it. */
-function inDoubt(error: QueueScalerError, changes: QueueRecord): Reconciled {
-  return { result: error, changes: error.spec.radius === 'queue' ? { ...changes, zeros: undefined } : changes };
-}
 
 export function reconcile(question: RabbitQuestion, observation: Observation): Reconciled {
   const { queue, live, listed, type, memory, cluster } = observation;
@@ -72,6 +68,8 @@ export function reconcile(question: RabbitQuestion, observation: Observation): R
     const notes = ['no management API: consumers stand in for what they hold'];
     return told(busyEstimate(declared, workAt, question.busyForMs), notes);
   }
+  // A stream keeps its messages, whoever reads them, and does not tell its consumers to a declare.
+  if (type === 'stream' && ready > 0) return told({ ready, unacknowledged: 0, messages: ready }, []);
   if (question.needs === 'ready' || ready > 0) return told({ ready, consumers }, []);
   return inDoubt(listError ?? incomplete(queue), withWork);
 }
@@ -109,6 +107,11 @@ function withList(
   const { published, delivered, acknowledged, source } = rates;
   const withRates = { ...measures, publishRate: published, deliverRate: delivered, acknowledgeRate: acknowledged };
   return { result: { ...share, measures: withRates, notes: [`rates from ${source}`] }, changes: withTrack };
+}
+
+/** An error that speaks against the queue's zero, whoever asks for it; others only say that one reader does not tell of it. */
+function inDoubt(error: QueueScalerError, changes: QueueRecord): Reconciled {
+  return { result: error, changes: DOUBTS.has(error.code) ? { ...changes, zeros: undefined } : changes };
 }
 
 /** Why the list's figures are not believed beside what the declare says, if they are not. */
