@@ -101,7 +101,7 @@ export function watch(name: string, truth: number, tell: () => Promise<Pick<Answ
         readings: answers.length,
         right: count(isRight),
         unknown: count(({ reason }) => reason !== undefined),
-        zero: count(({ value }) => value === 0),
+        zero: count(({ value }) => value === 0 && truth > 0),
         above: count(({ value = 0 }) => value > truth),
         below: count(({ value = 0 }) => value > 0 && value < truth),
         inactive: count(({ active }) => active === false),

@@ -25,7 +25,7 @@ export const STABLE: ClusterState = {
     clusterStable: true,
     allReport: true,
   },
-  ...{ nodeNames: undefined, partitionedNodes: [], prometheusListeners: [] },
+  ...{ nodeNames: undefined, rejoinedNodes: [], calm: false, nodesAskedAt: -Infinity, prometheusListeners: [] },
 };
 
 /** What the API says of a broker of one queue that keeps statistics. */

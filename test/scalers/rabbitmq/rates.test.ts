@@ -10,7 +10,7 @@ function counters(published: number, own = 0): Counters {
 }
 
 /** Observes one queue, and remembers its track as the reader of a question does. */
-function createTracker(): { observe(counters: Counters, at: number): Rates } {
+function createTracker(): { observe(counters: Counters | 'none' | undefined, at: number): Rates } {
   let track = newTrack(WINDOW_MS);
   return {
     observe(counters, at) {
@@ -58,6 +58,42 @@ describe('a rate', () => {
     tracker.observe(counters(1_100), 5_000);
     expect(() => tracker.observe(counters(20), 10_000)).toThrow('began anew');
     expect(tracker.observe(counters(70), 15_000).published).toBe(10);
+  });
+
+  it('is none while nothing was ever counted, and the broker’s own when the first is', () => {
+    const tracker = createTracker();
+    expect(tracker.observe('none', 0).published).toBe(0);
+    expect(tracker.observe('none', 5_000).published).toBe(0);
+    expect(tracker.observe(counters(50, 10), 10_000).published).toBe(10);
+    expect(tracker.observe(counters(100, 99), 15_000).published).toBe(10);
+  });
+
+  it.each([undefined, 'none'] as const)(
+    'is unknown while counters that were there are missing (%s), and takes their return for no messages',
+    (missing) => {
+      const tracker = createTracker();
+      tracker.observe(counters(28_000), 0);
+      tracker.observe(counters(28_000), 5_000);
+      expect(() => tracker.observe(missing, 10_000)).toThrow('not complete now');
+      expect(() => tracker.observe(missing, 20_000)).toThrow('not complete now');
+      expect(() => tracker.observe(counters(28_000, 922), 25_000)).toThrow('began anew');
+      expect(tracker.observe(counters(28_050), 30_000).published).toBe(10);
+    },
+  );
+
+  it('is unknown while counters may be missing, and takes what comes then for no messages', () => {
+    const tracker = createTracker();
+    expect(() => tracker.observe(undefined, 0)).toThrow('not complete now');
+    expect(() => tracker.observe(counters(28_000, 922), 5_000)).toThrow('began anew');
+    expect(tracker.observe(counters(28_050), 10_000).published).toBe(10);
+  });
+
+  it('is none again once the counters of a well broker have been gone for long, as after its restart', () => {
+    const tracker = createTracker();
+    tracker.observe(counters(28_000), 0);
+    expect(() => tracker.observe('none', 5_000)).toThrow('not complete now');
+    expect(() => tracker.observe('none', 15_000)).toThrow('not complete now');
+    expect(tracker.observe('none', 20_000).published).toBe(0);
   });
 
   it('lies between none and what a queue can carry, whatever the counters do', () => {

@@ -35,6 +35,8 @@ export interface Node {
   readonly running: boolean;
   /** Whether the node's own figures were in the answer: one that hangs still counts as running, but does not report. */
   readonly reports: boolean;
+  /** Since the node was started. */
+  readonly uptimeMs?: number | undefined;
 }
 
 export interface Management {
@@ -154,7 +156,7 @@ export function createManagement(lists: HttpPool, others: HttpPool): Management 
       return rows.flatMap(({ name, running, uptime }) => {
         if (typeof name !== 'string') return [];
         const runs = running === true;
-        return [{ name, running: runs, reports: someReport ? uptime !== undefined : runs }];
+        return [{ name, running: runs, reports: someReport ? uptime !== undefined : runs, uptimeMs: count(uptime) }];
       });
     },
 

@@ -5,6 +5,15 @@
 /** How long after a node came, went or hung the broker may misreport its queues, in ms. */
 export const NODE_CHANGE_MS = 15_000;
 
+/**
+ * How long after a node that hung answers again figures of both sides may be added up, in ms. Measured with RabbitMQ 4.0 and 4.3 on
+ * Khepri: 62 s, while all nodes run and none tells of a split.
+ */
+export const HEALED_MS = 120_000;
+
+/** A node that has been well for so long tells of its queues rightly, in ms: it needs 10 s to start and 10 s more to tell all. */
+export const SETTLED_MS = 30_000;
+
 /** Where the Prometheus plugin listens unless it is told otherwise. */
 export const PROMETHEUS_PORT = 15_692;
 
@@ -35,14 +44,23 @@ export interface ClusterState {
   readonly allReport: boolean;
   /** All nodes of the cluster, including those that are down; undefined where they could not be seen. */
   readonly nodeNames: readonly string[] | undefined;
-  /** Nodes back from the other side of a split and not restarted since: statistics add up what both sides hold. */
-  readonly partitionedNodes: readonly string[];
+  /**
+   * Nodes that are back after they hung or were cut off, and were not restarted since: for {@link HEALED_MS}, or where they are still
+   * parted until their restart, the broker may add up what both sides hold.
+   */
+  readonly rejoinedNodes: readonly string[];
+  /** All nodes were well when last seen, and had been for {@link SETTLED_MS}. */
+  readonly calm: boolean;
+  /** When the nodes were asked for what is said of them here, in ms of `performance.now()`. */
+  readonly nodesAskedAt: number;
   readonly prometheusListeners: readonly PrometheusListener[];
 }
 
 export interface Cluster {
   /** Asks the broker again for what is out of date; never rejects. */
   readonly refresh: () => Promise<void>;
+  /** Makes sure that the nodes were asked at `notBefore` or later, in ms of `performance.now()`; never rejects. */
+  readonly seeNodes: (notBefore: number) => Promise<void>;
   readonly state: () => ClusterState;
 }
 
@@ -51,10 +69,11 @@ export const STATISTICS_OFF =
   'the broker collects none (`management_agent.disable_metrics_collector` or `management.disable_stats` is true, or ' +
   '`deprecated_features.permit.management_metrics_collection` is false)';
 
-/** Why a queue has no counters that rates could be taken from. */
-export function whyNoCounters({ statisticsOff, ratesOff }: ClusterState): string {
+/** Why the management API has no counters that rates could be taken from; undefined if it has. */
+export function whyNoCounters({ statisticsOff, ratesOff }: ClusterState): string | undefined {
+  const instead = 'on RabbitMQ 4 the Prometheus plugin of every node has them as well';
   if (statisticsOff) {
-    return `rates need statistics, and ${STATISTICS_OFF}; on RabbitMQ 4 the Prometheus plugin of every node has them as well`;
+    return `rates need statistics, and ${STATISTICS_OFF}; ${instead}`;
   }
-  return ratesOff ? 'rates need counters, and `management.rates_mode` is none' : 'the broker has counted nothing yet';
+  return ratesOff ? `rates need counters, and \`management.rates_mode\` is none; ${instead}` : undefined;
 }

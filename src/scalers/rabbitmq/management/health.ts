@@ -5,6 +5,7 @@
 import { toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
 import type { Management, Node, Overview } from './api.ts';
 import { NODE_CHANGE_MS, PROMETHEUS_PORT, type Cluster } from './clusterState.ts';
+import { createNodeHistory } from './nodeHistory.ts';
 
 /** Interval for reading the nodes while questions are asked. */
 const NODES_MS = 5_000;
@@ -17,8 +18,6 @@ const RETRY_ABSENT_MS = 5_000;
 export interface ManagementHealth extends Cluster {
   /** Records that a node came, went, or does not answer. */
   readonly nodeChanged: () => void;
-  /** Makes sure that the nodes of a cluster were read at `notBefore` or later, in ms of `performance.now()`; never rejects. */
-  seeNodes(notBefore: number): Promise<void>;
   /** Returns the management API's answer, and learns from it whether the API is there. */
   use<T>(run: (management: Management) => Promise<T>): Promise<T>;
 }
@@ -36,8 +35,11 @@ export function createManagementHealth(
   let overviewAt = -Infinity;
   let changedAt = -Infinity;
   let nodes: readonly Node[] | undefined;
+  const history = createNodeHistory();
   /** When the nodes were last requested. */
   let nodesAt = -Infinity;
+  /** The same for the answer that came last. */
+  let nodesAskedAt = -Infinity;
   let readingNodes: Promise<void> | undefined;
   let refreshing: Promise<void> | undefined;
 
@@ -71,13 +73,12 @@ export function createManagementHealth(
   }
 
   async function requestNodes(): Promise<void> {
-    nodesAt = performance.now();
+    const askedAt = (nodesAt = performance.now());
     try {
       const seen = await use((each) => each.nodes(signal));
-      // A cluster first met in trouble may have been in it for a moment only.
-      if (nodes === undefined ? seen.some(({ running, reports }) => !running || !reports) : describe(seen) !== describe(nodes))
-        nodeChanged();
+      if (history.see(seen, performance.now())) nodeChanged();
       nodes = seen;
+      nodesAskedAt = askedAt;
     } catch (thrown) {
       const error = toQueueScalerError(thrown);
       // A user who may not see nodes goes without this warning; any other failure may be a node that hangs.
@@ -100,7 +101,7 @@ export function createManagementHealth(
     nodeChanged,
     use,
     async seeNodes(notBefore) {
-      if (nodes === undefined || nodes.length === 1) return;
+      if (nodes === undefined) return;
       // A request from before may have been answered before; one made since, whoever made it, is waited for.
       if (nodesAt < notBefore) await readingNodes;
       await (nodesAt < notBefore ? readNodes() : readingNodes);
@@ -118,7 +119,9 @@ export function createManagementHealth(
       return refreshing;
     },
     state() {
-      const recentNodeChange = performance.now() - changedAt < NODE_CHANGE_MS;
+      const now = performance.now();
+      const recentNodeChange = now - changedAt < NODE_CHANGE_MS;
+      const rejoinedNodes = history.rejoined(now);
       const statisticsOff = overview?.statisticsOff ?? false;
       return {
         managementAbsent: management === undefined || (optional && !reached && absence !== undefined),
@@ -130,8 +133,9 @@ export function createManagementHealth(
         clusterStable: !recentNodeChange && (nodes?.every(({ running }) => running) ?? true),
         allReport: nodes?.every(({ reports }) => reports) ?? true,
         nodeNames: nodes?.map(({ name }) => name),
-        // They report their own figures and yet do not run as the others see it.
-        partitionedNodes: nodes?.filter(({ running, reports }) => reports && !running).map(({ name }) => name) ?? [],
+        rejoinedNodes,
+        calm: !recentNodeChange && rejoinedNodes.length === 0 && history.allSettled(now),
+        nodesAskedAt,
         prometheusListeners:
           overview?.usualPrometheus === true
             ? (nodes ?? []).map(({ name }) => ({ node: name, port: PROMETHEUS_PORT, tls: false }))
@@ -139,11 +143,4 @@ export function createManagementHealth(
       };
     },
   };
-}
-
-function describe(nodes: readonly Node[]): string {
-  return nodes
-    .map(({ name, running, reports }) => `${name} ${running} ${reports}`)
-    .sort()
-    .join();
 }

@@ -9,7 +9,7 @@ import type { Cluster, ClusterState } from '../management/clusterState.ts';
 import type { QueueListCache } from '../management/queueListCache.ts';
 import { isCounted, type ListKind, type QueueList, type QueueStats } from '../management/queueStats.ts';
 import type { RabbitQuestion } from '../question.ts';
-import { figureOf, isListed, type Answers, type Listed, type Observation } from './observation.ts';
+import { countedBy, figureOf, isListed, type Answers, type Listed, type Observation } from './observation.ts';
 import type { QueueMemory } from './queueMemory.ts';
 import type { QueueSets } from './queueSet.ts';
 import { chooseReader, type BulkReader } from './readStrategy.ts';
@@ -148,14 +148,15 @@ export function createCollector({ readers, cluster, memory, sets }: ReadContext)
   /** The reader for that number of queues, or for a pattern; undefined where there is no management API. */
   async function readerFor({ needs }: RabbitQuestion, wanted: number | undefined): Promise<BulkReader | undefined> {
     await cluster.refresh();
-    const { managementAbsent, queues = wanted ?? 0, statisticsOff } = cluster.state();
+    const { managementAbsent, queues = wanted ?? 0, statisticsOff, ratesOff } = cluster.state();
+    const rates = needs === 'rates';
     if (managementAbsent) return undefined;
     return chooseReader({
       wanted,
       listed: lists.size ?? queues,
-      rates: needs === 'rates',
+      rates,
       prometheus: readers.prometheusAvailable(),
-      statistics: !statisticsOff,
+      statistics: !statisticsOff && !(rates && ratesOff),
     });
   }
 
@@ -208,8 +209,9 @@ export function createCollector({ readers, cluster, memory, sets }: ReadContext)
     return Math.max(LIST_PATIENCE_MS, Math.min(MAX_PATIENCE_MS, PATIENCE_FACTOR * likelyMs));
   }
 
-  function isZeroConfirmed({ vhost }: RabbitQuestion, queue: string, askedAt: number): boolean {
-    return currentStreak(memory.get(vhost, queue).zero, askedAt)?.confirmed === true;
+  function isZeroConfirmed(question: RabbitQuestion, queue: string, askedAt: number): boolean {
+    const { zeros } = memory.get(question.vhost, queue);
+    return currentStreak(zeros?.[countedBy(question)], askedAt)?.confirmed === true;
   }
 
   function isKnownZero(question: RabbitQuestion, queue: string, askedAt: number): boolean {

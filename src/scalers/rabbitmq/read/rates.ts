@@ -3,6 +3,7 @@
  * falls means that the node forgot it; neither may become a rate. Pure.
  */
 import { QueueError } from '../../../errors.ts';
+import { NODE_CHANGE_MS } from '../management/clusterState.ts';
 import { implausible, type Counters, type Traffic } from '../management/queueStats.ts';
 import type { CounterSample, RateTrack } from './queueMemory.ts';
 
@@ -26,21 +27,44 @@ export function newTrack(windowMs: number): RateTrack {
   return { windowMs, samples: [], outliers: 0, restarted: false };
 }
 
-/** Adds an answer of the time `at`, in ms, to the queue's track. The result is an error while no rate is known. */
+/**
+ * Adds an answer of the time `at`, in ms, to the queue's track: its counters, that it has `none` as nothing was counted yet, or undefined
+ * where they are missing for another reason. The result is an error while no rate is known.
+ */
 export function observeRates(
   queue: string,
   before: RateTrack,
-  counters: Counters,
+  counters: Counters | 'none' | undefined,
   at: number,
 ): { readonly track: RateTrack; readonly rates: Rates | QueueError } {
+  if (counters === undefined || counters === 'none') return withoutCounters(queue, before, counters, at);
   const { published, delivered, acknowledged } = counters;
   const track = add(before, { at, published, delivered, acknowledged });
   return { track, rates: ratesOf(queue, track, counters.rates) };
 }
 
+/** What comes back need not have been published just now, so a new track begins, and no zero is ever its first sample. */
+function withoutCounters(
+  queue: string,
+  before: RateTrack,
+  counters: 'none' | undefined,
+  at: number,
+): { readonly track: RateTrack; readonly rates: Rates | QueueError } {
+  const hadSome = before.samples.length > 0;
+  const missingSince = hadSome || counters === undefined ? (before.missingSince ?? at) : before.missingSince;
+  const track = { ...before, samples: [], outliers: 0, missingSince, restarted: before.restarted || missingSince !== undefined };
+  if (counters === 'none' && at - (missingSince ?? -Infinity) >= NODE_CHANGE_MS) {
+    return { track, rates: { published: 0, delivered: 0, acknowledged: 0, source: 'no counters, as nothing was counted yet' } };
+  }
+  return {
+    track,
+    rates: new QueueError('FIELD_MISSING', `queue ${queue}: its counters are missing, or not complete now`),
+  };
+}
+
 function add(track: RateTrack, sample: CounterSample): RateTrack {
   const last = track.samples.at(-1);
-  if (last === undefined) return { ...track, samples: [sample], outliers: 0 };
+  if (last === undefined) return { ...track, samples: [sample], outliers: 0, missingSince: undefined };
   if (sample.at - last.at < MIN_STEP_MS) return track;
   if (NAMES.some((name) => sample[name] < last[name])) return { ...track, samples: [sample], restarted: true };
   const seconds = (sample.at - last.at) / 1000;
