@@ -79,6 +79,34 @@ describe.each([
     expect(await value(by({ ...set, operation: 'max' }))).toBe(6);
   });
 
+  it('leaves queues out of a set', async () => {
+    for (const end of ['one', 'two', 'two.dead']) {
+      await queues.declare(`${name}.kept.${end}`);
+      await queues.put(`${name}.kept.${end}`, 2);
+    }
+    const set = { queueName: `^${name}\\.kept\\.`, useRegex: 'true' };
+    await expect.poll(() => value(by(set))).toBe(6);
+    expect(await value(by({ ...set, exclude: '\\.dead$' }))).toBe(4);
+  });
+
+  it('adds up queues that are named, and says which of them does not exist', async () => {
+    for (const [queue, messages] of [
+      [`${name}.named.a`, 1],
+      [`${name}.named.b`, 2],
+    ] as const) {
+      await queues.declare(queue);
+      await queues.put(queue, messages);
+    }
+    const both = `${name}.named.a,${name}.named.b`;
+    await expect.poll(() => value(by({ queueNames: both }))).toBe(3);
+    expect(await value(by({ queueNames: `${name}.named.b, ${name}.named.a`, operation: 'max' }))).toBe(2);
+    const missing = { queueNames: `${both},${name}.named.c` };
+    const error = await asker.refusal(by(missing));
+    expect(error).toMatchObject({ code: 'QUEUE_MISSING' });
+    expect(error.message).toContain(`queue ${name}.named.c does not exist`);
+    expect(await value(by({ ...missing, onMissingQueue: 'zero' }))).toBe(3);
+  });
+
   it('takes a queue that is not there for an error, and for zero only where told', async () => {
     const missing = { queueName: queue('nowhere') };
     expect(await asker.refusal(by(missing))).toMatchObject({ code: 'QUEUE_MISSING' });
@@ -238,6 +266,13 @@ describe('by amqp', () => {
       return refusal.code === 'QUEUE_WRONG_TYPE' && refusal;
     });
     expect(error.message).toContain('shardedExchange');
+  });
+
+  it('needs no management API for queues that are named', async () => {
+    for (const queue of ['named.x', 'named.y']) await queues.declare(queue);
+    await queues.put('named.y', 4);
+    const metadata = { scaler: 'rabbitmq', host: node.amqpUrl(), management: 'off', queueNames: 'named.x,named.y' };
+    expect(await value(metadata)).toBe(4);
   });
 
   it('without the management API lets consumers stand in for what they hold, for a while', async () => {
