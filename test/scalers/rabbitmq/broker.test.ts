@@ -268,6 +268,37 @@ describe('by amqp', () => {
     expect(error.message).toContain('shardedExchange');
   });
 
+  it('falls back to AMQP for a user without tags, and names the tag wherever the API is needed', async () => {
+    await node.api('PUT', '/users/plain', { password: 'plain', tags: '' });
+    await node.api('PUT', '/permissions/%2F/plain', { configure: '.*', write: '.*', read: '.*' });
+    await queues.declare('plain');
+    await queues.put('plain', 3);
+    const login = { usernameFromEnv: 'plain', passwordFromEnv: 'plain' };
+    const as = (more: Metadata): Metadata => byAmqp({ ...login, host: `amqp://127.0.0.1:${node.amqpPort}`, ...more });
+    const { reading, decision } = await asker.ask(as({ queueName: 'plain' }));
+    expect(decision).toMatchObject({ value: 3, active: true });
+    expect(reading.notes?.join()).toContain('`management`');
+    const http = { scaler: 'rabbitmq', host: `http://127.0.0.1:${node.managementPort}`, ...login, queueName: 'plain' };
+    for (const metadata of [
+      as({ queueName: 'plain', mode: 'MessageRate', value: '5' }),
+      as({ queueName: '^plain', useRegex: 'true' }),
+      http,
+    ]) {
+      const error = await asker.refusal(metadata);
+      expect(error).toMatchObject({ code: 'BROKER_FORBIDDEN' });
+      expect(error.message).toContain('tag `management`');
+    }
+    // Nobody but a monitor sees the nodes, which is no reason to go without the queues.
+    await node.api('PUT', '/users/plain', { password: 'plain', tags: 'management' });
+    await queues.hold('plain', 1);
+    await expect
+      .poll(async () => (await asker.ask(as({ queueName: 'plain' }))).reading.measures, { timeout: 10_000 })
+      .toMatchObject({
+        ...{ ready: 2, unacknowledged: 1 },
+      });
+    await queues.finish('plain');
+  }, 30_000);
+
   it('needs no management API for queues that are named', async () => {
     for (const queue of ['named.x', 'named.y']) await queues.declare(queue);
     await queues.put('named.y', 4);
