@@ -128,7 +128,7 @@ function whyRuledOut(
   if (kind !== 'statistics' || !stats.replicated || stats.messages === 0 || rejoinedNodes.length === 0) return undefined;
   // That is told instead.
   if (type === 'stream' && declared !== undefined && declared.ready > 0) return undefined;
-  const sides = `both sides of a healed split until ${rejoinedNodes.join(', ')} is restarted, or for two minutes`;
+  const sides = `both sides of a healed split until ${rejoinedNodes.join(', ')} is restarted, or for some minutes`;
   return `${stats.messages} by the statistics, which may add up ${sides}`;
 }
 
