@@ -100,6 +100,7 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
       totals,
       // If a node's metrics cannot be had, the totals list covers all nodes.
       prometheus: async () => (await scraper.scrape(vhost)) ?? totals(),
+      counters: async () => (scraper.isAvailable() ? await scraper.scrape(vhost, true) : undefined) ?? totals(),
       async statistics() {
         const list = await health.use((api) => api.statistics(vhost, signal));
         await seeBothSides([...list.queues.values()], list.at);

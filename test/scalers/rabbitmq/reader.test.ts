@@ -63,7 +63,7 @@ function readerOf(amqp: boolean): (question: RabbitQuestion) => Promise<Reading>
         const queues = new Map(
           [...listed].flatMap(([name, each]) => (each === undefined ? [] : [[name, totalsOf(each)] as const])),
         );
-        return Promise.resolve({ kind: kind === 'prometheus' ? 'totals' : kind, at: performance.now(), queues });
+        return Promise.resolve({ kind: kind === 'statistics' ? kind : 'totals', at: performance.now(), queues });
       },
       learnType: () => Promise.resolve(),
       typeOf: (queue) => listed.get(queue)?.type,

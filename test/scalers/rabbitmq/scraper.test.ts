@@ -3,6 +3,7 @@ import type { HttpClient } from '../../../src/scalers/rabbitmq/management/http.t
 import { createManagementHealth, type ManagementHealth } from '../../../src/scalers/rabbitmq/management/health.ts';
 import type { Management, Node, Overview } from '../../../src/scalers/rabbitmq/management/api.ts';
 import { createPrometheusScraper, type PrometheusScraper } from '../../../src/scalers/rabbitmq/prometheus/scraper.ts';
+import { OVERVIEW } from './questionFixture.ts';
 
 const NODES = ['r1@one', 'r2@two', 'r3@three'];
 const listenerOf = (node: string, tls = false): Overview['prometheus'][number] => ({ node, port: tls ? 15691 : 15692, tls });
@@ -25,7 +26,7 @@ function runs(name: string): Node {
 function observe(cluster: Cluster): { health: ManagementHealth; metrics: PrometheusScraper; asked: string[] } {
   const management: Partial<Management> = {
     nodes: () => Promise.resolve(cluster.nodes),
-    overview: () => Promise.resolve({ prometheus: cluster.listeners, queues: 1, ratesMode: 'basic' }),
+    overview: () => Promise.resolve({ ...OVERVIEW, prometheus: cluster.listeners }),
   };
   const { signal } = new AbortController();
   const health = createManagementHealth(management as Management, false, signal);

@@ -5,7 +5,7 @@ import { BrokerError, toQueueScalerError } from '../../../errors.ts';
 import type { Endpoint } from '../address.ts';
 import { BERT } from './bert.ts';
 import type { Endpoints } from '../../net/failover.ts';
-import type { PrometheusListener } from './clusterState.ts';
+import { PROMETHEUS_PORT, type PrometheusListener } from './clusterState.ts';
 import type { HttpAnswer, HttpClient } from './http.ts';
 import {
   asRecord,
@@ -24,6 +24,10 @@ export interface Overview {
   readonly queues: number | undefined;
   /** `none` means that there are no rates. */
   readonly ratesMode: string | undefined;
+  /** The broker collects no statistics: it tells no listeners then, no figures of nodes, and of queues only totals. */
+  readonly statisticsOff: boolean;
+  /** Without a list of listeners: the node that answered serves its metrics at the plugin's usual port. */
+  readonly usualPrometheus: boolean;
 }
 
 export interface Node {
@@ -111,9 +115,20 @@ export function createManagement(lists: HttpPool, others: HttpPool): Management 
     return { kind, at: answer.at, queues: rows };
   }
 
+  /** Whether the node that answers has a listener there; false as well where the API does not tell. */
+  async function listensAt(port: number, signal: AbortSignal): Promise<boolean> {
+    try {
+      // Past the failover: a node without that listener answers 503, which is no trouble of its own.
+      const answer = await others.http.get(others.endpoints.current, `/api/health/checks/port-listener/${port}`, signal);
+      return answer.status === 200;
+    } catch {
+      return false;
+    }
+  }
+
   return {
     async overview(signal) {
-      const { json } = await get('/api/overview?columns=listeners,object_totals.queues,rates_mode', signal);
+      const { json } = await get('/api/overview?columns=listeners,object_totals.queues,rates_mode,disable_stats', signal);
       const overview = asRecord(json);
       const listeners = Array.isArray(overview['listeners']) ? overview['listeners'].map(asRecord) : [];
       const prometheus = listeners.flatMap(({ protocol, node, port }) => {
@@ -122,10 +137,13 @@ export function createManagement(lists: HttpPool, others: HttpPool): Management 
         return typeof node === 'string' && isCount(port) && port > 0 && port < 65_536 ? [{ node, port, tls }] : [];
       });
       const ratesMode = overview['rates_mode'];
+      const statisticsOff = overview['disable_stats'] === true;
       return {
         prometheus,
         queues: count(asRecord(overview['object_totals'])['queues']),
         ratesMode: typeof ratesMode === 'string' ? ratesMode : undefined,
+        statisticsOff,
+        usualPrometheus: statisticsOff && (await listensAt(PROMETHEUS_PORT, signal)),
       };
     },
 

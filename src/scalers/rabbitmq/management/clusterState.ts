@@ -15,6 +15,9 @@ export const HEALED_MS = 150_000;
 /** A node that has been well for so long tells of its queues rightly, in ms: it needs 10 s to start and 10 s more to tell all. */
 export const SETTLED_MS = 30_000;
 
+/** Where the Prometheus plugin listens unless it is told otherwise. */
+export const PROMETHEUS_PORT = 15_692;
+
 /** Where a node serves its metrics. */
 export interface PrometheusListener {
   /** As the node names itself, `name@host`. */
@@ -30,6 +33,10 @@ export interface ClusterState {
   readonly queues: number | undefined;
   /** The broker counts messages, so a queue without counters has counted none. */
   readonly countsMessages: boolean;
+  /** The management API keeps no counters: its `rates_mode` is `none`. */
+  readonly ratesOff: boolean;
+  /** The broker collects no statistics for the management API, which tells of queues only what the totals list has. */
+  readonly statisticsOff: boolean;
   /** A node came, went or hung within the last {@link NODE_CHANGE_MS}. */
   readonly recentNodeChange: boolean;
   /** All nodes were running when last seen, and none changed recently. */
@@ -56,4 +63,17 @@ export interface Cluster {
   /** Makes sure that the nodes were asked at `notBefore` or later, in ms of `performance.now()`; never rejects. */
   readonly seeNodes: (notBefore: number) => Promise<void>;
   readonly state: () => ClusterState;
+}
+
+/** Which settings do that, as the API does not tell them apart. */
+export const STATISTICS_OFF =
+  'the broker collects none (`management_agent.disable_metrics_collector` or `management.disable_stats` is true, or ' +
+  '`deprecated_features.permit.management_metrics_collection` is false)';
+
+/** Why a queue has no counters that rates could be taken from. */
+export function whyNoCounters({ statisticsOff, ratesOff }: ClusterState): string {
+  if (statisticsOff) {
+    return `rates need statistics, and ${STATISTICS_OFF}; on RabbitMQ 4 the Prometheus plugin of every node has them as well`;
+  }
+  return ratesOff ? 'rates need counters, and `management.rates_mode` is none' : 'the broker has counted nothing yet';
 }

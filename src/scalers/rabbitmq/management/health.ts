@@ -4,7 +4,7 @@
  */
 import { toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
 import type { Management, Node, Overview } from './api.ts';
-import { NODE_CHANGE_MS, type Cluster } from './clusterState.ts';
+import { NODE_CHANGE_MS, PROMETHEUS_PORT, type Cluster } from './clusterState.ts';
 import { createNodeHistory } from './nodeHistory.ts';
 
 /** Interval for reading the nodes while questions are asked. */
@@ -122,10 +122,13 @@ export function createManagementHealth(
       const now = performance.now();
       const recentNodeChange = now - changedAt < NODE_CHANGE_MS;
       const rejoinedNodes = history.rejoined(now);
+      const statisticsOff = overview?.statisticsOff ?? false;
       return {
         managementAbsent: management === undefined || (optional && !reached && absence !== undefined),
         queues: overview?.queues,
-        countsMessages: (overview?.ratesMode ?? 'none') !== 'none',
+        countsMessages: !statisticsOff && (overview?.ratesMode ?? 'none') !== 'none',
+        ratesOff: overview?.ratesMode === 'none',
+        statisticsOff,
         recentNodeChange,
         clusterStable: !recentNodeChange && (nodes?.every(({ running }) => running) ?? true),
         allReport: nodes?.every(({ reports }) => reports) ?? true,
@@ -133,7 +136,10 @@ export function createManagementHealth(
         rejoinedNodes,
         calm: !recentNodeChange && rejoinedNodes.length === 0 && history.allSettled(now),
         nodesAskedAt,
-        prometheusListeners: overview?.prometheus ?? [],
+        prometheusListeners:
+          overview?.usualPrometheus === true
+            ? (nodes ?? []).map(({ name }) => ({ node: name, port: PROMETHEUS_PORT, tls: false }))
+            : (overview?.prometheus ?? []),
       };
     },
   };

@@ -5,6 +5,7 @@
 import { QueueError, type QueueScalerError } from '../../../errors.ts';
 import type { QueueReading } from '../../reading.ts';
 import type { Declared } from '../amqp/declared.ts';
+import { STATISTICS_OFF, whyNoCounters } from '../management/clusterState.ts';
 import { implausible, isCounted, type Counters, type CountedStats, type ListKind } from '../management/queueStats.ts';
 import type { Measures, RabbitQuestion } from '../question.ts';
 import { figureOf, isListed, type Listed, type Observation } from './observation.ts';
@@ -38,7 +39,10 @@ const LIST_NAMES: Readonly<Record<ListKind, string>> = {
 export function reconcile(question: RabbitQuestion, observation: Observation): Reconciled {
   const { queue, live, listed, type, memory, cluster } = observation;
   const changes: QueueRecord = type === undefined ? {} : { type };
-  if (live instanceof Error && live.spec.radius === 'queue') return inDoubt(live, changes);
+  const isTold = isListed(listed) && isCounted(listed.stats);
+  // A list tells of a queue that is exclusive to another connection, too.
+  const locked = live instanceof Error && live.code === 'QUEUE_LOCKED';
+  if (live instanceof Error && live.spec.radius === 'queue' && !(locked && isTold)) return inDoubt(live, changes);
   const declared = live instanceof Error ? undefined : live;
   if (declared?.ready === 0 && declared.serviceMs >= SLOW_DECLARE_MS && type !== 'classic') {
     const after = `0 after ${Math.round(declared.serviceMs)} ms, as when its leader does not answer the broker`;
@@ -46,13 +50,13 @@ export function reconcile(question: RabbitQuestion, observation: Observation): R
   }
   if (isListed(listed)) {
     // The list may be from before AMQP broke, and must not be alone in saying that there is nothing.
-    if (live instanceof Error && figureOf(question, listed.stats) === 0) return inDoubt(live, changes);
+    if (live instanceof Error && !locked && figureOf(question, listed.stats) === 0) return inDoubt(live, changes);
     const { stats } = listed;
     if (isCounted(stats)) return withList(question, observation, { ...listed, stats }, declared, changes);
   }
   const listError = errorOfList(observation);
   if (declared === undefined) {
-    return inDoubt(listError ?? (live instanceof Error ? live : incomplete(queue)), changes);
+    return inDoubt(listError ?? (live instanceof Error ? live : incomplete(observation)), changes);
   }
 
   const { ready, consumers, at } = declared;
@@ -68,10 +72,13 @@ export function reconcile(question: RabbitQuestion, observation: Observation): R
     const notes = ['no management API: consumers stand in for what they hold'];
     return told(busyEstimate(declared, workAt, question.busyForMs), notes);
   }
-  // A stream keeps its messages, whoever reads them, and does not tell its consumers to a declare.
-  if (type === 'stream' && ready > 0) return told({ ready, unacknowledged: 0, messages: ready }, []);
+  if (question.needs === 'rates') return inDoubt(listError ?? incomplete(observation), withWork);
+  // Nobody holds messages of a stream, so that its length is all there is. A list that only lacks it does not doubt it.
+  if (type === 'stream' && (ready > 0 || (isListed(listed) && listed.stats.error === undefined))) {
+    return told({ ready, unacknowledged: 0, messages: ready }, []);
+  }
   if (question.needs === 'ready' || ready > 0) return told({ ready, consumers }, []);
-  return inDoubt(listError ?? incomplete(queue), withWork);
+  return inDoubt(listError ?? incomplete(observation), withWork);
 }
 
 function withList(
@@ -96,7 +103,9 @@ function withList(
   const evidence = evidenceOf(question, observation, kinds, measures);
   const share = { queue, reader, at: Math.max(at, declared?.at ?? 0), evidence };
   const counted = { ...changes, ...endedZeros(memory, measures) };
-  if (question.needs !== 'rates') return { result: { ...share, measures, notes: [] }, changes: counted };
+  const { delayed = 0 } = stats;
+  const notes = delayed > 0 ? [`queue ${queue}: ${delayed} delayed, which do not count before they are due`] : [];
+  if (question.needs !== 'rates') return { result: { ...share, measures, notes }, changes: counted };
 
   const { rateWindowMs } = question;
   const { rates: tracks = [] } = memory;
@@ -106,7 +115,7 @@ function withList(
   if (rates instanceof Error) return { result: rates, changes: withTrack };
   const { published, delivered, acknowledged, source } = rates;
   const withRates = { ...measures, publishRate: published, deliverRate: delivered, acknowledgeRate: acknowledged };
-  return { result: { ...share, measures: withRates, notes: [`rates from ${source}`] }, changes: withTrack };
+  return { result: { ...share, measures: withRates, notes: [...notes, `rates from ${source}`] }, changes: withTrack };
 }
 
 /** An error that speaks against the queue's zero, whoever asks for it; others only say that one reader does not tell of it. */
@@ -141,12 +150,17 @@ function countsOf(stats: CountedStats, declared: Declared | undefined, isStream:
   return { ready: Math.max(ready, declared.ready), unacknowledged, messages: Math.max(messages, declared.ready) };
 }
 
-/** The queue's counters; `none` where it has counted nothing yet, and undefined where they may be missing for another reason. */
-function trafficOf({ cluster }: Observation, { counters }: CountedStats): Counters | 'none' | undefined {
+/** The queue's counters; `none` where it has counted nothing yet, and an error where they are missing for another reason. */
+function trafficOf({ queue, cluster }: Observation, { counters }: CountedStats): Counters | 'none' | QueueError {
   const { countsMessages, clusterStable, allReport, rejoinedNodes } = cluster;
-  // Each node counts what passes through it: what one that hung has counted is missing, and then comes back all at once.
-  if (rejoinedNodes.length > 0) return undefined;
-  return counters ?? (countsMessages && clusterStable && allReport ? 'none' : undefined);
+  if (rejoinedNodes.length > 0) {
+    // Each node counts what passes through it: what one that hung has counted is missing, and then comes back all at once.
+    const why = `what ${rejoinedNodes.join(', ')} counted before it hung may come back all at once`;
+    return new QueueError('FIELD_MISSING', `queue ${queue}: no rates are known, as ${why}`);
+  }
+  if (counters !== undefined) return counters;
+  if (countsMessages && clusterStable && allReport) return 'none';
+  return new QueueError('FIELD_MISSING', `queue ${queue}: ${whyNoCounters(cluster)}`);
 }
 
 /** The streaks of zeros that such figures leave. */
@@ -177,15 +191,20 @@ function evidenceOf(
   return { kinds: new Set(kinds), type, available, recentNodeChange, unheld, calm: calm && nodesAskedAt >= at, askedAt, at };
 }
 
-function errorOfList({ queue, listed, cluster }: Observation): QueueScalerError | undefined {
+function errorOfList(observation: Observation): QueueScalerError | undefined {
+  const { queue, listed, cluster } = observation;
   if (listed === undefined || listed instanceof Error) return listed;
   if (listed === 'not listed any more') return new QueueError('QUEUE_DOWN', `queue ${queue} was listed and is not now`);
-  if (listed !== 'not listed') return listed.stats.error ?? incomplete(queue);
+  if (listed !== 'not listed') return listed.stats.error ?? incomplete(observation);
   return cluster.clusterStable
     ? new QueueError('QUEUE_MISSING', `queue ${queue} does not exist`)
     : new QueueError('QUEUE_DOWN', `queue ${queue} is not listed, and a node is down or has just changed`);
 }
 
-function incomplete(queue: string): QueueError {
-  return new QueueError('FIELD_MISSING', `queue ${queue}: the broker does not tell its messages yet`);
+function incomplete({ queue, type, cluster }: Observation): QueueError {
+  if (type !== 'stream' || !cluster.statisticsOff) {
+    return new QueueError('FIELD_MISSING', `queue ${queue}: the broker does not tell its messages yet`);
+  }
+  const instead = 'an amqp host or the Prometheus plugin tells it as well';
+  return new QueueError('FIELD_MISSING', `queue ${queue}: a stream’s length needs statistics; ${STATISTICS_OFF}; ${instead}`);
 }
