@@ -10,11 +10,18 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import { startRabbitCluster, type RabbitCluster, type RabbitNode } from '../bed/rabbitmq.ts';
 import { startScaler, type TestScaler } from '../bed/scaler.ts';
 import { until } from '../bed/until.ts';
+import { rabbitTraits } from '../bed/versions/chosen.ts';
 import { isReplicated, watchBroker, type ReplicatedType } from './brokerWatch.ts';
 import { SLOW_MS, tallyTable, watchTrigger, type Witness } from './recorder.ts';
 
-const QUEUE_TYPES = ['classic', 'mirrored', 'quorum', 'stream', 'sharded'] as const;
-type QueueType = (typeof QUEUE_TYPES)[number];
+type QueueType = 'classic' | 'mirrored' | 'quorum' | 'stream' | 'sharded';
+const QUEUE_TYPES: readonly QueueType[] = [
+  'classic',
+  ...(rabbitTraits().hasMirroredQueues ? (['mirrored'] as const) : []),
+  'quorum',
+  'stream',
+  'sharded',
+];
 
 /**
  * Once a stream has changed its leader, the management API of RabbitMQ 3.10 may have neither state nor messages of it for minutes (seen
@@ -65,11 +72,13 @@ beforeAll(async () => {
   survivors = [first, second];
   leader = third;
   const policy = (name: string, body: unknown): Promise<unknown> => first.api('PUT', `/policies/%2F/${name}`, body);
-  await policy('mirrored', {
-    pattern: '^mirrored',
-    definition: { 'ha-mode': 'all', 'ha-sync-mode': 'automatic' },
-    'apply-to': 'queues',
-  });
+  if (rabbitTraits().hasMirroredQueues) {
+    await policy('mirrored', {
+      pattern: '^mirrored',
+      definition: { 'ha-mode': 'all', 'ha-sync-mode': 'automatic' },
+      'apply-to': 'queues',
+    });
+  }
   await policy('sharded', { pattern: '^sharded', definition: { 'shards-per-node': 2 }, 'apply-to': 'exchanges' });
 }, 180_000);
 
@@ -107,6 +116,7 @@ async function fillQueues(suffix: string): Promise<void> {
   } finally {
     await connection.close();
   }
+  if (!rabbitTraits().hasMirroredQueues) return;
   await until(
     'the mirrors are in step',
     async () => {
