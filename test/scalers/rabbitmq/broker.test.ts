@@ -202,6 +202,29 @@ describe('by amqp', () => {
     expect(await asker.refusal(metadata)).toMatchObject({ code: 'QUEUE_LOCKED' });
   });
 
+  it('reads a queue that is exclusive to another connection by the lists, whatever is asked of it', async () => {
+    for (const name of ['own.empty', 'own.full']) await queues.declare(name, { exclusive: true });
+    await queues.put('own.full', 3);
+    await queues.hold('own.full', 1);
+    const read = async (more: Metadata): Promise<number | string> => {
+      const trigger = asker.trigger(byAmqp({ confirmZero: '3s', staleAfter: '0', ...more }));
+      return trigger.read(AbortSignal.timeout(2_000)).then(
+        ({ decision }) => decision.value,
+        (error: unknown) => (error as Error).message,
+      );
+    };
+    const wait = { timeout: 25_000, interval: 250 };
+    await Promise.all([
+      expect.poll(() => read({ queueName: 'own.full' }), wait).toBe(3),
+      expect.poll(() => read({ queueName: 'own.full', excludeUnacknowledged: 'true' }), wait).toBe(2),
+      expect.poll(() => read({ queueName: 'own.empty' }), wait).toBe(0),
+      expect.poll(() => read({ queueName: 'own.empty', excludeUnacknowledged: 'true' }), wait).toBe(0),
+      expect.poll(() => read({ queueName: '^own\\.', useRegex: 'true' }), wait).toBe(3),
+      expect.poll(() => read({ queueName: '^own\\.e', useRegex: 'true' }), wait).toBe(0),
+      expect.poll(() => read({ queueName: 'own.empty', mode: 'MessageRate', value: '5' }), wait).toBe(0),
+    ]);
+  }, 30_000);
+
   it('does not take a sharded exchange for a queue', async () => {
     await node.api('PUT', '/policies/%2F/trap', {
       pattern: '^trap$',

@@ -247,6 +247,25 @@ describe('an answer of the Prometheus plugin', () => {
     expect((await rowsOf(`# x\n${metrics('q', [text, 0, 0])}`)).get('q')?.messages).toBeUndefined();
   });
 
+  const COUNTERS =
+    '# TYPE rabbitmq_detailed_queue_messages_acked_total counter\n# TYPE rabbitmq_detailed_queue_exchange_messages_published_total counter\n';
+  const counted = (name: string, count: number, labels = 'vhost="/",queue="q"'): string =>
+    `rabbitmq_detailed_queue_${name}_total{${labels}} ${count}\n`;
+
+  it('has counters of a queue on every node that it has traffic through, and none where a node does not count', async () => {
+    const leader = `${COUNTERS}${metrics('q', [5, 3, 2])}${counted('get', 1)}${counted('get_ack', 2)}${counted('messages_acked', 4)}`;
+    const other = `${COUNTERS}${counted('messages_delivered', 8)}${counted('messages_delivered_ack', 16)}${counted(
+      'exchange_messages_published',
+      32,
+      'vhost="/",exchange="",queue="q"',
+    )}${counted('exchange_messages_published', 64, 'vhost="/",exchange="x",queue="q"')}`;
+    const rows = await readMetrics([leader, other, `${COUNTERS}${metrics('idle', [0, 0, 0])}`], '/');
+    expect(rows.get('q')).toMatchObject({ messages: 5, counters: { published: 96, delivered: 27, acknowledged: 4 } });
+    expect(rows.get('idle')).toMatchObject({ counters: { published: 0, delivered: 0, acknowledged: 0 } });
+    expect((await readMetrics([leader, '# x\n'], '/')).get('q')?.counters).toBeUndefined();
+    expect((await readMetrics([leader, `${COUNTERS}${counted('get', NaN)}`], '/')).get('q')?.counters).toBeUndefined();
+  });
+
   it('that gives a figure twice lacks it', async () => {
     expect((await rowsOf(`# x\n${metrics('q', [0, 0, 0])}${metrics('q', [5, 5, 0])}`)).get('q')).toMatchObject({
       messages: undefined,

@@ -70,10 +70,11 @@ export const STATISTICS_OFF =
   'the broker collects none (`management_agent.disable_metrics_collector` or `management.disable_stats` is true, or ' +
   '`deprecated_features.permit.management_metrics_collection` is false)';
 
-/** Why a queue has no counters that rates could be taken from. */
-export function whyNoCounters({ statisticsOff, ratesOff }: ClusterState): string {
+/** Why the management API has no counters that rates could be taken from; undefined if it has. */
+export function whyNoCounters({ statisticsOff, ratesOff }: ClusterState): string | undefined {
+  const instead = 'on RabbitMQ 4 the Prometheus plugin of every node has them as well';
   if (statisticsOff) {
-    return `rates need statistics, and ${STATISTICS_OFF}; on RabbitMQ 4 the Prometheus plugin of every node has them as well`;
+    return `rates need statistics, and ${STATISTICS_OFF}; ${instead}`;
   }
-  return ratesOff ? 'rates need counters, and `management.rates_mode` is none' : 'the broker has counted nothing yet';
+  return ratesOff ? `rates need counters, and \`management.rates_mode\` is none; ${instead}` : undefined;
 }

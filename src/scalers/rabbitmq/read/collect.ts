@@ -148,14 +148,15 @@ export function createCollector({ readers, cluster, memory, sets }: ReadContext)
   /** The reader for that number of queues, or for a pattern; undefined where there is no management API. */
   async function readerFor({ needs }: RabbitQuestion, wanted: number | undefined): Promise<BulkReader | undefined> {
     await cluster.refresh();
-    const { managementAbsent, queues = wanted ?? 0, statisticsOff } = cluster.state();
+    const { managementAbsent, queues = wanted ?? 0, statisticsOff, ratesOff } = cluster.state();
+    const rates = needs === 'rates';
     if (managementAbsent) return undefined;
     return chooseReader({
       wanted,
       listed: lists.size ?? queues,
-      rates: needs === 'rates',
+      rates,
       prometheus: readers.prometheusAvailable(),
-      statistics: !statisticsOff,
+      statistics: !statisticsOff && !(rates && ratesOff),
     });
   }
 

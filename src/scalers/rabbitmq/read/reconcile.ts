@@ -39,10 +39,10 @@ const LIST_NAMES: Readonly<Record<ListKind, string>> = {
 export function reconcile(question: RabbitQuestion, observation: Observation): Reconciled {
   const { queue, live, listed, type, memory, cluster } = observation;
   const changes: QueueRecord = type === undefined ? {} : { type };
-  const isTold = isListed(listed) && isCounted(listed.stats);
+  const listTells = isListed(listed) && isCounted(listed.stats);
   // A list tells of a queue that is exclusive to another connection, too.
   const locked = live instanceof Error && live.code === 'QUEUE_LOCKED';
-  if (live instanceof Error && live.spec.radius === 'queue' && !(locked && isTold)) return inDoubt(live, changes);
+  if (live instanceof Error && live.spec.radius === 'queue' && !(locked && listTells)) return inDoubt(live, changes);
   const declared = live instanceof Error ? undefined : live;
   if (declared?.ready === 0 && declared.serviceMs >= SLOW_DECLARE_MS && type !== 'classic') {
     const after = `0 after ${Math.round(declared.serviceMs)} ms, as when its leader does not answer the broker`;
@@ -73,7 +73,8 @@ export function reconcile(question: RabbitQuestion, observation: Observation): R
     return told(busyEstimate(declared, workAt, question.busyForMs), notes);
   }
   if (question.needs === 'rates') return inDoubt(listError ?? incomplete(observation), withWork);
-  // Nobody holds messages of a stream, so that its length is all there is. A list that only lacks it does not doubt it.
+  // A stream keeps its messages, whoever reads them, and does not tell its consumers to a declare. A list that only lacks its length
+  // does not doubt it.
   if (type === 'stream' && (ready > 0 || (isListed(listed) && listed.stats.error === undefined))) {
     return told({ ready, unacknowledged: 0, messages: ready }, []);
   }
@@ -160,7 +161,8 @@ function trafficOf({ queue, cluster }: Observation, { counters }: CountedStats):
   }
   if (counters !== undefined) return counters;
   if (countsMessages && clusterStable && allReport) return 'none';
-  return new QueueError('FIELD_MISSING', `queue ${queue}: ${whyNoCounters(cluster)}`);
+  const why = whyNoCounters(cluster) ?? 'its counters are missing, or nothing was counted yet';
+  return new QueueError('FIELD_MISSING', `queue ${queue}: ${why}`);
 }
 
 /** The streaks of zeros that such figures leave. */
