@@ -2,7 +2,7 @@
  * What the scaler says while the node that leads a queue fails: killed, stopped in order, hung, restarted; for every type of queue,
  * over every road to it, by a scaler that has known the queue before, one that meets it as it fails, one that meets it as it comes
  * back, and ones that look in for a moment. Messages wait all the time, so the only answers that may be given are the truth and an error.
- * Longer than most, as the failures, the times they are given and how they are judged are read side by side.
+ * More than 300 lines because the failures, the times they are given and how they are judged are read side by side.
  */
 import { connect } from 'amqplib';
 import { setTimeout as delay } from 'node:timers/promises';
