@@ -73,5 +73,5 @@ export async function mirrors(): Promise<string[]> {
     timeout: DEADLINE_MS,
   });
   const own = stdout.split('\n').map((line) => line.trim().replace(/\/$/, ''));
-  return [...new Set([...own.filter((uri) => /\/debian$/.test(uri)), FALLBACK_MIRROR])];
+  return [...new Set([...own.filter((uri) => uri.endsWith('/debian')), FALLBACK_MIRROR])];
 }

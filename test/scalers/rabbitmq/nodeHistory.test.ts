@@ -78,6 +78,15 @@ describe('a node', () => {
     expect(node.rejoined()).toEqual(['r2@h']);
   });
 
+  it('that was just being started when it was first seen has not', () => {
+    const node = createCluster();
+    node.restart();
+    node.wait(LOOK_MS);
+    node.silent();
+    node.well();
+    expect(node.rejoined()).toEqual([]);
+  });
+
   it('that is parted from the others has rejoined for as long as that lasts', () => {
     const node = createCluster();
     node.well();

@@ -1,3 +1,4 @@
+/** What is told of queues by what their readers say. More than 300 lines because each law is tried on the same readers, which stand here once. */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { BrokerError, QueueError, type QueueScalerError } from '../../../src/errors.ts';
 import type { Reading } from '../../../src/scalers/reading.ts';

@@ -88,3 +88,18 @@ it('metrics that contradict each other are asked around', async () => {
   const { listed } = await told(from({ ...quorum(3), error }, 'prometheus'), [['totals', quorum(5)]], false);
   expect(listed).toMatchObject({ kind: 'totals', stats: { messages: 5 } });
 });
+
+it('a stream’s statistics need the metrics to agree, which are of one leader or contradict each other', async () => {
+  const stream = (messages: number): QueueStats => stats('q', messages, { type: 'stream', replicated: true });
+  const error = new QueueError('VALUE_IMPLAUSIBLE', 'queue q: more than one node claims to lead it');
+  const by = async (metrics: QueueStats) => {
+    const others = [['single', stream(16)] as const, ['prometheus', metrics] as const];
+    return (await told(from({ ...nothing, type: 'stream' }), others)).listed;
+  };
+  expect(await by(stream(16))).toMatchObject({ kind: 'statistics', agreed: 'prometheus' });
+  expect(await by(stream(8))).toMatchObject({ kind: 'prometheus', stats: { messages: 8 } });
+  expect(await by({ ...stream(8), error })).toMatchObject({ stats: { error } });
+  const first = from({ ...stream(8), error }, 'prometheus');
+  expect((await told(first, [['single', stream(16)]])).listed).toEqual(first);
+  expect((await told(first, [['single', stream(16)]], false)).listed).toMatchObject({ kind: 'statistics' });
+});

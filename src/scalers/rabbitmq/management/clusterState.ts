@@ -7,10 +7,11 @@ import type { QueueScalerError } from '../../../errors.ts';
 export const NODE_CHANGE_MS = 15_000;
 
 /**
- * How long after a node that hung answers again figures of both sides may be added up, in ms. Measured with RabbitMQ 4.0 and 4.3 on
- * Khepri: 62 s, while all nodes run and none tells of a split.
+ * How long after a node that hung answers again figures of both sides may be added up, in ms. A node drops those of queues that it
+ * leads no more every 120 s, and statistics are some seconds old. Measured with RabbitMQ 4.3, where all nodes run meanwhile and none
+ * tells of a split: 62 s and 120 s.
  */
-export const HEALED_MS = 120_000;
+export const HEALED_MS = 150_000;
 
 /** A node that has been well for so long tells of its queues rightly, in ms: it needs 10 s to start and 10 s more to tell all. */
 export const SETTLED_MS = 30_000;

@@ -17,7 +17,7 @@ export interface NodeHistory {
 interface Track {
   readonly node: Node;
   readonly at: number;
-  /** When it was seen to be well before it was not; without any such time, when it was first seen. */
+  /** When it was seen to be well before it was not; of one that never was, long enough before that for it to have been just started. */
   readonly wellAt: number;
   /** When it was last seen to be anything but well; undefined after a restart. */
   readonly unwellAt: number | undefined;
@@ -46,7 +46,7 @@ function isWell({ running, reports }: Node): boolean {
 }
 
 function follow(before: Track | undefined, node: Node, at: number): Track {
-  const { wellAt = at, unwellAt } = before ?? {};
+  const { wellAt = at - SETTLED_MS, unwellAt } = before ?? {};
   if (!isWell(node)) return { node, at, wellAt, unwellAt: at, wellSince: undefined };
   const wellSince = wasRestarted(before, node, at) ? at : (before?.wellSince ?? at);
   // It may be counted twice for a while unless it began anew since it was last well.

@@ -173,8 +173,7 @@ export function createCollector({ readers, cluster, memory, sets }: ReadContext)
 
   async function inTime(queue: string, listing: Promise<Answers['listed']>): Promise<Answers['listed']> {
     const listed = await unlessLate(listing);
-    if (listed !== LATE) return listed;
-    return noList(queue);
+    return listed === LATE ? noList(queue) : listed;
   }
 
   async function unlessLate<T>(answer: Promise<T>): Promise<T | typeof LATE> {

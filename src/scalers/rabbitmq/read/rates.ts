@@ -28,16 +28,16 @@ export function newTrack(windowMs: number): RateTrack {
 }
 
 /**
- * Adds an answer of the time `at`, in ms, to the queue's track: its counters, that it has `none` as nothing was counted yet, or undefined
- * where they are missing for another reason. The result is an error while no rate is known.
+ * Adds an answer of the time `at`, in ms, to the queue's track: its counters, that it has `none` as nothing was counted yet, or why they
+ * are not known. The result is an error while no rate is known.
  */
 export function observeRates(
   queue: string,
   before: RateTrack,
-  counters: Counters | 'none' | undefined,
+  counters: Counters | 'none' | QueueError,
   at: number,
 ): { readonly track: RateTrack; readonly rates: Rates | QueueError } {
-  if (counters === undefined || counters === 'none') return withoutCounters(queue, before, counters, at);
+  if (counters instanceof Error || counters === 'none') return withoutCounters(queue, before, counters, at);
   const { published, delivered, acknowledged } = counters;
   const track = add(before, { at, published, delivered, acknowledged });
   return { track, rates: ratesOf(queue, track, counters.rates) };
@@ -47,19 +47,17 @@ export function observeRates(
 function withoutCounters(
   queue: string,
   before: RateTrack,
-  counters: 'none' | undefined,
+  counters: 'none' | QueueError,
   at: number,
 ): { readonly track: RateTrack; readonly rates: Rates | QueueError } {
-  const hadSome = before.samples.length > 0;
-  const missingSince = hadSome || counters === undefined ? (before.missingSince ?? at) : before.missingSince;
-  const track = { ...before, samples: [], outliers: 0, missingSince, restarted: before.restarted || missingSince !== undefined };
-  if (counters === 'none' && at - (missingSince ?? -Infinity) >= NODE_CHANGE_MS) {
-    return { track, rates: { published: 0, delivered: 0, acknowledged: 0, source: 'no counters, as nothing was counted yet' } };
+  const areMissing = before.samples.length > 0 || counters instanceof Error;
+  const missingSince = before.missingSince ?? (areMissing ? at : undefined);
+  const track = { ...before, samples: [], outliers: 0, missingSince, restarted: before.restarted || areMissing };
+  if (counters instanceof Error) return { track, rates: counters };
+  if (missingSince !== undefined && at - missingSince < NODE_CHANGE_MS) {
+    return { track, rates: new QueueError('FIELD_MISSING', `queue ${queue}: its counters are missing now`) };
   }
-  return {
-    track,
-    rates: new QueueError('FIELD_MISSING', `queue ${queue}: its counters are missing, or not complete now`),
-  };
+  return { track, rates: { published: 0, delivered: 0, acknowledged: 0, source: 'no counters, as nothing was counted yet' } };
 }
 
 function add(track: RateTrack, sample: CounterSample): RateTrack {

@@ -92,7 +92,7 @@ function withList(
   declared: Declared | undefined,
   changes: QueueRecord,
 ): Reconciled {
-  const { queue, memory, cluster } = observation;
+  const { queue, memory } = observation;
   const { stats, kind, agreed, at } = listed;
   const ruledOut = whyRuledOut(observation, listed, declared);
   if (ruledOut !== undefined) return inDoubt(implausible(queue, ruledOut), changes);
@@ -110,13 +110,11 @@ function withList(
   const { delayed = 0 } = stats;
   const notes = delayed > 0 ? [`queue ${queue}: ${delayed} delayed, which do not count before they are due`] : [];
   if (question.needs !== 'rates') return { result: { ...share, measures, notes }, changes: counted };
-  const traffic = trafficOf(observation, stats);
-  const why = stats.counters === undefined ? whyNoCounters(cluster) : undefined;
-  if (why !== undefined) return { result: new QueueError('FIELD_MISSING', `queue ${queue}: ${why}`), changes: counted };
+
   const { rateWindowMs } = question;
   const { rates: tracks = [] } = memory;
   const before = tracks.find(({ windowMs }) => windowMs === rateWindowMs) ?? newTrack(rateWindowMs);
-  const { track, rates } = observeRates(queue, before, traffic, at);
+  const { track, rates } = observeRates(queue, before, trafficOf(observation, stats), at);
   const withTrack = { ...counted, rates: [...tracks.filter((each) => each !== before), track] };
   if (rates instanceof Error) return { result: rates, changes: withTrack };
   const { published, delivered, acknowledged, source } = rates;
@@ -143,7 +141,7 @@ function whyRuledOut(
   if (kind !== 'statistics' || !stats.replicated || stats.messages === 0 || rejoinedNodes.length === 0) return undefined;
   // That is told instead.
   if (type === 'stream' && declared !== undefined && declared.ready > 0) return undefined;
-  const sides = `both sides of a healed split until ${rejoinedNodes.join(', ')} is restarted, or for two minutes`;
+  const sides = `both sides of a healed split until ${rejoinedNodes.join(', ')} is restarted, or for some minutes`;
   return `${stats.messages} by the statistics, which may add up ${sides}`;
 }
 
@@ -156,12 +154,18 @@ function countsOf(stats: CountedStats, declared: Declared | undefined, isStream:
   return { ready: Math.max(ready, declared.ready), unacknowledged, messages: Math.max(messages, declared.ready) };
 }
 
-/** The queue's counters; `none` where it has counted nothing yet, and undefined where they may be missing for another reason. */
-function trafficOf({ cluster }: Observation, { counters }: CountedStats): Counters | 'none' | undefined {
+/** The queue's counters; `none` where it has counted nothing yet, and an error where they are missing for another reason. */
+function trafficOf({ queue, cluster }: Observation, { counters }: CountedStats): Counters | 'none' | QueueError {
   const { countsMessages, clusterStable, allReport, rejoinedNodes } = cluster;
-  // Each node counts what passes through it: what one that hung has counted is missing, and then comes back all at once.
-  if (rejoinedNodes.length > 0) return undefined;
-  return counters ?? (countsMessages && clusterStable && allReport ? 'none' : undefined);
+  if (rejoinedNodes.length > 0) {
+    // Each node counts what passes through it: what one that hung has counted is missing, and then comes back all at once.
+    const why = `what ${rejoinedNodes.join(', ')} counted before it hung may come back all at once`;
+    return new QueueError('FIELD_MISSING', `queue ${queue}: no rates are known, as ${why}`);
+  }
+  if (counters !== undefined) return counters;
+  if (countsMessages && clusterStable && allReport) return 'none';
+  const why = whyNoCounters(cluster) ?? 'its counters are missing, or nothing was counted yet';
+  return new QueueError('FIELD_MISSING', `queue ${queue}: ${why}`);
 }
 
 /** The streaks of zeros that such figures leave. */

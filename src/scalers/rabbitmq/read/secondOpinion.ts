@@ -1,5 +1,5 @@
 /**
- * Asks further readers about a queue where the first list lacks its figures, or says a zero that another must agree on. What they say
+ * Asks further readers about a queue where the first list lacks its figures, or says what another must agree on. What they say
  * never replaces a better first: a reader that lacks the figures as well, or fails, leaves them as they were.
  */
 import { toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
@@ -17,7 +17,7 @@ export interface OtherReaders {
 
 export type SecondOpinion = (question: RabbitQuestion, listed: Answers['listed'], agree: boolean) => Promise<Answers['listed']>;
 
-/** With `agree` a zero that may be false needs another reader, as where there is no passive declare to have its say. */
+/** With `agree` a figure that may be false needs another reader, as where there is no passive declare to have its say. */
 export function createSecondOpinion({ listedBy, beside }: OtherReaders): SecondOpinion {
   return async (question, first, agree) => {
     if (!isListed(first) || isFinal(first)) return first;
@@ -35,13 +35,15 @@ export function createSecondOpinion({ listedBy, beside }: OtherReaders): SecondO
       if (other === undefined) continue;
       // Of two that lack the figures, the one that says why.
       if (!isCounted(best.stats)) best = isCounted(other.stats) || other.stats.error !== undefined ? other : best;
+      else if (isContradicted(other)) return other;
       else if (!isCounted(other.stats)) continue;
-      else if (other.stats.messages === 0) return { ...best, agreed: other.kind };
-      // Only the first has the rates, and its zero then stays in doubt.
+      else if (other.stats.messages === best.stats.messages) return { ...best, agreed: other.kind };
+      // Only the first has the rates, and what it says then stays in doubt.
       else if (question.needs !== 'rates') return other;
     }
     if (failure !== undefined && !isCounted(best.stats)) throw failure;
-    return best;
+    // Where two nodes claim to lead a stream, its statistics add up what both say.
+    return agree && isContradicted(first) && isDoubtful(best) ? first : best;
   };
 }
 
@@ -50,7 +52,16 @@ function isFinal({ stats, kind }: Listed): boolean {
   return stats.error !== undefined && kind !== 'prometheus';
 }
 
-/** Any zero but that of a classic queue's own process. */
+/** Metrics of two nodes that claim to lead the queue. */
+function isContradicted({ stats, kind }: Listed): boolean {
+  return stats.error !== undefined && kind === 'prometheus';
+}
+
+/**
+ * Any zero but that of a classic queue's own process, and a stream's statistics: for two minutes after it got another leader, as by
+ * nothing more than a rebalancing, RabbitMQ 4.3 adds up what both leaders say.
+ */
 function isDoubtful({ stats, kind }: Listed): boolean {
+  if (stats.type === 'stream' && kind === 'statistics') return true;
   return stats.messages === 0 && !(kind === 'totals' && stats.type === 'classic');
 }
