@@ -41,7 +41,10 @@ export type Report = (key: string, reading: Reading) => void;
 export interface Watcher {
   /** True while nobody works on the queue, so that the next message must be noticed soonest. */
   sleeping(): boolean;
-  report(reading: Reading): void;
+  /** Whether the question is read in full every few seconds without the watch, as it is asked for so often. */
+  isReadAnyway?(): boolean;
+  /** `afresh`: its work has come after a time in which there was none, which no reading need have shown. */
+  report(reading: Reading, afresh?: boolean): void;
 }
 
 /** The one client of one broker; opens its connections when first needed and mends them by itself until closed. */

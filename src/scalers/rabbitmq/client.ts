@@ -1,6 +1,6 @@
 /**
- * The client of one RabbitMQ broker: shares its readers among all questions, reads a zero that is not confirmed again soon, and
- * watches sleeping queues. A question that hangs never holds up another.
+ * The client of one RabbitMQ broker: shares its readers among all questions, and watches their queues. A question that hangs never
+ * holds up another.
  */
 import { BrokerError } from '../../errors.ts';
 import type { BrokerEvents, BrokerIdentity } from '../brokerEvents.ts';
@@ -18,10 +18,6 @@ import { createForgettingMap, createQueueMemory } from './read/queueMemory.ts';
 import { createQueueSets } from './read/queueSet.ts';
 import { createWatches } from './wake/watches.ts';
 
-/** Interval for re-checking an unconfirmed zero, in ms. */
-const RECHECK_MS = 2_500;
-/** Unconfirmed zeros that nobody asks about any more are dropped after this many checks. */
-const MAX_RECHECKS = 12;
 /** The lists of a vhost that nobody asks about are dropped after this time. */
 const VHOST_IDLE_MS = 120_000;
 
@@ -34,12 +30,6 @@ export interface RabbitClientParts {
   /** The management API was only guessed. */
   readonly managementIsOptional: boolean;
   readonly metrics: Pick<ScraperOptions, 'setting' | 'http' | 'host'>;
-}
-
-interface PendingZero {
-  readonly question: RabbitQuestion;
-  readonly report: Report;
-  rechecks: number;
 }
 
 interface Vhost {
@@ -73,19 +63,12 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
       if (!(answer instanceof Error) && answer.ready > 0) memory.update(vhost, queue, { zeros: undefined, workAt: answer.at });
       return answer;
     });
-  const pendingZeros = new Map<string, PendingZero>();
-  const recheckTimer = setInterval(() => {
-    for (const [key, pending] of pendingZeros) {
-      if (++pending.rechecks > MAX_RECHECKS) pendingZeros.delete(key);
-      else void readAndReport(pending.question, pending.report);
-    }
-  }, RECHECK_MS);
-  recheckTimer.unref();
   const watches = createWatches({
     read,
     queuesOf: (question) => vhostOf(question.vhost).reader.queuesOf(question),
     wakeReading,
     declare,
+    calm: () => !health.state().recentNodeChange,
   });
 
   function vhostOf(name: string): Vhost {
@@ -135,12 +118,6 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
   async function readAndReport(question: RabbitQuestion, report: Report): Promise<void> {
     const reading = await read(question);
     if (signal.aborted) return;
-    if (!reading.known && reading.error.code === 'ZERO_UNCONFIRMED') {
-      const rechecks = pendingZeros.get(question.key)?.rechecks ?? 0;
-      pendingZeros.set(question.key, { question, report, rechecks });
-    } else {
-      pendingZeros.delete(question.key);
-    }
     report(question.key, reading);
   }
 
@@ -154,7 +131,6 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
 
     async close() {
       closing.abort(new BrokerError('BROKER_UNREACHABLE', `${broker.label}: the client is closed`));
-      clearInterval(recheckTimer);
       watches.close();
       await Promise.allSettled([declarer?.close(), management?.close(), scraper.close()]);
       events.connections({ broker, endpoint: broker.label, open: 0 });

@@ -33,6 +33,8 @@ export interface QueueListCache {
 
 interface Slot {
   list?: QueueList;
+  /** When that came. */
+  listedAt?: number;
   tookMs?: number;
   pending?: Promise<QueueList> | undefined;
   failure?: { readonly at: number; readonly error: QueueScalerError } | undefined;
@@ -51,16 +53,18 @@ export function createQueueListCache(fetch: Readonly<Record<ListSource, () => Pr
   function get(source: ListSource, notBefore = -Infinity): Promise<QueueList> {
     const slot = slots[source];
     const now = performance.now();
-    const { list, failure } = slot;
-    if (list !== undefined && list.at >= notBefore && now - list.at <= FRESH_MS[source]) return Promise.resolve(list);
+    const { list, listedAt = -Infinity, failure } = slot;
+    if (list !== undefined && list.at >= notBefore && now - listedAt <= FRESH_MS[source]) return Promise.resolve(list);
     if (failure !== undefined && now - failure.at <= FAILURE_FRESH_MS) return Promise.reject(failure.error);
     slot.pending ??= fetch[source]()
       .then((fetched) => {
-        slot.list = fetched;
-        slot.tookMs = performance.now() - now;
+        // What it says may be as old as the request, and what was told in between is newer.
+        slot.list = { ...fetched, at: now };
+        slot.listedAt = performance.now();
+        slot.tookMs = slot.listedAt - now;
         slot.failure = undefined;
         size = fetched.queues.size;
-        return fetched;
+        return slot.list;
       })
       .catch((thrown: unknown) => {
         const error = toQueueScalerError(thrown);

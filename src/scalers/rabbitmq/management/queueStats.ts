@@ -40,7 +40,7 @@ export type ListKind = 'totals' | 'statistics' | 'prometheus';
 
 export interface QueueList {
   readonly kind: ListKind;
-  /** When the answer was complete, in ms of `performance.now()`. */
+  /** A time that no figure is older than, but for what the broker's own sampling takes, in ms of `performance.now()`. */
   readonly at: number;
   readonly queues: ReadonlyMap<string, QueueStats>;
 }

@@ -28,7 +28,7 @@ export interface Reconciled {
 }
 
 /** A passive declare that took longer was ended by the broker's own limit of 250 ms, and says 0 without having asked the leader. */
-const SLOW_DECLARE_MS = 200;
+export const SLOW_DECLARE_MS = 200;
 const DOUBTS: ReadonlySet<string> = new Set(['QUEUE_DOWN', 'VALUE_IMPLAUSIBLE', 'ZERO_UNCONFIRMED']);
 const LIST_NAMES: Readonly<Record<ListKind, string>> = {
   totals: 'totals list',
