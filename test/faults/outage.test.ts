@@ -11,7 +11,7 @@ import { startScalerProcess, type ScalerProcess } from '../bed/scaler.ts';
 import { until } from '../bed/until.ts';
 import { createKedaClient, type CallRecord, type KedaClient } from '../keda/client.ts';
 import { runScaledObject, type ScaledObject } from '../keda/scaledObject.ts';
-import { startAwakeClock } from './awakeClock.ts';
+import { startAwakeClock, type AwakeClock } from './awakeClock.ts';
 
 const WORKLOADS = 50;
 const REPLICAS = 4;
@@ -47,7 +47,7 @@ interface Course {
   readonly closed: number;
 }
 
-const clock = startAwakeClock();
+let clock: AwakeClock;
 let rabbit: RabbitNode;
 let redis: RedisServer;
 let scaler: ScalerProcess;
@@ -63,6 +63,7 @@ beforeAll(async () => {
     startRedis({ persistent: true }),
     startScalerProcess(['--kubernetes', 'off']),
   ]);
+  clock = startAwakeClock(scaler.pid);
   const connection = await connect(rabbit.amqpUrl(), { noDelay: true });
   const channel = await connection.createConfirmChannel();
   const messages = Array.from({ length: REPLICAS * TARGET_EACH }, () => 'waiting');
@@ -96,7 +97,7 @@ function metadataOf(road: Road, index: number): Record<string, string> {
 }
 
 function startFleet(road: Road): Fleet {
-  const client = createKedaClient(scaler.grpc, { version: '2.20', clock: clock.now });
+  const client = createKedaClient(scaler.grpc, { version: '2.20', clock: () => clock.now() });
   const objects = Array.from({ length: WORKLOADS }, (_, index) => {
     const poll = index * 40;
     return runScaledObject(client, {
