@@ -102,9 +102,17 @@ export function runScaledObject(client: KedaClient, options: ScaledObjectOptions
     }
   }
 
+  /** Again and again until the scaler answers, as KEDA does. */
   async function reconcile(): Promise<(MetricTarget & { index: number })[]> {
-    const specs = await Promise.all(triggers.map((trigger) => trigger.spec()));
-    return specs.flatMap((metrics, index) => metrics.map((metric) => ({ ...metric, index })));
+    for (;;) {
+      try {
+        const specs = await Promise.all(triggers.map((trigger) => trigger.spec()));
+        return specs.flatMap((metrics, index) => metrics.map((metric) => ({ ...metric, index })));
+      } catch (thrown) {
+        if (ending.signal.aborted) throw thrown;
+        await delay(RECONCILE_MS, undefined, { signal: ending.signal });
+      }
+    }
   }
 
   async function run(): Promise<void> {
@@ -144,7 +152,9 @@ export function runScaledObject(client: KedaClient, options: ScaledObjectOptions
 }
 
 /** A turn that would begin later in its period than this, as the process stood still, is left out. */
-const LATE_START_MS = 100;
+const LATE_START_MS = 200;
+/** Between two tries to reconcile. */
+const RECONCILE_MS = 500;
 
 /**
  * At the phase of each period of the process's clock; a period that the task is still busy in is left out. KEDA and the HPA count from
