@@ -77,7 +77,7 @@ describe('a query', () => {
     );
   });
 
-  it.each(['http://h?x=y', 'amqp://h/shop?', 'amqp://h/a?b'])('of %s is refused', (url) => {
+  it.each(['http://h/v?x=y', 'amqp://h/shop?', 'amqp://h/a?b'])('of %s is refused', (url) => {
     expect(parseAddress(url)).toContain('encode ?');
   });
 });

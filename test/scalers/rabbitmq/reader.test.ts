@@ -361,6 +361,14 @@ it('a stream is what its declare says also where nobody saw a node hang', async 
   expect(told(await readerOf(true)(queue))).toBe(8);
 });
 
+it('a queue that answers is not missing, though a list lacks it', async () => {
+  const read = readerOf(true);
+  declared.set('q', { ready: 0 });
+  expect(told(await read(queue))).toBe('QUEUE_DOWN');
+  const missingIsZero = ask({ kind: 'queue', name: 'q' }, { missingIsZero: true, confirmZeroMs: 0 });
+  expect(told(await read(missingIsZero))).toBe('QUEUE_DOWN');
+});
+
 it('a stream’s figure from the statistics alone does not count just after a node event', async () => {
   const read = readerOf(true);
   listed.set('q', stats('q', 10, { type: 'stream' }));

@@ -197,10 +197,13 @@ function evidenceOf(
 }
 
 function errorOfList(observation: Observation): QueueScalerError | undefined {
-  const { queue, listed, cluster } = observation;
+  const { queue, listed, live, cluster } = observation;
   if (listed === undefined || listed instanceof Error) return listed;
   if (listed === 'not listed any more') return new QueueError('QUEUE_DOWN', `queue ${queue} was listed and is not now`);
   if (listed !== 'not listed') return listed.stats.error ?? incomplete(observation);
+  // Just after its start RabbitMQ 4.3 answers an empty list for a second.
+  if (live !== undefined && !(live instanceof Error))
+    return new QueueError('QUEUE_DOWN', `queue ${queue} answers, but is not listed`);
   return cluster.clusterStable
     ? new QueueError('QUEUE_MISSING', `queue ${queue} does not exist`)
     : new QueueError('QUEUE_DOWN', `queue ${queue} is not listed, and a node is down or has just changed`);
