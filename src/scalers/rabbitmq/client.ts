@@ -52,7 +52,7 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
   const { broker, events, management } = parts;
   const closing = new AbortController();
   const { signal } = closing;
-  const health = createManagementHealth(management, parts.managementIsOptional, signal);
+  const health = createManagementHealth(management, parts.managementIsOptional, signal, parts.declarer !== undefined);
   const declarer = parts.declarer?.(health.nodeChanged);
   const scraper = createPrometheusScraper({
     ...parts.metrics,

@@ -13,9 +13,9 @@ const ROOT = new URL('../../..', import.meta.url);
 interface Outcome {
   readonly name: string;
   readonly version: string;
-  passed: number;
-  failed: number;
-  /** Tests that the version has nothing to show for. */
+  readonly passed: number;
+  readonly failed: number;
+  /** Why the version can't be had here, where it can't. */
   readonly skipped: string | undefined;
   readonly minutes: number;
 }

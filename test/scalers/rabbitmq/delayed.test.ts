@@ -61,7 +61,9 @@ describe.runIf(major > 4 || (major === 4 && minor >= 3))('a quorum queue’s del
         'two are seen',
         async () => {
           const sample = await mixed?.();
-          return count(sample) === 2 && sample;
+          if (sample === undefined || count(sample) !== 2) return false;
+          // A list may be some seconds old, and a declare does not know of them.
+          return (sample.reading.reader === 'passive declare' || sample.reading.notes !== undefined) && sample;
         },
         wait,
       );
@@ -69,7 +71,6 @@ describe.runIf(major > 4 || (major === 4 && minor >= 3))('a quorum queue’s del
       const idle = await until('none is seen', later ?? (() => undefined), wait);
       expect(count(idle)).toBe(0);
       expect(idle.decision.active).toBe(false);
-      // A declare does not know of them.
       if (waiting.reading.reader !== 'passive declare')
         expect(waiting.reading.notes).toContain('queue mixed: 5 delayed, which do not count before they are due');
     },

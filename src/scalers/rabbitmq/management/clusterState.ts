@@ -1,6 +1,7 @@
 /**
  * What is known about a broker's nodes and its management API at one moment, as plain data.
  */
+import type { QueueScalerError } from '../../../errors.ts';
 
 /** How long after a node came, went or hung the broker may misreport its queues, in ms. */
 export const NODE_CHANGE_MS = 15_000;
@@ -27,8 +28,10 @@ export interface PrometheusListener {
 }
 
 export interface ClusterState {
-  /** The management API never answered and need not exist: AMQP is the only source. */
+  /** AMQP is the only source: the management API never answered and need not exist, or refuses the user. */
   readonly managementAbsent: boolean;
+  /** Why it is, where there is an address of it. */
+  readonly absence?: QueueScalerError | undefined;
   /** Number of queues on the broker; undefined until the overview was read. */
   readonly queues: number | undefined;
   /** The broker counts messages, so a queue without counters has counted none. */

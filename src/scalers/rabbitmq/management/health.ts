@@ -22,11 +22,15 @@ export interface ManagementHealth extends Cluster {
   use<T>(run: (management: Management) => Promise<T>): Promise<T>;
 }
 
-/** `optional`: AMQP is available too, and nobody said that there is a management API. */
+/**
+ * `optional`: AMQP is available too, and nobody said that there is a management API. One that was named may still refuse the user, and
+ * `besideAmqp` is then done without.
+ */
 export function createManagementHealth(
   management: Management | undefined,
   optional: boolean,
   signal: AbortSignal,
+  besideAmqp = optional,
 ): ManagementHealth {
   let reached = false;
   let absentUntil = -Infinity;
@@ -47,9 +51,9 @@ export function createManagementHealth(
     changedAt = performance.now();
   }
 
-  async function use<T>(run: (management: Management) => Promise<T>): Promise<T> {
+  async function use<T>(run: (management: Management) => Promise<T>, extra = false): Promise<T> {
     if (management === undefined) throw new Error('there is no management API to use');
-    if (absence !== undefined && !reached && performance.now() < absentUntil) throw absence;
+    if (absence !== undefined && performance.now() < absentUntil) throw absence;
     try {
       const result = await run(management);
       reached = true;
@@ -57,7 +61,10 @@ export function createManagementHealth(
       return result;
     } catch (thrown) {
       const error = toQueueScalerError(thrown);
-      if (!reached && optional) {
+      const forbidden = error.code === 'BROKER_FORBIDDEN';
+      // A user who may not see the nodes may see the queues.
+      if (forbidden && extra) throw error;
+      if ((!reached && optional) || (besideAmqp && forbidden)) {
         absence = error;
         absentUntil = performance.now() + RETRY_ABSENT_MS;
       }
@@ -75,7 +82,7 @@ export function createManagementHealth(
   async function requestNodes(): Promise<void> {
     const askedAt = (nodesAt = performance.now());
     try {
-      const seen = await use((each) => each.nodes(signal));
+      const seen = await use((each) => each.nodes(signal), true);
       if (history.see(seen, performance.now())) nodeChanged();
       nodes = seen;
       nodesAskedAt = askedAt;
@@ -125,7 +132,8 @@ export function createManagementHealth(
       const rejoinedNodes = history.rejoined(now);
       const statisticsOff = overview?.statisticsOff ?? false;
       return {
-        managementAbsent: management === undefined || (optional && !reached && absence !== undefined),
+        managementAbsent: management === undefined || absence !== undefined,
+        absence,
         queues: overview?.queues,
         countsMessages: !statisticsOff && (overview?.ratesMode ?? 'none') !== 'none',
         ratesOff: overview?.ratesMode === 'none',

@@ -64,14 +64,16 @@ export function createCollector({ readers, cluster, memory, sets }: ReadContext)
 
   async function collect(question: RabbitQuestion, wanted: number): Promise<readonly Observation[]> {
     const askedAt = performance.now();
-    const { vhost, selection } = question;
+    const names = namesOf(question);
     const answers =
-      selection.kind === 'queue' ? [await askOne(question, selection.name, wanted, askedAt)] : await askSet(question, askedAt);
+      names === undefined
+        ? await askSet(question, askedAt)
+        : await Promise.all(names.map((name) => askOne(question, name, wanted - 1 + names.length, askedAt)));
     // Nothing is awaited from here on, so that the state and the records are those of the answers.
     const at = performance.now();
     const state = cluster.state();
     return answers.map((answer) => {
-      const record = memory.get(vhost, answer.queue);
+      const record = memory.get(question.vhost, answer.queue);
       const type = (isListed(answer.listed) ? answer.listed.stats.type : undefined) ?? lists.typeOf(answer.queue) ?? record.type;
       const available = kindsFor(type, answer, state);
       return { ...answer, askedAt, at, type, available, memory: record, cluster: state };
@@ -139,7 +141,7 @@ export function createCollector({ readers, cluster, memory, sets }: ReadContext)
     const reader = await readerFor(question, undefined);
     if (reader === undefined) {
       const message = `${question.subject} are listed by the management API, which cannot be reached`;
-      throw new BrokerError('BROKER_UNREACHABLE', message);
+      throw cluster.state().absence ?? new BrokerError('BROKER_UNREACHABLE', message);
     }
     const all = await lists.get(reader === 'single' ? 'totals' : reader);
     return { ...all, found: sets.find(question, all, cluster.state()) };
@@ -284,9 +286,13 @@ export function createCollector({ readers, cluster, memory, sets }: ReadContext)
 
   return {
     collect,
-    queuesOf: async (question) =>
-      question.selection.kind === 'queue' ? [question.selection.name] : [...(await find(question)).found.keys()],
+    queuesOf: async (question) => namesOf(question) ?? [...(await find(question)).found.keys()],
   };
+}
+
+/** The queues, where the question names them itself. */
+function namesOf({ selection }: RabbitQuestion): readonly string[] | undefined {
+  return selection.kind === 'queue' ? [selection.name] : selection.kind === 'names' ? selection.names : undefined;
 }
 
 function noList(queue: string): BrokerError {

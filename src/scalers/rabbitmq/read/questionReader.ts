@@ -43,7 +43,7 @@ export function createQuestionReader(context: ReadContext): QuestionReader {
       memory.update(question.vhost, queue, changes);
       if (!(result instanceof Error)) shares.push(result);
       // A queue that is gone for certain is no part of a set any more.
-      else if (question.selection.kind !== 'queue' && result.code === 'QUEUE_MISSING') sets.gone(question, queue);
+      else if (result.code === 'QUEUE_MISSING' && mayBeMissing(question)) sets.gone(question, queue);
       else failures.push(result);
     }
     const [first] = failures;
@@ -147,7 +147,11 @@ function countOf(question: RabbitQuestion, { ready, messages, mayBeBusy = 0 }: M
 
 function ofSet(question: RabbitQuestion, first: QueueScalerError, failed: number, all: number): QueueScalerError {
   if (question.selection.kind === 'queue' || first.spec.radius !== 'queue') return first;
-  return new QueueError('QUEUE_DOWN', `${question.subject}: ${failed} of ${all} cannot be read: ${first.message}`, {
-    cause: first,
-  });
+  const code = first.code === 'QUEUE_MISSING' ? first.code : 'QUEUE_DOWN';
+  return new QueueError(code, `${question.subject}: ${failed} of ${all} cannot be read: ${first.message}`, { cause: first });
+}
+
+/** Whether the others are told without a queue that does not exist: of a set that was found, always. */
+function mayBeMissing({ selection, missingIsZero }: RabbitQuestion): boolean {
+  return selection.kind === 'names' ? missingIsZero : selection.kind !== 'queue';
 }

@@ -69,7 +69,10 @@ export function reconcile(question: RabbitQuestion, observation: Observation): R
     return { result: { ...share, measures, notes }, changes: { ...withWork, ...endedZeros(memory, measures) } };
   };
   if (cluster.managementAbsent) {
-    const notes = ['no management API: consumers stand in for what they hold'];
+    if (question.needs === 'rates' && cluster.absence !== undefined) return { result: cluster.absence, changes: withWork };
+    const why =
+      cluster.absence?.code === 'BROKER_FORBIDDEN' ? `no management API (${cluster.absence.message})` : 'no management API';
+    const notes = [`${why}: consumers stand in for what they hold`];
     return told(busyEstimate(declared, workAt, question.busyForMs), notes);
   }
   if (question.needs === 'rates') return inDoubt(listError ?? incomplete(observation), withWork);
