@@ -116,8 +116,9 @@ describe.each([
     expect(await value(by({ ...nothing, onMissingQueue: 'zero', confirmZero: '0' }))).toBe(0);
   });
 
-  it('believes the zero of a quorum queue only after it has lasted, and its messages at once', async () => {
+  it('believes the zero of a quorum queue with a consumer only after it has lasted, and its messages at once', async () => {
     await queues.declare(queue('quorum'), { durable: true, arguments: { 'x-queue-type': 'quorum' } });
+    const { consumerTag } = await queues.channel.consume(queue('quorum'), () => undefined);
     const trigger = asker.trigger(by({ queueName: queue('quorum'), confirmZero: '6s', staleAfter: '0' }));
     const read = (): Promise<Sample> => trigger.read(AbortSignal.timeout(2_000));
     const startedAt = performance.now();
@@ -125,6 +126,7 @@ describe.each([
     const zero = await until('the zero is believed', () => read().catch(() => undefined), { deadlineMs: 28_000, everyMs: 500 });
     expect(performance.now() - startedAt).toBeGreaterThan(5_900);
     expect(zero.decision).toMatchObject({ value: 0, active: false });
+    await queues.channel.cancel(consumerTag);
     await queues.put(queue('quorum'), 4);
     await expect.poll(async () => (await read()).decision.value, { timeout: 12_000 }).toBe(4);
   }, 45_000);

@@ -26,6 +26,9 @@ function createCluster() {
     away: () => look(false, false),
     parted: () => look(false, true),
     restart: () => (startedAt = now + LOOK_MS / 2),
+    unseen: () => {
+      history.unseen((now += LOOK_MS));
+    },
     wait: (ms: number) => (now += ms),
     rejoined: () => history.rejoined(now),
     calm: () => history.allSettled(now),
@@ -71,9 +74,17 @@ describe('a node', () => {
     expect(node.rejoined()).toEqual([]);
   });
 
-  it('that was never seen to be well has rejoined when it is back', () => {
+  it('that told nothing at the first look alone is taken for one of a cluster that has just formed', () => {
     const node = createCluster();
     expect(node.silent()).toBe(true);
+    node.well();
+    expect(node.rejoined()).toEqual([]);
+  });
+
+  it('that was never seen to be well has rejoined when it is back', () => {
+    const node = createCluster();
+    node.silent();
+    node.silent();
     node.well();
     expect(node.rejoined()).toEqual(['r2@h']);
   });
@@ -83,8 +94,18 @@ describe('a node', () => {
     node.restart();
     node.wait(LOOK_MS);
     node.silent();
+    node.silent();
     node.well();
     expect(node.rejoined()).toEqual([]);
+  });
+
+  it('has rejoined, as any of the cluster may have, after nobody told of the nodes in time', () => {
+    const node = createCluster();
+    node.well();
+    node.unseen();
+    expect(node.calm()).toBe(false);
+    node.well();
+    expect(node.rejoined()).toEqual(['r1@h', 'r2@h']);
   });
 
   it('that is parted from the others has rejoined for as long as that lasts', () => {
@@ -122,6 +143,7 @@ describe('a cluster', () => {
 
   it('is not calm while a node has just rejoined, nor just after one was restarted', () => {
     const rejoined = createCluster();
+    rejoined.silent();
     rejoined.silent();
     rejoined.well();
     rejoined.wait(SETTLED_MS);

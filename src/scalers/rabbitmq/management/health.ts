@@ -88,6 +88,7 @@ export function createManagementHealth(
       nodesAskedAt = askedAt;
     } catch (thrown) {
       const error = toQueueScalerError(thrown);
+      if (error.code === 'BROKER_TIMEOUT') history.unseen(performance.now());
       // A user who may not see nodes goes without this warning; any other failure may be a node that hangs.
       if ((reached || !optional) && error.code !== 'BROKER_FORBIDDEN' && error.code !== 'BROKER_REFUSED') nodeChanged();
     }

@@ -8,6 +8,8 @@ import { HEALED_MS, SETTLED_MS } from './clusterState.ts';
 export interface NodeHistory {
   /** Records what the nodes were like at that time, in ms of `performance.now()`. True if one came, went, hung or was restarted. */
   see(nodes: readonly Node[], at: number): boolean;
+  /** Records that nobody told of the nodes in time, as while one of them hangs. */
+  unseen(at: number): void;
   /** Nodes that are back after they hung or were cut off, not longer than {@link HEALED_MS} ago, and were not restarted. */
   rejoined(now: number): readonly string[];
   /** When last seen, every node ran and reported, and had done so for {@link SETTLED_MS}. */
@@ -36,6 +38,9 @@ export function createNodeHistory(): NodeHistory {
       if (before.size === 0) return nodes.some((node) => !isWell(node));
       return before.size !== tracks.size || [...tracks.values()].some((track) => isChanged(before.get(track.node.name), track));
     },
+    unseen(at) {
+      if (tracks.size > 1) tracks = new Map([...tracks].map(([name, track]) => [name, { ...track, unwellAt: at }]));
+    },
     rejoined: (now) => [...tracks.values()].filter((track) => hasRejoined(track, now)).map(({ node }) => node.name),
     allSettled: (now) => tracks.size > 0 && [...tracks.values()].every((track) => isSettled(track, now)),
   };
@@ -47,7 +52,8 @@ function isWell({ running, reports }: Node): boolean {
 
 function follow(before: Track | undefined, node: Node, at: number): Track {
   const { wellAt = at - SETTLED_MS, unwellAt } = before ?? {};
-  if (!isWell(node)) return { node, at, wellAt, unwellAt: at, wellSince: undefined };
+  // Those of a cluster that has just formed tell nothing of themselves at first, so that one look at a stranger is no proof.
+  if (!isWell(node)) return { node, at, wellAt, unwellAt: before === undefined ? undefined : at, wellSince: undefined };
   const wellSince = wasRestarted(before, node, at) ? at : (before?.wellSince ?? at);
   // It may be counted twice for a while unless it began anew since it was last well.
   const inDoubt = unwellAt !== undefined && at - unwellAt < HEALED_MS && !startedAfter(wellAt, node, at);
