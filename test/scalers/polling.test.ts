@@ -34,7 +34,13 @@ function rotate(answer: (name: string) => Answer, random?: () => number) {
   }, random);
   const add = (name: string, budget: number): (() => void) =>
     rotation.add({ name, budget, sleeping: () => answer(name) !== 'awake' });
-  return { asked, add, close: rotation.close };
+  return {
+    asked,
+    add,
+    close: () => {
+      rotation.close();
+    },
+  };
 }
 
 const gaps = (times: readonly number[] = []): number[] => times.slice(1).map((at, index) => at - (times[index] ?? 0));

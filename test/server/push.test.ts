@@ -1,8 +1,17 @@
 import { status } from '@grpc/grpc-js';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import fc from 'fast-check';
-import { advise, afterTelling, TRUE_PACE_MS, TRUES_AT_ONCE, UNTOLD } from '../../src/server/grpc/push.ts';
-import type { Told } from '../../src/scalers/triggers.ts';
+import {
+  advise,
+  afterTelling,
+  createPush,
+  REPEAT_AFTER_MS,
+  TRUE_PACE_MS,
+  TRUES_AT_ONCE,
+  UNTOLD,
+} from '../../src/server/grpc/push.ts';
+import type { Known } from '../../src/scalers/reading.ts';
+import type { Told, Trigger, TriggerWatcher } from '../../src/scalers/triggers.ts';
 import { createMemoryBroker, UNREACHABLE, type MemoryBroker } from '../bed/memoryScaler.ts';
 import { startScaler, type TestScaler } from '../bed/scaler.ts';
 import type { PushStream } from '../keda/client.ts';
@@ -107,6 +116,37 @@ describe('what a stream says next', () => {
         }
       }),
     );
+  });
+});
+
+describe('a stream that stays active', () => {
+  it('says so again where no call has, and not where one has', async () => {
+    vi.useFakeTimers();
+    try {
+      const push = createPush();
+      const said: number[][] = [[], []];
+      const triggers = said.map((times) => {
+        let watcher: TriggerWatcher | undefined;
+        const watch: Trigger['watch'] = (given) => ((watcher = given), () => undefined);
+        const trigger = { told: undefined as Told | undefined, watch };
+        push.follow(trigger as Trigger, () => void times.push(performance.now()));
+        const reading: Known = { known: true, at: 0, reader: 'script', measures: {}, queues: [] };
+        watcher?.sample({ reading, decision: { value: 1, active: true, because: [] } });
+        return trigger;
+      });
+      for (let poll = 0; poll < 10; poll++) {
+        Object.assign(triggers[1] ?? {}, { told: { active: true, at: performance.now() } });
+        await vi.advanceTimersByTimeAsync(REPEAT_AFTER_MS - 1_000);
+      }
+      expect(said[0]?.length).toBeGreaterThanOrEqual(9);
+      expect(said[1]).toHaveLength(1);
+      // Nobody polls any more.
+      await vi.advanceTimersByTimeAsync(2 * REPEAT_AFTER_MS + 2_000);
+      expect(said[1]?.length).toBeGreaterThanOrEqual(2);
+      push.close();
+    } finally {
+      vi.useRealTimers();
+    }
   });
 });
 

@@ -14,11 +14,16 @@ import { createDeclareRotation } from './rotation.ts';
 const AWAKE_MS = 5_000;
 /** Full readings while declares watch for work: they only find new queues of a pattern, and troubles. */
 const ASLEEP_MS = 15_000;
-/** Full readings while nothing else watches for work, because there is no AMQP. */
-const ASLEEP_BY_HTTP_MS = 1_000;
-/** After an unknown reading, or one that may be older than a lull, in ms. */
+/**
+ * Where there is no AMQP nothing else watches for work and its end. A few are then read as often as makes each list a new one; the more
+ * there are, the more seldom, down to the latter.
+ */
+const BY_HTTP = { leastMs: 600, eachMs: 25, asleepMs: 1_000 };
+/** After an unknown reading, or one that may be older than a lull, in ms: the figures of a list may be so much older than its answer. */
 const UNSURE_MS = 1_000;
-const TICK_MS = 250;
+/** Work that a sleeping question is not active for is told of again after this time at the earliest. */
+const SAME_WORK_MS = 100;
+const TICK_MS = 100;
 
 export interface Watches {
   add(question: RabbitQuestion, watcher: Watcher): () => void;
@@ -37,6 +42,8 @@ export interface WatchParts {
 /** A time in which the queues were seen without messages and consumers, or a zero was read that does not count yet. */
 interface Lull {
   readonly since: number;
+  /** It was seen while no node had changed lately. Work that comes after it has come afresh, whatever was reported last. */
+  certain: boolean;
   /** A reading from after its begin says that messages are held, by somebody who is no consumer. */
   held: boolean;
 }
@@ -54,7 +61,6 @@ interface Watch {
   readonly work: Map<string, Declared>;
   /** Queues in which the latest declare found neither a message nor who might hold one. */
   readonly deserted: Set<string>;
-  /** Work that comes after it has come afresh, whatever was reported last. */
   lull: Lull | undefined;
 }
 
@@ -76,16 +82,17 @@ export function createWatches({ read, queuesOf, wakeReading, declare, calm }: Wa
 
   async function readInFull(watch: Watch): Promise<void> {
     watch.reading = true;
+    watch.dueAt = Infinity;
     const reading = await read(watch.question);
     watch.reading = false;
     if (!watches.has(watch)) return;
-    tell(watch, reading);
-    if (reading.known && watch.lull !== undefined && reading.at > watch.lull.since) watch.lull.held = true;
+    tell(watch, reading, declare === undefined);
+    if (reading.known && watch.lull !== undefined && reading.at > watch.lull.since + UNSURE_MS) watch.lull.held = true;
     if (!reading.known && reading.error.code === 'ZERO_UNCONFIRMED') lull(watch);
     watch.unsure = !reading.known;
     const pauseMs = pauseAfter(watch, reading);
-    // At the same times for all, so that one list serves them.
-    watch.dueAt = Math.ceil(performance.now() / pauseMs) * pauseMs;
+    // At the same times for all, so that one list serves them; sooner if work or its end was seen meanwhile.
+    watch.dueAt = Math.min(watch.dueAt, Math.ceil(performance.now() / pauseMs) * pauseMs);
     await followQueues(watch);
   }
 
@@ -96,28 +103,34 @@ export function createWatches({ read, queuesOf, wakeReading, declare, calm }: Wa
 
   function pauseAfter(watch: Watch, reading: Reading): number {
     if (!reading.known) return UNSURE_MS;
-    if (!isSleeping(watch)) return AWAKE_MS;
-    if (!watch.watcher.sleeping()) return UNSURE_MS;
-    return declare === undefined ? ASLEEP_BY_HTTP_MS : ASLEEP_MS;
+    const sleeping = isSleeping(watch);
+    if (declare === undefined) {
+      const sharedMs = Math.max(BY_HTTP.leastMs, watches.size * BY_HTTP.eachMs);
+      return Math.min(sharedMs, sleeping ? BY_HTTP.asleepMs : AWAKE_MS);
+    }
+    if (!sleeping) return AWAKE_MS;
+    return watch.watcher.sleeping() ? ASLEEP_MS : UNSURE_MS;
   }
 
   function isSleeping({ watcher, lull }: Watch): boolean {
     return watcher.sleeping() || lull?.held === false;
   }
 
-  function tell(watch: Watch, reading: Reading): void {
+  /** `newest`: the figures are no older than what declares have shown. */
+  function tell(watch: Watch, reading: Reading, newest: boolean): void {
     const { watcher, lull } = watch;
-    const afresh = lull !== undefined && reading.known && reading.at > lull.since && (reading.measures['ready'] ?? 0) > 0;
-    watcher.report(reading, afresh);
-    if (afresh || watcher.sleeping()) watch.lull = undefined;
+    const ended = lull !== undefined && newest && reading.known && (reading.measures['ready'] ?? 0) > 0;
+    watcher.report(reading, ended && lull.certain);
+    if (ended || watcher.sleeping()) watch.lull = undefined;
     if (!watcher.sleeping()) watch.work.clear();
   }
 
   function lull(watch: Watch): void {
-    if (watch.lull !== undefined || watch.watcher.sleeping() || !calm()) return;
-    watch.lull = { since: performance.now(), held: false };
+    if (watch.lull?.certain === true || watch.watcher.sleeping()) return;
     // What follows tells whether anybody holds messages.
-    watch.dueAt = 0;
+    if (watch.lull === undefined) watch.dueAt = 0;
+    watch.lull ??= { since: performance.now(), certain: false, held: false };
+    watch.lull.certain = calm();
   }
 
   /** Has declares look at the question's queues. */
@@ -151,7 +164,7 @@ export function createWatches({ read, queuesOf, wakeReading, declare, calm }: Wa
 
   function seen(watch: Watch, queue: string, declared: Declared): void {
     const { question, queues, work, deserted } = watch;
-    const { ready, consumers, serviceMs } = declared;
+    const { ready, consumers, serviceMs, at } = declared;
     if (ready === 0) {
       work.delete(queue);
       const mayBeBusy = consumers > 0 && question.needs !== 'ready';
@@ -162,11 +175,13 @@ export function createWatches({ read, queuesOf, wakeReading, declare, calm }: Wa
       return;
     }
     deserted.delete(queue);
-    if ((!isSleeping(watch) && watch.lull === undefined) || work.get(queue)?.ready === ready) return;
+    if (!isSleeping(watch) && watch.lull === undefined) return;
+    const before = work.get(queue);
+    if (before?.ready === ready && at - before.at < SAME_WORK_MS) return;
     work.set(queue, declared);
-    tell(watch, wakeReading(question, work, queues.size));
+    tell(watch, wakeReading(question, work, queues.size), true);
     // What follows tells the rest: what consumers hold, and rates.
-    watch.dueAt = 0;
+    if (before?.ready !== ready) watch.dueAt = 0;
   }
 
   return {
