@@ -35,14 +35,14 @@ export interface WatchParts {
   readonly queuesOf: (question: RabbitQuestion) => Promise<readonly string[]>;
   readonly wakeReading: (question: RabbitQuestion, live: ReadonlyMap<string, Declared>, queues: number) => Reading;
   readonly declare: ((vhost: string, queue: string) => Promise<Declared | QueueScalerError>) | undefined;
-  /** No node has come or gone lately, after which a queue may look empty that is not. */
+  /** No node has come or gone lately, after which lists show queues empty for seconds that are not. */
   readonly calm: () => boolean;
 }
 
 /** A time in which the queues were seen without messages and consumers, or a zero was read that does not count yet. */
 interface Lull {
   readonly since: number;
-  /** It was seen while no node had changed lately. Work that comes after it has come afresh, whatever was reported last. */
+  /** Work that comes after it has come afresh, whatever was reported last. */
   certain: boolean;
   /** A reading from after its begin says that messages are held, by somebody who is no consumer. */
   held: boolean;
@@ -88,7 +88,7 @@ export function createWatches({ read, queuesOf, wakeReading, declare, calm }: Wa
     if (!watches.has(watch)) return;
     tell(watch, reading, declare === undefined);
     if (reading.known && watch.lull !== undefined && reading.at > watch.lull.since + UNSURE_MS) watch.lull.held = true;
-    if (!reading.known && reading.error.code === 'ZERO_UNCONFIRMED') lull(watch);
+    if (!reading.known && reading.error.code === 'ZERO_UNCONFIRMED') lull(watch, calm());
     watch.unsure = !reading.known;
     const pauseMs = pauseAfter(watch, reading);
     // At the same times for all, so that one list serves them; sooner if work or its end was seen meanwhile.
@@ -125,12 +125,12 @@ export function createWatches({ read, queuesOf, wakeReading, declare, calm }: Wa
     if (!watcher.sleeping()) watch.work.clear();
   }
 
-  function lull(watch: Watch): void {
+  function lull(watch: Watch, certain: boolean): void {
     if (watch.lull?.certain === true || watch.watcher.sleeping()) return;
     // What follows tells whether anybody holds messages.
     if (watch.lull === undefined) watch.dueAt = 0;
-    watch.lull ??= { since: performance.now(), certain: false, held: false };
-    watch.lull.certain = calm();
+    watch.lull ??= { since: performance.now(), certain, held: false };
+    watch.lull.certain = certain;
   }
 
   /** Has declares look at the question's queues. */
@@ -171,7 +171,10 @@ export function createWatches({ read, queuesOf, wakeReading, declare, calm }: Wa
       if (mayBeBusy || serviceMs >= SLOW_DECLARE_MS) {
         deserted.delete(queue);
         watch.lull = undefined;
-      } else if (deserted.add(queue).size === queues.size) lull(watch);
+      } else if (deserted.add(queue).size === queues.size) {
+        // Where a leader was lost this is false for less than half a second, and costs one `true` too many.
+        lull(watch, true);
+      }
       return;
     }
     deserted.delete(queue);
