@@ -4,7 +4,7 @@
  */
 import { BrokerError, toQueueScalerError } from '../../../errors.ts';
 import type { RedisNode } from '../topology/node.ts';
-import type { KeyRead, KeyReadResult, Step, TypeMemory } from './keyRead.ts';
+import type { KeyRead, KeyReadResult, ReadMemory, Step } from './keyRead.ts';
 import { CONFIRM_WINDOW_MS, type Topology } from '../topology/topology.ts';
 import { replyError } from '../wire/failures.ts';
 import { ErrorReply, type Command, type Reply } from '../wire/reply.ts';
@@ -34,7 +34,7 @@ interface Task {
 /** Delivers every result exactly once; never rejects. */
 export type Reader = (reads: Iterable<KeyRead>, deliver: Deliver, signal: AbortSignal) => Promise<void>;
 
-export function createReader(topology: Topology, memory: TypeMemory): Reader {
+export function createReader(topology: Topology, memory: ReadMemory): Reader {
   /** Sessions that may not ask for their own role. */
   const roleForbidden = new WeakSet<Session>();
   const wasPrimary = new WeakMap<RedisNode, boolean>();
