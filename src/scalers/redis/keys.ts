@@ -138,6 +138,7 @@ export function deploymentOf(kind: DeploymentKind, values: ConnectionValues): De
   const tls =
     values.tls === 'enable' || first?.tls === true ? tlsSettings(values, values.insecureSkipVerify !== true) : undefined;
   const access: Access = {
+    kind: kind === 'cluster' ? 'cluster' : 'standalone',
     // In the URL of a sentinel the credentials are the servers', as are those beside it.
     username: values.username ?? first?.username,
     password: values.password ?? (first?.password === undefined ? undefined : new Secret(first.password)),
@@ -152,7 +153,7 @@ export function deploymentOf(kind: DeploymentKind, values: ConnectionValues): De
         ? addresses.slice(0, 1)
         : addresses.toSorted((left, right) => (addressText(left) < addressText(right) ? -1 : 1)),
     access,
-    sentinelAccess: { username: values.sentinelUsername, password: values.sentinelPassword, tls, database: 0 },
+    sentinelAccess: { kind: 'sentinel', username: values.sentinelUsername, password: values.sentinelPassword, tls, database: 0 },
     masterName: values.sentinelMaster ?? '',
     natMap: new Map((values.natMap ?? []).map(natPair).filter((pair) => pair !== undefined)),
   };
