@@ -39,8 +39,8 @@ export interface GroupRecord {
   readonly facts: GroupFacts;
   readonly unread: number;
   readonly reader: string;
-  /** How many entries of their size the budget allows to count. */
-  readonly countable: number;
+  /** How many entries of their size the budget allows to count; undefined where none was seen. */
+  readonly countable: number | undefined;
 }
 
 export function streamFacts(reply: Reply): StreamFacts {

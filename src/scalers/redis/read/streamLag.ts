@@ -25,7 +25,7 @@ import {
 
 /** Most entries fetched to be counted, and their most characters: an entry carries its whole message. */
 const MOST_COUNTED = 100;
-const MOST_COUNTED_SIZE = 64 * 1024;
+const MOST_COUNTED_SIZE = 32_000;
 /** Entries fetched first, as long as their size is not known. */
 const FIRST_PAGE = 4;
 
@@ -81,9 +81,15 @@ function readUnread(reading: Reading): Step | KeyReadResult {
   const record = memory.get(id);
   if (record !== undefined && isUnchanged(record, facts)) return known(facts.pending, record.unread, record.reader);
   const expected = facts.lag === undefined ? undefined : facts.lag - (record === undefined ? 0 : excessOf(record));
-  if (facts.delivered === undefined || (expected ?? 0) > (record?.countable ?? MOST_COUNTED)) return readStream(reading, 0);
-  const page = Math.max(1, Math.min(expected === undefined ? FIRST_PAGE : expected + 1, FIRST_PAGE));
-  return countBehind(reading, facts.delivered, page, 0);
+  const { countable } = record ?? {};
+  if (facts.delivered === undefined || (expected ?? 0) > (countable ?? MOST_COUNTED)) return readStream(reading, 0);
+  const wanted = (expected ?? MOST_COUNTED) + 1;
+  return countBehind(
+    reading,
+    facts.delivered,
+    Math.max(1, Math.min(wanted, countable === undefined ? FIRST_PAGE : countable + 1)),
+    0,
+  );
 }
 
 /** Counts the entries behind the last delivered one, of which `counted` were up to `from`, as far as that is cheap. */
@@ -94,10 +100,11 @@ function countBehind(reading: Reading, from: string, page: number, counted: numb
       // Refused, or behind the highest id that there can be.
       if (!Array.isArray(entries)) return readStream(reading, counted);
       const now = counted + entries.length;
-      const countable = countableOf(Math.max(...entries.map(sizeOf)));
+      const countable =
+        entries.length === 0 ? reading.memory.get(reading.id)?.countable : countableOf(Math.max(...entries.map(sizeOf)));
       if (entries.length < page) return established(reading, now, 'XINFO GROUPS+XRANGE', countable);
       const [last] = entries.at(-1) as readonly Reply[];
-      const next = Math.min(countable, MOST_COUNTED) + 1 - now;
+      const next = (countable ?? 0) + 1 - now;
       return typeof last !== 'string' || next <= 0 ? readStream(reading, now) : countBehind(reading, last, next, now);
     },
   };
@@ -156,7 +163,12 @@ function countBefore(reading: Reading, found: StreamFacts, atLeast: number, coun
   };
 }
 
-function established({ id, memory, facts }: Reading, unread: number, reader: string, countable: number): KeyReadResult {
+function established(
+  { id, memory, facts }: Reading,
+  unread: number,
+  reader: string,
+  countable: number | undefined,
+): KeyReadResult {
   memory.set(id, { facts, unread, reader, countable });
   return known(facts.pending, unread, reader);
 }
