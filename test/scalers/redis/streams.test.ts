@@ -141,4 +141,19 @@ describe('a stream', () => {
     expect(performance.now() - before).toBeLessThan(150);
     stop();
   });
+
+  it('is told to be done soon after, so that what follows is news', async () => {
+    await bed.server.call('XGROUP', 'CREATE', 's', 'g', '$', 'MKSTREAM');
+    const { samples, stop } = follow(bed.asker, trigger({ lagCount: '5' }));
+    await until('asleep', () => samples.at(-1)?.decision.active === false);
+    for (let round = 0; round < 3; round++) {
+      const [id = ''] = await add(1);
+      await until('awake', () => samples.at(-1)?.decision.active === true, { deadlineMs: 1_000, everyMs: 1 });
+      await bed.server.call('XREADGROUP', 'GROUP', 'g', 'c', 'STREAMS', 's', '>');
+      await bed.server.call('XACK', 's', 'g', id);
+      // Far below the poll of a sleeping group; the server tells nothing of it.
+      await until('asleep again', () => samples.at(-1)?.decision.active === false, { deadlineMs: 2_500 });
+    }
+    stop();
+  });
 });
