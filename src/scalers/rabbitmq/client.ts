@@ -52,7 +52,7 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
   const { broker, events, management } = parts;
   const closing = new AbortController();
   const { signal } = closing;
-  const health = createManagementHealth(management, parts.managementIsOptional, signal);
+  const health = createManagementHealth(management, parts.managementIsOptional, signal, parts.declarer !== undefined);
   const declarer = parts.declarer?.(health.nodeChanged);
   const scraper = createPrometheusScraper({
     ...parts.metrics,
@@ -65,6 +65,14 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
   const vhosts = createForgettingMap<Vhost>(VHOST_IDLE_MS);
   const memory = createQueueMemory();
   const sets = createQueueSets();
+  /** A declare that finds work ends the queue's streaks of zeros, whoever asked. */
+  const declare =
+    declarer &&
+    (async (vhost: string, queue: string) => {
+      const answer = await declarer.declare(vhost, queue);
+      if (!(answer instanceof Error) && answer.ready > 0) memory.update(vhost, queue, { zeros: undefined, workAt: answer.at });
+      return answer;
+    });
   const pendingZeros = new Map<string, PendingZero>();
   const recheckTimer = setInterval(() => {
     for (const [key, pending] of pendingZeros) {
@@ -77,7 +85,7 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
     read,
     queuesOf: (question) => vhostOf(question.vhost).reader.queuesOf(question),
     wakeReading,
-    declare: declarer?.declare,
+    declare,
   });
 
   function vhostOf(name: string): Vhost {
@@ -92,6 +100,7 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
       totals,
       // If a node's metrics cannot be had, the totals list covers all nodes.
       prometheus: async () => (await scraper.scrape(vhost)) ?? totals(),
+      counters: async () => (scraper.isAvailable() ? await scraper.scrape(vhost, true) : undefined) ?? totals(),
       async statistics() {
         const list = await health.use((api) => api.statistics(vhost, signal));
         await seeBothSides([...list.queues.values()], list.at);
@@ -99,7 +108,7 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
       },
     });
     const readers = {
-      declare: declarer && ((queue: string) => declarer.declare(vhost, queue)),
+      declare: declare && ((queue: string) => declare(vhost, queue)),
       lists,
       prometheusAvailable: scraper.isAvailable,
       async single(queue: string) {
@@ -111,9 +120,11 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
     return createQuestionReader({ readers, cluster: health, memory, sets });
   }
 
-  /** Statistics may be those of both sides of a split, which only the nodes show, seen after the answer. */
+  /** Statistics may be those of both sides of a split, which only the nodes of a cluster show, seen after the answer. */
   async function seeBothSides(all: readonly QueueStats[], at: number): Promise<void> {
-    if (all.some(({ replicated, messages }) => replicated && messages !== 0)) await health.seeNodes(at);
+    const { nodeNames = [], allReport } = health.state();
+    if (nodeNames.length < 2) return;
+    if (!allReport || all.some(({ replicated, messages }) => replicated && messages !== 0)) await health.seeNodes(at);
   }
 
   function read(question: RabbitQuestion): Promise<Reading> {
