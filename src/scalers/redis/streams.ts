@@ -8,7 +8,7 @@ import { metricName } from '../metricName.ts';
 import { defineScaler, type Decision, type Scaler } from '../contract.ts';
 import { flag, text, whole } from '../values.ts';
 import { asksDeployment } from './deployment.ts';
-import { CONNECTION_KEYS, KEYS_OF_KIND, type DeploymentKind } from './keys.ts';
+import { addressNotes, CONNECTION_KEYS, KEYS_OF_KIND, type DeploymentKind } from './keys.ts';
 import type { Known } from '../reading.ts';
 import type { Measures, StreamMode, StreamQuestion } from './question.ts';
 
@@ -49,8 +49,9 @@ function defineStreams(type: string, kind: DeploymentKind, doc: string): Scaler 
       const { stream, consumerGroup: group, requireMatch, staleAfter: staleAfterMs } = values;
       const mode = modeOf(values);
       const subject = group === undefined ? stream : `${stream} (group ${group})`;
-      const key = fingerprint('stream', { stream, group, mode, requireMatch, staleAfterMs });
-      return { kind: 'stream', key, subject, stream, group, mode, requireMatch, staleAfterMs };
+      const notes = addressNotes(values);
+      const key = fingerprint('stream', { stream, group, mode, requireMatch, staleAfterMs, notes });
+      return { kind: 'stream', key, subject, stream, group, mode, requireMatch, staleAfterMs, notes };
     },
     decide: (values) => (reading) => decideStream(reading, modeOf(values), values.activationLagCount),
     backlog: ({ length, pending, lag }: Measures) => ({ waiting: lag ?? length, held: pending }),
