@@ -132,7 +132,13 @@ function schemas(object: typeof z.object) {
       maxReplicaCount: count.optional(),
       rolloutStrategy: z.string().optional(),
       rollout: z.record(z.string(), z.unknown()).optional(),
-      scalingStrategy: z.record(z.string(), z.unknown()).optional(),
+      scalingStrategy: object({
+        strategy: z.string().optional(),
+        customScalingQueueLengthDeduction: z.int({ error: 'must be a whole number' }).optional(),
+        customScalingRunningJobPercentage: z.string().optional(),
+        pendingPodConditions: list(z.string()).optional(),
+        multipleScalersCalculation: z.enum(['', 'max', 'min', 'avg', 'sum']).optional(),
+      }).optional(),
       triggers: list(trigger).min(1, 'must have at least one trigger'),
     }),
   });

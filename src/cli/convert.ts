@@ -46,7 +46,7 @@ export async function convert(paths: readonly string[], options: ConvertCommandO
     if (result.faults.length > 0) code = EXIT_FAULTS;
     for (const conversion of result.conversions) io.stderr.write(describe(conversion));
     count += result.conversions.filter(({ converted }) => converted).length;
-    const errors = options.back === true ? [] : errorsIn(file, result.text, scalers);
+    const errors = options.back === true || result.faults.length > 0 ? [] : errorsIn(file, result.text, scalers);
     if (errors.length > 0) code = EXIT_FAULTS;
     for (const error of errors) io.stderr.write(error);
     if (options.write === true && path !== '-') {
