@@ -213,6 +213,11 @@ function schemas(object: typeof z.object) {
   };
 }
 
+/** What can be scaled, of whatever kind, by the fields in which KEDA looks for replicas and a pod template. */
+export const SCALE_TARGET = z.object({
+  spec: z.object({ replicas: count.optional(), template: podTemplate.optional() }).optional(),
+});
+
 /** For objects from an API server: fields that are not read are dropped. */
 export const SERVED = schemas(z.object);
 /** For objects from a person's file: an unknown field of a KEDA object is a fault. */
