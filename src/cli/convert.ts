@@ -54,7 +54,8 @@ export async function convert(paths: readonly string[], options: ConvertCommandO
     } else texts.push(result.text);
   }
   io.stdout.write(texts.reduce((all, text) => (all === '' ? text : `${all}${all.endsWith('\n') ? '' : '\n'}---\n${text}`), ''));
-  io.stderr.write(`${count} trigger${count === 1 ? '' : 's'} converted\n`);
+  const next = count > 0 && options.back !== true ? '; next: queue-scaler check what came out' : '';
+  io.stderr.write(`${count} trigger${count === 1 ? '' : 's'} converted${next}\n`);
   return code;
 }
 
