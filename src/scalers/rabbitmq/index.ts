@@ -2,6 +2,7 @@
  * The scaler `rabbitmq`: from a trigger's keys to its broker, its question and its decision.
  */
 import { defineScaler } from '../contract.ts';
+import type { InProgress } from '../inProgress.ts';
 import { metricName } from '../metricName.ts';
 import { tlsSettings } from '../net/tls.ts';
 import { DEFAULT_PORT, ignoredParameters, isUnverified, parseEndpoint, type Endpoint } from './address.ts';
@@ -35,7 +36,7 @@ export const rabbitmq = defineScaler({
       mode: modeOf(values),
       target: targetOf(values),
       activation: values.activationValue,
-      excludeUnacknowledged: values.excludeUnacknowledged,
+      inProgress: inProgressOf(values),
       oneConsumerPerShard: values.shardedExchange !== undefined,
     };
     const ignored = ignoredParameters(values.host);
@@ -51,6 +52,10 @@ function modeOf(values: RabbitValues): Mode {
   return values.mode ?? 'QueueLength';
 }
 
+function inProgressOf({ inProgress, excludeUnacknowledged }: RabbitValues): InProgress {
+  return inProgress ?? (excludeUnacknowledged ? 'ignore' : 'count');
+}
+
 function targetOf(values: RabbitValues): number {
   return values.value ?? values.queueLength ?? DEFAULT_TARGET;
 }
@@ -61,7 +66,7 @@ function questionOf(values: RabbitValues): RabbitQuestion {
     vhost: values.vhostName ?? values.host.vhost,
     selection: selectionOf(values),
     operation: values.operation,
-    needs: mode !== 'QueueLength' ? 'rates' : values.excludeUnacknowledged ? 'ready' : 'messages',
+    needs: mode !== 'QueueLength' ? 'rates' : inProgressOf(values) === 'ignore' ? 'ready' : 'messages',
     missingIsZero: values.onMissingQueue === 'zero',
     confirmZeroMs: values.confirmZero,
     staleAfterMs: values.staleAfter,

@@ -3,6 +3,7 @@
  */
 import { z } from 'zod';
 import { Secret } from '../../auth/secret.ts';
+import { inProgressKey } from '../inProgress.ts';
 import { endpoint, key, type Values } from '../metadata.ts';
 import { TLS_KEYS } from '../net/tls.ts';
 import { decimal, duration, flag, list, oneOf, text, whole } from '../values.ts';
@@ -72,11 +73,8 @@ export const keys = {
     deprecated: 'Use mode and value.',
   }),
   activationValue: key('The trigger is active above this value.', decimal({ min: 0, max: 1e15 }), { default: '0' }),
-  excludeUnacknowledged: key(
-    'Counts ready messages only. A worker that holds a message then no longer keeps the trigger active.',
-    flag(),
-    { default: 'false' },
-  ),
+  inProgress: inProgressKey('unacknowledged messages'),
+  excludeUnacknowledged: key('KEDA’s spelling of `inProgress: ignore`.', flag(), { default: 'false' }),
   useRegex: key('Takes `queueName` as a regular expression.', flag(), { default: 'false' }),
   exclude: key('With `useRegex`: a regular expression over the names of queues that do not belong to the set.', text()),
   operation: key('How the figures of several queues become one.', oneOf(OPERATIONS), { default: 'sum' }),

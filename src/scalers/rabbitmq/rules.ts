@@ -17,6 +17,9 @@ export function checkRules(values: Partial<RabbitValues>, fault: Fault, awaited:
 
   checkQueue(values, fault);
   checkMode(values, fault);
+  if (values.excludeUnacknowledged === true && values.inProgress !== undefined && values.inProgress !== 'ignore') {
+    fault('inProgress', `is ${values.inProgress}, but excludeUnacknowledged says ignore; use inProgress alone`);
+  }
   if (host !== undefined && protocol !== 'auto' && isAmqp !== (protocol === 'amqp')) {
     fault('protocol', `is ${protocol}, but host begins with ${host.endpoint.scheme}://`);
   }
