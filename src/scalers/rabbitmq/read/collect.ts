@@ -9,7 +9,7 @@ import type { Cluster, ClusterState } from '../management/clusterState.ts';
 import type { QueueListCache } from '../management/queueListCache.ts';
 import { isCounted, type ListKind, type QueueList, type QueueStats } from '../management/queueStats.ts';
 import type { RabbitQuestion } from '../question.ts';
-import { countedBy, figureOf, isListed, type Answers, type Listed, type Observation } from './observation.ts';
+import { countedBy, figureOf, isListed, isLocked, type Answers, type Listed, type Observation } from './observation.ts';
 import type { QueueMemory } from './queueMemory.ts';
 import type { QueueSets } from './queueSet.ts';
 import { chooseReader, type BulkReader } from './readStrategy.ts';
@@ -297,9 +297,4 @@ function namesOf({ selection }: RabbitQuestion): readonly string[] | undefined {
 
 function noList(queue: string): BrokerError {
   return new BrokerError('BROKER_TIMEOUT', `queue ${queue}: the management API has not answered in time`);
-}
-
-/** Only the connection that the queue is exclusive to may ask the queue itself. */
-function isLocked(live: Answers['live']): boolean {
-  return live instanceof Error && live.code === 'QUEUE_LOCKED';
 }

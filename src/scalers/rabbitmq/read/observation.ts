@@ -51,3 +51,8 @@ export function countedBy({ needs }: RabbitQuestion): Counted {
 export function figureOf(question: RabbitQuestion, stats: QueueStats): number {
   return stats[countedBy(question)] ?? NaN;
 }
+
+/** Only the connection that the queue is exclusive to may ask the queue itself. */
+export function isLocked(live: Answers['live']): boolean {
+  return live instanceof Error && live.code === 'QUEUE_LOCKED';
+}

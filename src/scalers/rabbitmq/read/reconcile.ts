@@ -8,7 +8,7 @@ import type { Declared } from '../amqp/declared.ts';
 import { STATISTICS_OFF, whyNoCounters } from '../management/clusterState.ts';
 import { implausible, isCounted, type Counters, type CountedStats, type ListKind } from '../management/queueStats.ts';
 import type { Measures, RabbitQuestion } from '../question.ts';
-import { figureOf, isListed, type Listed, type Observation } from './observation.ts';
+import { figureOf, isListed, isLocked, type Listed, type Observation } from './observation.ts';
 import type { QueueRecord } from './queueMemory.ts';
 import { newTrack, observeRates } from './rates.ts';
 import type { ReaderKind, ZeroEvidence } from './zero.ts';
@@ -41,7 +41,7 @@ export function reconcile(question: RabbitQuestion, observation: Observation): R
   const changes: QueueRecord = type === undefined ? {} : { type };
   const listTells = isListed(listed) && isCounted(listed.stats);
   // A list tells of a queue that is exclusive to another connection, too.
-  const locked = live instanceof Error && live.code === 'QUEUE_LOCKED';
+  const locked = isLocked(live);
   if (live instanceof Error && live.spec.radius === 'queue' && !(locked && listTells)) return inDoubt(live, changes);
   const declared = live instanceof Error ? undefined : live;
   if (declared?.ready === 0 && declared.serviceMs >= SLOW_DECLARE_MS && type !== 'classic') {
