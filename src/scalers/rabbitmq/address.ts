@@ -39,6 +39,8 @@ const AUTHORITY = /^(?:\[([0-9a-f:.]+(?:%[\w.-]+)?)\]|([^\s:@/[\]?#]+))(?::(\d{1
 
 /** The URL's parts, or what is wrong with it as a predicate of the key. */
 export function parseAddress(url: string): Address | string {
+  if (/^[a-z]+:\/\/[^;]*;\s*[a-z]+:\/\//i.test(url))
+    return 'must be one URL, not a failover list such as Celery’s: give the first here, and the others as hosts';
   const [, word, rest] = /^([a-z][a-z0-9+.-]*):\/\/([^]+)$/i.exec(url) ?? [];
   if (word === undefined || rest === undefined) return 'must be a URL such as amqp://host:5672/vhost';
   const scheme = schemeOf(word);
