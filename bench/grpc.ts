@@ -155,15 +155,15 @@ function rssMb(pid: number): number {
   return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
 }
 
-interface Started {
+export interface Started {
   readonly grpc: string;
   readonly pid: number;
   readonly startMs: number;
   stop(): Promise<void>;
 }
 
-/** With the flags that users start Node with, the baseline too. */
-async function startProcess(args: readonly string[]): Promise<Started> {
+/** A server as a process of its own, with the flags that users start Node with, the baseline too. */
+export async function startProcess(args: readonly string[]): Promise<Started> {
   const startedAt = performance.now();
   const child = spawn(process.execPath, [...NODE_FLAGS, ...args], {
     env: {

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { GetMetricsRequest, ScaledObjectRef } from '../../src/server/grpc/gen/externalscaler.ts';
 import { connectFrames } from './frames.ts';
 
+/** KEDA's own. */
 const POLL_MS = 30_000;
 const HPA_MS = 15_000;
 const TICK_MS = 1;
@@ -22,6 +23,10 @@ export function pathOf(method: (typeof METHODS)[number] | 'StreamIsActive'): str
 export interface LoopFigures {
   /** Of each call, in ms, in no order. */
   readonly latencies: readonly number[];
+  /** Of each GetMetrics alone. */
+  readonly metricsLatencies: readonly number[];
+  /** Messages that came on the streams meanwhile. */
+  readonly pushed: number;
   readonly seconds: number;
   readonly failed: number;
   /** Streams that had ended by the end. */
@@ -29,8 +34,8 @@ export interface LoopFigures {
 }
 
 export interface KedaLoops {
-  /** Runs the loops for so long and counts what they meet. */
-  run(forMs: number): Promise<LoopFigures>;
+  /** Runs the loops for so long, with a poll of each trigger so often, and counts what they meet. */
+  run(forMs: number, pollMs?: number): Promise<LoopFigures>;
   close(): void;
 }
 
@@ -49,6 +54,7 @@ export async function startKedaLoops(
 
   let streamsEnded = 0;
   let told = 0;
+  let pushed = 0;
   for (const [number, { IsActive }] of requests.entries()) {
     let heard = false;
     connection.send(
@@ -58,6 +64,7 @@ export async function startKedaLoops(
         streamsEnded++;
       },
       () => {
+        pushed++;
         if (!heard) told++;
         heard = true;
       },
@@ -71,8 +78,10 @@ export async function startKedaLoops(
   }
 
   return {
-    async run(forMs) {
+    async run(forMs, pollMs = POLL_MS) {
       const latencies: number[] = [];
+      const metricsLatencies: number[] = [];
+      const pushedBefore = pushed;
       let failed = 0;
       let under = 0;
       const call = (number: number, step: number): void => {
@@ -84,7 +93,9 @@ export async function startKedaLoops(
         }
         const startedAt = performance.now();
         connection.send(pathOf(method), request[method], (ok) => {
-          latencies.push(performance.now() - startedAt);
+          const ms = performance.now() - startedAt;
+          latencies.push(ms);
+          if (method === 'GetMetrics') metricsLatencies.push(ms);
           if (!ok) failed++;
           call(number, step + 1);
         });
@@ -92,7 +103,7 @@ export async function startKedaLoops(
       const begun = [0, 0];
       const startedAt = performance.now();
       for (let passed = 0; passed < forMs; passed = performance.now() - startedAt) {
-        [POLL_MS, HPA_MS].forEach((period, loop) => {
+        [pollMs, HPA_MS].forEach((period, loop) => {
           const due = Math.floor((passed / period) * requests.length);
           for (let number = begun[loop] ?? 0; number < due; number++) {
             under++;
@@ -104,7 +115,7 @@ export async function startKedaLoops(
       }
       const seconds = (performance.now() - startedAt) / 1000;
       while (under > 0) await sleep(TICK_MS);
-      return { latencies, seconds, failed, streamsEnded };
+      return { latencies, metricsLatencies, seconds, failed, streamsEnded, pushed: pushed - pushedBefore };
     },
     close: () => {
       connection.close();

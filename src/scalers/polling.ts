@@ -1,6 +1,7 @@
 /**
  * Watching by polling, with a budget, jitter and back-off, for brokers that push nothing. Whatever sleeps is asked about in turn,
- * in batches, within a number of asks a second that all share; what is awake or cannot be read now is left alone for a while.
+ * in batches, within a number of asks a second that all share; what is awake is looked at now and then, so that its end is noticed,
+ * and what cannot be read now is left alone for a while.
  */
 import { untilAborted } from '../abort.ts';
 import { BrokerError, toQueueScalerError, type QueueScalerError } from '../errors.ts';
@@ -18,6 +19,11 @@ const WATCHING = 0.75;
  */
 const BATCHES = 3;
 const MAX_TICK_MS = 500;
+/** The same while all rest: what falls asleep meanwhile is found in so much time. */
+const RESTING_TICK_MS = 50;
+/** Share of the budget that awake items may take, all together: an end is noticed sooner the fewer there are. */
+const AWAKE = 0.05;
+const MIN_AWAKE_REST_MS = 100;
 /** Rest after the first failure of an item; it doubles with each further one. */
 const FIRST_REST_MS = 500;
 const MAX_REST_MS = 5_000;
@@ -25,6 +31,8 @@ const MAX_REST_MS = 5_000;
 export interface Polled {
   /** Asks a second; the largest of all items' is what they share. */
   readonly budget: number;
+  /** Whether the item's next change must be noticed soonest. It is awake otherwise. */
+  sleeping(): boolean;
 }
 
 export interface Rotation<Item> {
@@ -33,23 +41,22 @@ export interface Rotation<Item> {
   close(): void;
 }
 
-/** How long an item is left alone after its answer, in ms; `failed` rests longer from one failure to the next. */
-export type Rest = number | 'failed';
-
 interface Place<Item> {
   readonly item: Item;
   readonly backOff: BackOff;
   asking: boolean;
+  /** Rests because it is awake: not a moment longer than that. */
+  awake: boolean;
   /** Not asked about before this time, in ms of `performance.now()`. */
   restUntil: number;
 }
 
 /**
  * Asks about items in turn. `ask` gets a batch and settles each of its items once, as soon as that one is answered; until then the
- * item is not asked about again.
+ * item is not asked about again. One that failed rests longer from one failure to the next.
  */
 export function createRotation<Item extends Polled>(
-  ask: (batch: readonly Item[], settle: (item: Item, rest: Rest) => void) => void,
+  ask: (batch: readonly Item[], settle: (item: Item, answered: boolean) => void) => void,
   random: () => number = Math.random,
 ): Rotation<Item> {
   let places: Place<Item>[] = [];
@@ -59,25 +66,36 @@ export function createRotation<Item extends Polled>(
   let ranAt = 0;
   let timer: NodeJS.Timeout | undefined;
   let allRest = false;
+  let awakeRestMs = MIN_AWAKE_REST_MS;
 
   function run(): void {
     const now = performance.now();
     const elapsedMs = Math.min(now - ranAt, 2 * MAX_TICK_MS);
     ranAt = now;
-    const perSecond = WATCHING * places.reduce((most, { item }) => Math.max(most, item.budget), 1);
-    const rested = places.filter(({ restUntil }) => restUntil <= now).length;
+    let [budget, rested, awake] = [1, 0, 0];
+    for (const place of places) {
+      budget = Math.max(budget, place.item.budget);
+      if (isRested(place, now)) rested++;
+      if (place.awake) awake++;
+    }
+    awakeRestMs = Math.max(MIN_AWAKE_REST_MS, (awake / (AWAKE * budget)) * 1000);
+    const perSecond = WATCHING * budget;
     allRest = rested === 0;
-    const tickMs = allRest ? MAX_TICK_MS : ((rested / perSecond) * 1000) / BATCHES;
+    const tickMs = allRest ? RESTING_TICK_MS : ((rested / perSecond) * 1000) / BATCHES;
     timer = setTimeout(run, Math.min(MAX_TICK_MS, Math.max(MIN_INTERVAL_MS, tickMs)));
     // What the budget leaves over is not saved up.
     credit = Math.min(credit + (perSecond * elapsedMs) / 1000, places.length);
     const batch = nextInTurn(Math.floor(credit), now);
     credit -= batch.size;
     if (batch.size > 0)
-      ask([...batch.keys()], (item, rest) => {
+      ask([...batch.keys()], (item, answered) => {
         const place = batch.get(item);
-        if (place !== undefined) settle(place, rest);
+        if (place !== undefined) settle(place, answered);
       });
+  }
+
+  function isRested({ item, awake, restUntil }: Place<Item>, now: number): boolean {
+    return restUntil <= now || (awake && item.sleeping());
   }
 
   /** At most so many items, each at most once; those that rest or are being asked about are passed over. */
@@ -86,28 +104,30 @@ export function createRotation<Item extends Polled>(
     for (let passed = 0; passed < places.length && batch.size < count; passed++) {
       position = (position + 1) % places.length;
       const place = places[position];
-      if (place === undefined || place.asking || place.restUntil > now) continue;
+      if (place === undefined || place.asking || !isRested(place, now)) continue;
       place.asking = true;
       batch.set(place.item, place);
     }
     return batch;
   }
 
-  function settle(place: Place<Item>, rest: Rest): void {
+  function settle(place: Place<Item>, answered: boolean): void {
     place.asking = false;
-    if (rest === 'failed') {
+    place.awake = answered && !place.item.sleeping();
+    if (!answered) {
       place.backOff.failed();
       place.restUntil = place.backOff.retryAt;
       return;
     }
     place.backOff.succeeded();
     // Between half and all of it, so that items that fell out of turn together do not come back together.
-    place.restUntil = performance.now() + rest * (0.5 + random() / 2);
+    place.restUntil = place.awake ? performance.now() + awakeRestMs * (0.5 + random() / 2) : 0;
   }
 
   return {
     add(item) {
-      const place = { item, backOff: createBackOff(FIRST_REST_MS, MAX_REST_MS, random), asking: false, restUntil: 0 };
+      const backOff = createBackOff(FIRST_REST_MS, MAX_REST_MS, random);
+      const place = { item, backOff, asking: false, awake: false, restUntil: 0 };
       places.splice(position + 1, 0, place);
       if (timer === undefined) ranAt = performance.now();
       if (timer === undefined || allRest) {
@@ -133,8 +153,6 @@ export function createRotation<Item extends Polled>(
   };
 }
 
-/** Between two readings of a question whose workers run, in ms. */
-const AWAKE_MS = 5_000;
 /** No batch lasts longer; what it has not answered by then is unknown. */
 const BATCH_DEADLINE_MS = 10_000;
 
@@ -162,14 +180,14 @@ export function pollingClient<Q extends Question>(options: PollingOptions<Q>): B
   const watches = new Set<Watch<Q>>();
   const rotation = createRotation<Watch<Q>>((batch, settle) => void read(batch, settle));
 
-  async function read(batch: readonly Watch<Q>[], settle: (watch: Watch<Q>, rest: Rest) => void): Promise<void> {
+  async function read(batch: readonly Watch<Q>[], settle: (watch: Watch<Q>, answered: boolean) => void): Promise<void> {
     const waiting = new Map(batch.map((watch) => [watch.question.key, watch]));
     const report = (key: string, reading: Reading): void => {
       const watch = waiting.get(key);
       if (watch === undefined || !watches.has(watch)) return;
       waiting.delete(key);
       watch.watcher.report(reading);
-      settle(watch, !reading.known ? 'failed' : watch.watcher.sleeping() ? 0 : AWAKE_MS);
+      settle(watch, reading.known);
     };
     let error: QueueScalerError = new BrokerError('BROKER_REPLY_INVALID', 'the broker left the question unanswered');
     const deadline = AbortSignal.timeout(BATCH_DEADLINE_MS);
@@ -188,7 +206,7 @@ export function pollingClient<Q extends Question>(options: PollingOptions<Q>): B
   return {
     readBatch,
     watch(question, watcher) {
-      const watch = { budget, question, watcher };
+      const watch = { budget, question, watcher, sleeping: () => watcher.sleeping() };
       watches.add(watch);
       const leave = rotation.add(watch);
       return () => {

@@ -1,17 +1,24 @@
 /**
- * Shares one broker client among all who ask: coalesces questions, keeps the latest readings, and lets the last
- * known one stand in for a bounded time. It must never turn an unknown into a number.
+ * Shares one broker client among all who ask, and answers them at once: what is asked for is kept up to date by rounds, each of which
+ * reads all questions of the broker that are due. It must never turn an unknown into a number.
+ *
+ * Over 300 lines because what is known of a question, when it is read, and who waits for it is one state.
  */
 import { untilAborted } from '../abort.ts';
 import { BrokerError, ProcessError, toQueueScalerError, type QueueScalerError } from '../errors.ts';
 import type { BrokerEvents, BrokerIdentity } from './brokerEvents.ts';
-import { sharingWith, unknown, type Known, type Reading } from './reading.ts';
 import type { BrokerClient, Question, Watcher } from './contract.ts';
+import { MOST_ROUNDS, noteAsk, ROUND_MS, roundsApart, type Asks } from './freshness.ts';
+import { sharingWith, unknown, type Known, type Reading, type Unknown } from './reading.ts';
 
-/** A reading this young answers again: KEDA asks for metric and activity one after the other, and retries failures at once. */
-export const FRESH_MS = 1_000;
-/** Questions that arrive within this time of the first go out as one sweep. */
+/** A question that nobody has asked for so long is not kept up to date any more; if it is asked again, its answer is waited for. */
+const KEEP_MS = 120_000;
+/** New questions that arrive within this time of the first go out as one sweep. */
 const BATCH_WINDOW_MS = 20;
+/** A question that the broker has not answered for so long counts as failed. */
+const OVERDUE_MS = 1_900;
+/** Who asks for what others wait for already waits no longer than until so long after the first of them. */
+const SHARED_WAIT_MS = 200;
 /** No sweep lasts longer; what it has not answered by then is unknown. */
 const BATCH_DEADLINE_MS = 10_000;
 /** A question that nobody has asked for so long is forgotten. */
@@ -19,12 +26,15 @@ const FORGET_MS = 600_000;
 
 export interface ReadingCache {
   readonly broker: BrokerIdentity;
-  /** Never rejects: trouble, and the signal's abort, are unknown readings. */
+  /**
+   * What is known of the question, at once: its latest reading, or the last known one in its place while that is allowed. Undefined
+   * where nobody has asked for it lately. From then on it is kept up to date.
+   */
+  latest(question: Question): Reading | undefined;
+  /** The same; where there is nothing, the first answer. Never rejects: trouble, and the signal's abort, are unknown readings. */
   read(question: Question, signal: AbortSignal): Promise<Reading>;
   /** Reports every reading of the question until the returned function is called. */
   watch(question: Question, watcher: Watcher): () => void;
-  /** Whether the question's latest reading is this one and the broker, which is watched, would have told of a change since. */
-  isCurrent(question: Question, reading: Reading): boolean;
   /** Time since the last question, in ms; 0 while anything is watched or under way. */
   idleMs(): number;
   /** Forgets questions that are no longer asked. */
@@ -33,27 +43,36 @@ export interface ReadingCache {
 }
 
 interface Entry {
-  question: Question;
-  askedAt: number;
+  readonly question: Question;
+  readonly asks: Asks;
   latest: Reading | undefined;
   lastKnown: Known | undefined;
-  /** Resolves when the question under way is answered. */
+  /** When the last known reading was known to hold, in ms of `performance.now()`: when it came, or until when a watch vouched for it. */
+  heldAt: number;
+  /** When a watch last told of it. */
+  heardAt: number;
+  /** The last known reading with what has failed since, made once for each failure. */
+  standIn: Known | undefined;
   pending: Pending | undefined;
   readonly watchers: Set<Watcher>;
   unwatch: (() => void) | undefined;
 }
 
+/** A question that the broker has yet to answer. */
 interface Pending {
-  readonly promise: Promise<void>;
+  readonly since: number;
+  readonly ended: Promise<void>;
   readonly resolve: () => void;
+  /** That this takes too long, made once. */
+  overdue: Unknown | undefined;
 }
 
 function createPending(): Pending {
   let resolve = (): void => undefined;
-  const promise = new Promise<void>((settle) => {
+  const ended = new Promise<void>((settle) => {
     resolve = settle;
   });
-  return { promise, resolve };
+  return { since: performance.now(), ended, resolve, overdue: undefined };
 }
 
 export function createReadingCache(
@@ -66,6 +85,8 @@ export function createReadingCache(
   let batch: Entry[] = [];
   let batchTimer: NodeJS.Timeout | undefined;
   let batchesUnderWay = 0;
+  let rounds = 0;
+  let roundTimer: NodeJS.Timeout | undefined;
   let usedAt = performance.now();
   const closing = new AbortController();
 
@@ -74,98 +95,172 @@ export function createReadingCache(
     if (entry === undefined) {
       entry = {
         question,
-        askedAt: 0,
+        asks: { at: -Infinity, intervalMs: 0 },
         latest: undefined,
         lastKnown: undefined,
+        heldAt: -Infinity,
+        heardAt: -Infinity,
+        standIn: undefined,
         pending: undefined,
         watchers: new Set(),
         unwatch: undefined,
       };
       entries.set(question.key, entry);
     }
-    entry.askedAt = usedAt = performance.now();
     return entry;
   }
 
-  function record(key: string, told: Reading): void {
+  function isKept({ asks }: Entry, now: number): boolean {
+    return now - asks.at < KEEP_MS;
+  }
+
+  /** Asks all questions that are due as one, since one answer of the broker may tell of many. */
+  function startRound(): void {
+    const now = performance.now();
+    rounds++;
+    let kept = 0;
+    for (const entry of entries.values()) {
+      if (!isKept(entry, now)) continue;
+      kept++;
+      if (entry.pending === undefined && isDue(entry, now)) enter(entry);
+    }
+    if (batch.length > 0) void readBatch();
+    if (kept > 0) return;
+    clearInterval(roundTimer);
+    roundTimer = undefined;
+  }
+
+  function isDue(entry: Entry, now: number): boolean {
+    const { latest } = entry;
+    // Trouble may pass at any time, but a failure that is an answer lasts as long as a number.
+    if (latest === undefined || (!latest.known && latest.error.spec.allowStale)) return true;
+    const apart = paceOf(entry, now);
+    if (rounds % apart !== 0 || now - latest.at <= (apart * ROUND_MS) / 4) return false;
+    if (!stands(entry)) return true;
+    entry.heldAt = now;
+    return false;
+  }
+
+  function paceOf(entry: Entry, now: number): number {
+    // Of what begins while it sleeps the watch tells at once.
+    return someSleeps(entry) ? MOST_ROUNDS : roundsApart(entry.asks, now);
+  }
+
+  function enter(entry: Entry): Pending {
+    entry.pending = createPending();
+    batch.push(entry);
+    return entry.pending;
+  }
+
+  function answered(key: string, reading: Reading, askedAt: number): void {
     const entry = entries.get(key);
     if (entry === undefined) return;
+    const { pending } = entry;
+    entry.pending = undefined;
+    // What a watch has told meanwhile is newer, whenever this answer came.
+    if (entry.latest === undefined || entry.heardAt < askedAt) record(entry, reading);
+    pending?.resolve();
+  }
+
+  function record(entry: Entry, told: Reading, afresh = false): void {
     const reading = sharingWith(entry.lastKnown, told);
     // Answers may overtake each other; an older one must not undo a newer.
     if (entry.latest === undefined || reading.at >= entry.latest.at) {
       entry.latest = reading;
-      if (reading.known) entry.lastKnown = reading;
+      entry.standIn = undefined;
+      if (reading.known) {
+        entry.lastKnown = reading;
+        entry.heldAt = reading.at;
+      }
     }
-    entry.pending?.resolve();
-    entry.pending = undefined;
-    events.reading({ broker, key, reading });
-    for (const watcher of [...entry.watchers]) watcher.report(served(entry) ?? reading);
+    events.reading({ broker, key: entry.question.key, reading });
+    if (entry.watchers.size === 0) return;
+    const now = performance.now();
+    for (const watcher of [...entry.watchers]) watcher.report(served(entry, now) ?? reading, afresh);
   }
 
-  /** The latest reading, or the last known one in its place while that is allowed. */
-  function served(entry: Entry): Reading | undefined {
-    const { latest } = entry;
-    return latest === undefined || latest.known ? latest : (staleFallback(entry, latest.error) ?? latest);
+  /** The latest reading, or what stands in its place: nobody is told a number longer than the broker's silence allows. */
+  function served(entry: Entry, now: number): Reading | undefined {
+    const { latest, pending } = entry;
+    if (latest === undefined) return undefined;
+    if (!latest.known) return standIn(entry, latest.error, now) ?? latest;
+    if (pending === undefined || now - Math.max(pending.since, latest.at) <= OVERDUE_MS) return latest;
+    pending.overdue ??= unknown(unanswered(entry, now - pending.since));
+    return standIn(entry, pending.overdue.error, now) ?? pending.overdue;
   }
 
   /** The last known reading, marked with what has failed since, while it is young and the failure is not itself an answer. */
-  function staleFallback({ lastKnown, question }: Entry, since: QueueScalerError): Known | undefined {
-    if (lastKnown === undefined || !since.spec.allowStale) return undefined;
-    return performance.now() - lastKnown.at < question.staleAfterMs ? { ...lastKnown, since } : undefined;
+  function standIn(entry: Entry, since: QueueScalerError, now: number): Known | undefined {
+    const { lastKnown, heldAt, question } = entry;
+    if (lastKnown === undefined || !since.spec.allowStale || now - heldAt >= question.staleAfterMs) return undefined;
+    if (entry.standIn?.since !== since) entry.standIn = { ...lastKnown, since };
+    return entry.standIn;
   }
 
+  function unanswered({ question: { subject } }: Entry, ms: number): BrokerError {
+    return new BrokerError('BROKER_TIMEOUT', `${broker.label} has not answered for ${subject} within ${Math.round(ms)} ms`);
+  }
+
+  /** Whether the broker, which is watched, would have told of a change since its latest reading. */
   function stands({ latest, question, watchers }: Entry): boolean {
     return latest?.known === true && watchers.size > 0 && client?.isCurrent?.(question) === true;
   }
 
+  function ask(entry: Entry): Pending {
+    if (entry.pending !== undefined) return entry.pending;
+    batchTimer ??= setTimeout(() => void readBatch(), BATCH_WINDOW_MS);
+    return enter(entry);
+  }
+
+  function latestOf(entry: Entry, now: number): Reading | undefined {
+    if (!isKept(entry, now) && entry.watchers.size === 0) entry.latest = undefined;
+    usedAt = now;
+    noteAsk(entry.asks, now);
+    roundTimer ??= setInterval(startRound, ROUND_MS);
+    return served(entry, now);
+  }
+
   function reportNow(entry: Entry, watcher: Watcher): void {
-    if (!isFresh(entry) && !stands(entry)) {
-      void ask(entry);
+    const { latest } = entry;
+    if (latest === undefined || (performance.now() - latest.at > ROUND_MS && !stands(entry))) {
+      ask(entry);
       return;
     }
     queueMicrotask(() => {
-      const reading = served(entry);
+      const reading = served(entry, performance.now());
       if (reading !== undefined && entry.watchers.has(watcher)) watcher.report(reading);
     });
   }
 
-  function ask(entry: Entry): Promise<void> {
-    if (entry.pending === undefined) {
-      entry.pending = createPending();
-      batch.push(entry);
-      batchTimer ??= setTimeout(() => void readBatch(), BATCH_WINDOW_MS);
-    }
-    return entry.pending.promise;
-  }
-
   async function readBatch(): Promise<void> {
+    clearTimeout(batchTimer);
     batchTimer = undefined;
-    const asked = new Map(batch.map((entry) => [entry.question.key, entry]));
+    const asked = batch;
     batch = [];
-    if (asked.size === 0) return;
+    if (asked.length === 0) return;
     const startedAt = performance.now();
-    const waiting = new Set(asked.keys());
+    const waiting = new Set(asked.map(({ question }) => question.key));
     let known = 0;
     batchesUnderWay++;
     const deadline = AbortSignal.timeout(BATCH_DEADLINE_MS);
     const signal = AbortSignal.any([deadline, closing.signal]);
     const settleRest = (error: QueueScalerError): void => {
-      for (const key of waiting) record(key, unknown(error));
+      for (const key of waiting) answered(key, unknown(error), startedAt);
       waiting.clear();
     };
     try {
       signal.throwIfAborted();
       client ??= open();
       const swept = client.readBatch(
-        [...asked.values()].map((entry) => entry.question),
+        asked.map(({ question }) => question),
         (key, reading) => {
           if (waiting.delete(key) && reading.known) known++;
-          record(key, reading);
+          answered(key, reading, startedAt);
         },
         signal,
       );
       await untilAborted(swept, signal);
-      settleRest(new BrokerError('BROKER_REPLY_INVALID', `${broker.label} left the question unanswered`));
+      if (waiting.size > 0) settleRest(new BrokerError('BROKER_REPLY_INVALID', `${broker.label} left the question unanswered`));
     } catch (thrown) {
       settleRest(
         closing.signal.aborted
@@ -178,29 +273,31 @@ export function createReadingCache(
       );
     } finally {
       batchesUnderWay--;
-      usedAt = performance.now();
-      events.batchRead({ broker, asked: asked.size, known, ms: usedAt - startedAt });
+      events.batchRead({ broker, asked: asked.length, known, ms: performance.now() - startedAt });
     }
   }
 
   return {
     broker,
 
+    latest: (question) => latestOf(entryOf(question), performance.now()),
+
     async read(question, signal) {
       if (closing.signal.aborted) return unknown(new ProcessError('SHUTTING_DOWN', 'the scaler is closing its connections'));
+      const now = performance.now();
       const entry = entryOf(question);
-      if (entry.latest !== undefined && (isFresh(entry) || stands(entry))) return served(entry) ?? entry.latest;
-      const startedAt = performance.now();
+      const latest = latestOf(entry, now);
+      if (latest !== undefined) return latest;
+      const shared = entry.pending !== undefined;
+      const { since, ended } = ask(entry);
       try {
-        await untilAborted(ask(entry), signal);
+        const patience = shared ? AbortSignal.timeout(Math.max(0, since + SHARED_WAIT_MS - now)) : undefined;
+        await untilAborted(ended, patience === undefined ? signal : AbortSignal.any([patience, signal]));
       } catch {
-        const error = new BrokerError(
-          'BROKER_TIMEOUT',
-          `${broker.label} has not answered for ${question.subject} within ${Math.round(performance.now() - startedAt)} ms`,
-        );
-        return staleFallback(entry, error) ?? unknown(error);
+        const error = unanswered(entry, performance.now() - since);
+        return standIn(entry, error, performance.now()) ?? unknown(error);
       }
-      return served(entry) ?? unknown(new ProcessError('INTERNAL', 'a question ended without an answer'));
+      return served(entry, performance.now()) ?? unknown(new ProcessError('INTERNAL', 'a question ended without an answer'));
     },
 
     watch(question, watcher) {
@@ -212,8 +309,11 @@ export function createReadingCache(
         if (entry.unwatch !== undefined) reportNow(entry, watcher);
         entry.unwatch ??= client.watch(question, {
           sleeping: () => someSleeps(entry),
-          report: (reading) => {
-            record(question.key, reading);
+          isReadAnyway: () => isKept(entry, performance.now()),
+          report: (reading, afresh) => {
+            entry.heardAt = performance.now();
+            record(entry, reading, afresh);
+            entry.pending?.resolve();
           },
         });
       }
@@ -221,13 +321,8 @@ export function createReadingCache(
         if (!entry.watchers.delete(watcher) || entry.watchers.size > 0) return;
         entry.unwatch?.();
         entry.unwatch = undefined;
-        entry.askedAt = usedAt = performance.now();
+        usedAt = performance.now();
       };
-    },
-
-    isCurrent(question, reading) {
-      const entry = entries.get(question.key);
-      return entry?.latest === reading && stands(entry);
     },
 
     idleMs() {
@@ -237,12 +332,14 @@ export function createReadingCache(
 
     prune() {
       const now = performance.now();
-      for (const [key, entry] of entries) {
-        if (entry.watchers.size === 0 && entry.pending === undefined && now - entry.askedAt > FORGET_MS) entries.delete(key);
+      for (const [key, { watchers, pending, asks, latest }] of entries) {
+        const usedAt = Math.max(asks.at, latest?.at ?? now);
+        if (watchers.size === 0 && pending === undefined && now - usedAt > FORGET_MS) entries.delete(key);
       }
     },
 
     async close() {
+      clearInterval(roundTimer);
       clearTimeout(batchTimer);
       closing.abort();
       void readBatch();
@@ -250,10 +347,6 @@ export function createReadingCache(
       await client?.close();
     },
   };
-}
-
-function isFresh({ latest }: Entry): boolean {
-  return latest !== undefined && performance.now() - latest.at <= FRESH_MS;
 }
 
 function someSleeps({ watchers }: Entry): boolean {

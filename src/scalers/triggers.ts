@@ -7,7 +7,6 @@ import type { CredentialSource, TriggerReference } from '../auth/credentials.ts'
 import { toQueueScalerError, TriggerError, type QueueScalerError } from '../errors.ts';
 import type { Known, Reading } from './reading.ts';
 import { SCALERS, scalerOf } from './registry.ts';
-import { FRESH_MS, type ReadingCache } from './readingCache.ts';
 import { invalidTrigger, type Bound, type Decision, type MetricSpec, type Scaler } from './contract.ts';
 import type { BrokerPool } from './brokerPool.ts';
 
@@ -26,9 +25,16 @@ export interface Sample {
 
 /** What a watched trigger is told. */
 export interface TriggerWatcher {
-  sample(sample: Sample): void;
+  /** `afresh`: see {@link Watcher.report}. */
+  sample(sample: Sample, afresh?: boolean): void;
   /** The state has become unknown; told for every unknown reading. */
   trouble(error: QueueScalerError): void;
+}
+
+export interface Told {
+  readonly active: boolean;
+  /** In ms of `performance.now()`. */
+  readonly at: number;
 }
 
 export interface Trigger {
@@ -37,11 +43,13 @@ export interface Trigger {
   /** From metadata alone. */
   readonly spec: MetricSpec;
   /**
-   * What was read within the last {@link FRESH_MS}, or since when a watched broker would have told of a change, if it was known: the
-   * answer that needs no waiting.
+   * What is known, at once: undefined before the first answer. Throws a {@link QueueScalerError} where it is known why the state is
+   * unknown.
    */
-  fresh(): Sample | undefined;
-  /** Rejects with a {@link QueueScalerError} where the state is unknown; ends with the signal at the latest. */
+  latest(): Sample | undefined;
+  /** What a call last told KEDA of the activity; streams have their own account. */
+  told: Told | undefined;
+  /** The same, or the first answer; ends with the signal at the latest. */
   read(signal: AbortSignal): Promise<Sample>;
   /**
    * Tells the watcher every sample until the returned function is called. Credentials that cannot be had are told as trouble and
@@ -65,8 +73,10 @@ export interface Triggers {
   all(): readonly Trigger[];
 }
 
-/** How long a watch waits before it asks for credentials again. */
+/** Credentials older than this are asked for again. */
 const REBIND_MS = 5_000;
+/** How long a call waits for credentials that could not be had before, or in place of refused ones. */
+const BIND_AGAIN_MS = 200;
 
 /** `scalers` are the registry’s unless a test has its own. */
 export function createTriggers(
@@ -142,54 +152,112 @@ function createTrigger(
   brokers: BrokerPool,
   observer: TriggerObserver,
 ): Trigger {
-  let bound: { readonly version: string; readonly bound: Bound } | undefined;
+  let bound: { readonly version: string; readonly bound: Bound; readonly since: number } | undefined;
+  /** Why credentials could not be had when they were last looked for. */
+  let unbound: unknown;
+  let rebinding = false;
+  let last: (Sample & { readonly by: Bound }) | undefined;
+  /** The reading after whose refusal the source of credentials was asked anew. */
+  let refused: Reading | undefined;
+
+  async function resolve(signal: AbortSignal): Promise<{ readonly version: string; readonly bound: Bound }> {
+    try {
+      const { parameters, version } = await credentials.resolve(reference, signal);
+      unbound = undefined;
+      if (bound?.version === version) return bound;
+      return { version, bound: brokers.shared(scaler.bind(reference.metadata, parameters)) };
+    } catch (thrown) {
+      if (!signal.aborted) {
+        unbound = thrown;
+        bound = undefined;
+      }
+      throw thrown;
+    }
+  }
 
   async function bind(signal: AbortSignal): Promise<Bound> {
-    const { parameters, version } = await credentials.resolve(reference, signal);
-    if (bound?.version !== version) bound = { version, bound: brokers.shared(scaler.bind(reference.metadata, parameters)) };
+    bound = { ...(await resolve(signal)), since: performance.now() };
     return bound.bound;
   }
 
-  let latest: (Sample & { readonly by: Bound }) | undefined;
-  /** What was last asked to be watched; a reading cache that watches no more vouches for nothing. */
-  let watched: { readonly cache: ReadingCache; readonly bound: Bound } | undefined;
+  /** Looks for other credentials while what is known is still told; those are taken when their first answer is there. */
+  async function rebind(): Promise<void> {
+    rebinding = true;
+    const signal = AbortSignal.timeout(REBIND_MS);
+    try {
+      const renewed = await resolve(signal);
+      if (renewed.bound !== bound?.bound) await brokers.of(renewed.bound).read(renewed.bound.question, signal);
+      bound = { ...renewed, since: performance.now() };
+    } catch {
+      // The next call is told why.
+    } finally {
+      rebinding = false;
+    }
+  }
 
-  function decided(reading: Known, current: Bound): Sample {
+  function decided(reading: Known, by: Bound): Sample {
+    if (last?.reading === reading && last.by === by) return last;
     // Most readings say what the last one said.
-    const before = latest?.by === current && latest.reading.measures === reading.measures ? latest : undefined;
-    latest = { reading, decision: before?.decision ?? current.decide(reading), by: current };
-    observer.sample(trigger, latest);
-    return latest;
+    const before = last?.by === by && last.reading.measures === reading.measures ? last : undefined;
+    last = { reading, decision: before?.decision ?? by.decide(reading), by };
+    observer.sample(trigger, last);
+    return last;
+  }
+
+  /** Throws where the reading is unknown. */
+  function judged(reading: Reading, by: Bound): Sample {
+    if (reading.known) return decided(reading, by);
+    throw reading.error;
+  }
+
+  /** Undefined if that takes longer than a moment, which is all the time there is where it is known what may be wrong. */
+  async function bindSoon(signal: AbortSignal): Promise<Bound | undefined> {
+    const patience = AbortSignal.timeout(BIND_AGAIN_MS);
+    try {
+      return await bind(AbortSignal.any([signal, patience]));
+    } catch (thrown) {
+      if (patience.aborted) return undefined;
+      throw thrown;
+    }
   }
 
   async function readNow(signal: AbortSignal): Promise<Sample> {
-    let current = await bind(signal);
-    let reading = await brokers.of(current).read(current.question, signal);
-    if (credentials.available && isRefusal(reading)) {
-      // The secret may have been rotated: where it was, the new one is asked with at once.
-      credentials.refused(reference);
-      const renewed = await bind(signal);
-      if (renewed !== current) {
-        current = renewed;
-        reading = await brokers.of(current).read(current.question, signal);
-      }
-    }
-    if (!reading.known) throw reading.error;
-    return decided(reading, current);
+    const failed = unbound;
+    const current = bound?.bound ?? (await (failed === undefined ? bind(signal) : bindSoon(signal)));
+    if (current === undefined) throw failed;
+    const reading = await brokers.of(current).read(current.question, signal);
+    if (!credentials.available || reading === refused || !isRefusal(reading)) return judged(reading, current);
+    // The secret may have been rotated: where it was, the new one is asked with at once.
+    refused = reading;
+    credentials.refused(reference);
+    const renewed = (await bindSoon(signal)) ?? current;
+    return judged(renewed === current ? reading : await brokers.of(renewed).read(renewed.question, signal), renewed);
   }
 
   const trigger: Trigger = {
     reference,
     scaler,
     spec,
+    told: undefined,
 
-    fresh() {
-      if (latest === undefined || latest.reading.since !== undefined) return undefined;
-      if (performance.now() - latest.reading.at <= FRESH_MS) return latest;
-      return watched?.cache.isCurrent(watched.bound.question, latest.reading) === true ? latest : undefined;
+    latest() {
+      if (bound === undefined) return undefined;
+      const { bound: by, since } = bound;
+      if (credentials.available && !rebinding && performance.now() - since > REBIND_MS) void rebind();
+      const reading = brokers.of(by).latest(by.question);
+      // Other credentials may be there: that is worth a moment.
+      if (reading === undefined || (credentials.available && reading !== refused && isRefusal(reading))) return undefined;
+      try {
+        return judged(reading, by);
+      } catch (thrown) {
+        observer.trouble(trigger, toQueueScalerError(thrown));
+        throw thrown;
+      }
     },
 
     async read(signal) {
+      const known = trigger.latest();
+      if (known !== undefined) return known;
       try {
         return await readNow(signal);
       } catch (thrown) {
@@ -211,7 +279,7 @@ function createTrigger(
         watcher.trouble(error);
       };
 
-      const hear = (reading: Reading, current: Bound): void => {
+      const hear = (reading: Reading, afresh: boolean, current: Bound): void => {
         if (stopped || current !== following) return;
         if (!reading.known) {
           if (credentials.available && isRefusal(reading)) credentials.refused(reference);
@@ -221,7 +289,7 @@ function createTrigger(
         try {
           const sample = decided(reading, current);
           sleeping = !sample.decision.active;
-          watcher.sample(sample);
+          watcher.sample(sample, afresh);
         } catch (thrown) {
           tell(toQueueScalerError(thrown));
         }
@@ -235,12 +303,10 @@ function createTrigger(
           if (current !== following) {
             unwatch?.();
             following = current;
-            const cache = brokers.of(current);
-            watched = { cache, bound: current };
-            unwatch = cache.watch(current.question, {
+            unwatch = brokers.of(current).watch(current.question, {
               sleeping: () => sleeping,
-              report: (reading) => {
-                hear(reading, current);
+              report: (reading, afresh = false) => {
+                hear(reading, afresh, current);
               },
             });
           }

@@ -20,8 +20,8 @@ export interface MemoryBroker {
   hang(hanging: boolean): void;
   /** Clients opened so far. */
   readonly opened: number;
-  /** Batches read so far. */
-  readonly sweeps: number;
+  /** How often that queue was read by batches so far. */
+  readCount(queue: string): number;
   readonly watched: number;
 }
 
@@ -32,7 +32,7 @@ export function createMemoryBroker(): MemoryBroker {
   let hanging: Promise<void> | undefined;
   let release: () => void = () => undefined;
   let opened = 0;
-  let sweeps = 0;
+  const reads = new Map<string, number>();
 
   const answer = (queue: string): Reading => {
     if (failure !== undefined) return unknown(failure);
@@ -69,7 +69,7 @@ export function createMemoryBroker(): MemoryBroker {
         opened++;
         return {
           async readBatch(questions, report) {
-            sweeps++;
+            for (const { key: queue } of questions) reads.set(queue, (reads.get(queue) ?? 0) + 1);
             await hanging;
             for (const { key: queue } of questions) report(queue, answer(queue));
           },
@@ -114,9 +114,7 @@ export function createMemoryBroker(): MemoryBroker {
     get opened() {
       return opened;
     },
-    get sweeps() {
-      return sweeps;
-    },
+    readCount: (queue) => reads.get(queue) ?? 0,
     get watched() {
       return [...watchers.values()].reduce((sum, set) => sum + set.size, 0);
     },

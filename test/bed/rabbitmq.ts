@@ -1,6 +1,7 @@
 /** Private RabbitMQ brokers for tests, benchmarks and the demo: real ones, a node or a cluster, gone without a trace when closed. */
 import { startNode, startSite, type NodeOptions, type RabbitNode } from './rabbitmqNode.ts';
 import { until } from './until.ts';
+import { rabbitTraits } from './versions/chosen.ts';
 
 export type { NodeOptions as RabbitOptions, RabbitNode } from './rabbitmqNode.ts';
 
@@ -45,6 +46,7 @@ export async function startRabbitCluster(size: number, options: NodeOptions = {}
         ),
       ),
     );
+    for (const flag of rabbitTraits().featureFlags) await nodes[0]?.ctl('enable_feature_flag', '--opt-in', flag);
   } catch (error) {
     await close();
     throw error;

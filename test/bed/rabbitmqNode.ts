@@ -1,6 +1,7 @@
 /**
  * One private RabbitMQ node as an operating-system process: Debian's files, but nothing of the system's service: own folders,
  * cookie, name server and ports, all on the loopback. It must never touch another node, whoever's that is.
+ * More than 300 lines because the node's files, environment, life and calls share the same names and ports.
  */
 import { randomBytes } from 'node:crypto';
 import { execFile } from 'node:child_process';
@@ -12,6 +13,7 @@ import { promisify } from 'node:util';
 import { freePort, freePorts } from './ports.ts';
 import { launch, type LaunchedProcess } from './process.ts';
 import { until } from './until.ts';
+import { rabbitCommand, rabbitTraits } from './versions/chosen.ts';
 
 /** The scripts behind Debian's wrapper, which would change the user. */
 const SCRIPTS = '/usr/lib/rabbitmq/bin';
@@ -35,7 +37,8 @@ export async function startSite(): Promise<Site> {
   writeFileSync(join(home, '.erlang.cookie'), randomBytes(15).toString('hex'), { mode: 0o400 });
   for (let attempt = 1; ; attempt++) {
     const epmdPort = await freePort();
-    const epmd = launch('epmd', ['-port', `${epmdPort}`, '-address', '127.0.0.1']);
+    const [program, ...args] = rabbitCommand('/usr/bin/epmd', ['-port', `${epmdPort}`, '-address', '127.0.0.1']);
+    const epmd = launch(program, args);
     await until('epmd listens', async () => !epmd.alive() || (await isServing(epmdPort)));
     if (epmd.alive()) {
       writeFileSync(join(home, 'epmd.pid'), `${epmd.pid}`);
@@ -161,7 +164,8 @@ export async function startNode(
   }
 
   async function run(): Promise<void> {
-    const started = launch(join(SCRIPTS, 'rabbitmq-server'), [], { env: environment(), cwd: folder });
+    const [program, ...args] = rabbitCommand(join(SCRIPTS, 'rabbitmq-server'), []);
+    const started = launch(program, args, { env: environment(), cwd: folder });
     child = started;
     // The AMQP listener is the last thing that opens; the management API is there before it.
     await until(`${name} takes AMQP connections`, async () => !started.alive() || (await speaksAmqp(ports.amqp)), {
@@ -171,8 +175,10 @@ export async function startNode(
   }
 
   async function ctl(...args: string[]): Promise<string> {
-    const { stdout } = await promisify(execFile)(join(SCRIPTS, 'rabbitmqctl'), ['-q', '-n', name, ...args], {
+    const [program, ...command] = rabbitCommand(join(SCRIPTS, 'rabbitmqctl'), ['-q', '-n', name, ...args]);
+    const { stdout } = await promisify(execFile)(program, command, {
       env: environment(),
+      cwd: folder,
       timeout: CTL_DEADLINE_MS,
     });
     return stdout;
@@ -260,7 +266,8 @@ export async function startNode(
       await until(`${name} shuts down`, () => !current().alive(), { deadlineMs: STOP_DEADLINE_MS });
     },
     async flush() {
-      await ctl('eval', 'mnesia:sync_log().');
+      // Khepri has it on disk before it answers.
+      if (rabbitTraits().metadata === 'mnesia') await ctl('eval', 'mnesia:sync_log().');
     },
     kill: () => current().kill(),
     pause: () => {

@@ -9,6 +9,7 @@ import { Redis } from 'ioredis';
 import { freePort } from './ports.ts';
 import { launch, type LaunchedProcess } from './process.ts';
 import { until } from './until.ts';
+import { redisCommand } from './versions/chosen.ts';
 
 const START_MS = 10_000;
 /** Another process may take a free port before the server does. */
@@ -134,7 +135,8 @@ export async function startRedis(options: RedisOptions = {}): Promise<RedisServe
   }
 
   async function run(file: string): Promise<void> {
-    const launched = launch('redis-server', [file, ...(options.sentinel === true ? ['--sentinel'] : [])]);
+    const [program, ...args] = redisCommand([file, ...(options.sentinel === true ? ['--sentinel'] : [])]);
+    const launched = launch(program, args);
     process = launched;
     await until(`redis-server answers on port ${port}`, async () => !launched.alive() || (await call('PING')) === 'PONG', {
       deadlineMs: START_MS,

@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { BrokerError, QueueError } from '../../src/errors.ts';
-import { FRESH_MS } from '../../src/scalers/readingCache.ts';
+import { MOST_ROUNDS, ROUND_MS } from '../../src/scalers/freshness.ts';
+import type { Question } from '../../src/scalers/contract.ts';
+import type { Reading } from '../../src/scalers/reading.ts';
 import { failed, question, ready, script, type Script, type Sweep } from './scriptedBroker.ts';
 
 const never = new AbortController().signal;
@@ -39,19 +41,6 @@ describe('asking', () => {
     expect(it.sweeps).toHaveLength(1);
   });
 
-  test('answers again from a fresh reading, known or unknown, and asks anew when it is no longer fresh', async () => {
-    const it = script();
-    const first = it.cache.read(question('a'), never);
-    (await nextSweep(it, 0)).report('a', failed(new QueueError('FIELD_MISSING', 'no count')));
-    expect((await first).known).toBe(false);
-    expect((await it.cache.read(question('a'), never)).known).toBe(false);
-    expect(it.sweeps).toHaveLength(1);
-    await vi.advanceTimersByTimeAsync(FRESH_MS + 1);
-    const second = it.cache.read(question('a'), never);
-    (await nextSweep(it, 1)).report('a', ready(3));
-    expect(await second).toMatchObject({ known: true, measures: { ready: 3 } });
-  });
-
   test('lets a question that hangs hold up no other, in the same sweep or a later one', async () => {
     const it = script();
     const hung = it.cache.read(question('hung'), AbortSignal.any([never]));
@@ -79,18 +68,44 @@ describe('asking', () => {
   });
 
   test('makes every question unknown that a sweep leaves unanswered or fails to answer', async () => {
+    for (const [act, code] of [
+      [
+        (sweep: Sweep) => {
+          sweep.end();
+        },
+        'BROKER_REPLY_INVALID',
+      ],
+      [
+        (sweep: Sweep) => {
+          sweep.fail(new BrokerError('BROKER_UNREACHABLE', 'gone'));
+        },
+        'BROKER_UNREACHABLE',
+      ],
+      [
+        (sweep: Sweep) => {
+          sweep.fail(new TypeError('x is not a function'));
+        },
+        'INTERNAL',
+      ],
+    ] as const) {
+      const it = script();
+      const read = it.cache.read(question('a'), never);
+      act(await nextSweep(it, 0));
+      expect(await read).toMatchObject({ known: false, error: { code } });
+    }
+  });
+
+  test('has nobody wait for long for what another waits for already', async () => {
     const it = script();
-    const left = it.cache.read(question('a'), never);
-    (await nextSweep(it, 0)).end();
-    expect(await left).toMatchObject({ known: false, error: { code: 'BROKER_REPLY_INVALID' } });
-    await vi.advanceTimersByTimeAsync(FRESH_MS + 1);
-    const broken = it.cache.read(question('a'), never);
-    (await nextSweep(it, 1)).fail(new BrokerError('BROKER_UNREACHABLE', 'gone'));
-    expect(await broken).toMatchObject({ known: false, error: { code: 'BROKER_UNREACHABLE' } });
-    await vi.advanceTimersByTimeAsync(FRESH_MS + 1);
-    const defect = it.cache.read(question('a'), never);
-    (await nextSweep(it, 2)).fail(new TypeError('x is not a function'));
-    expect(await defect).toMatchObject({ known: false, error: { code: 'INTERNAL' } });
+    const first = it.cache.read(question('a'), never);
+    await vi.advanceTimersByTimeAsync(150);
+    const second = it.cache.read(question('a'), never);
+    await vi.advanceTimersByTimeAsync(51);
+    expect(await second).toMatchObject({ known: false, error: { code: 'BROKER_TIMEOUT' } });
+    expect(await it.cache.read(question('a'), never)).toMatchObject({ known: false, error: { code: 'BROKER_TIMEOUT' } });
+    it.sweeps[0]?.report('a', ready(4));
+    expect(await first).toMatchObject({ measures: { ready: 4 } });
+    expect(it.sweeps).toHaveLength(1);
   });
 
   test('does not let an answer that was overtaken undo a newer one', async () => {
@@ -106,29 +121,135 @@ describe('asking', () => {
   });
 });
 
-describe('the last known reading', () => {
-  async function knownThenFailing(staleAfterMs: number, error: QueueError | BrokerError, afterMs: number) {
+/** A question with that answer, asked in a first sweep. */
+async function answered(it: Script, asked: Question, reading: Reading): Promise<void> {
+  const first = it.cache.read(asked, never);
+  (await nextSweep(it)).report(asked.key, reading);
+  await first;
+}
+
+describe('what has been asked', () => {
+  test('is answered at once, and read again as often as it is asked for', async () => {
     const it = script();
-    const first = it.cache.read(question('a', staleAfterMs), never);
-    (await nextSweep(it, 0)).report('a', ready(7));
-    await first;
-    await vi.advanceTimersByTimeAsync(afterMs);
-    const second = it.cache.read(question('a', staleAfterMs), never);
-    (await nextSweep(it, 1)).report('a', { known: false, at: performance.now(), error });
-    return second;
+    await answered(it, question('a'), ready(1));
+    const readings: number[] = [];
+    for (const seconds of [5, 5, 5, 5]) {
+      const before = it.sweeps.length;
+      for (let ms = 0; ms < seconds * 1_000; ms += 100) {
+        await vi.advanceTimersByTimeAsync(100);
+        it.sweeps.at(-1)?.report('a', ready(2));
+      }
+      const reading = it.cache.latest(question('a'));
+      expect(reading).toMatchObject({ known: true, measures: { ready: 2 } });
+      // Half of the interval, and the tick of this test.
+      expect(performance.now() - (reading?.at ?? 0)).toBeLessThanOrEqual(2_600);
+      readings.push(it.sweeps.length - before);
+    }
+    expect(Math.max(...readings.slice(1))).toBeLessThanOrEqual(3);
+  });
+
+  test('is read together with what else is due, however it was asked', async () => {
+    const it = script();
+    for (const [index, key] of ['a', 'b', 'c'].entries()) {
+      await vi.advanceTimersByTimeAsync(index * 130);
+      await answered(it, question(key), ready(1));
+    }
+    const before = it.sweeps.length;
+    await vi.advanceTimersByTimeAsync(2 * ROUND_MS);
+    expect(it.sweeps.slice(before).at(-1)?.keys.toSorted()).toEqual(['a', 'b', 'c']);
+    expect(it.sweeps.length - before).toBeLessThanOrEqual(2);
+  });
+
+  test('is read less and less often when it is asked no more, and then not at all', async () => {
+    const it = script();
+    await answered(it, question('a'), ready(1));
+    const sweepsWithin = async (ms: number): Promise<number> => {
+      const before = it.sweeps.length;
+      for (let passed = 0; passed < ms; passed += 500) {
+        await vi.advanceTimersByTimeAsync(500);
+        it.sweeps.at(-1)?.report('a', ready(1));
+      }
+      return it.sweeps.length - before;
+    };
+    expect(await sweepsWithin(20_000)).toBeLessThan(10);
+    expect(await sweepsWithin(20_000)).toBeLessThanOrEqual(20 / MOST_ROUNDS);
+    await sweepsWithin(100_000);
+    expect(await sweepsWithin(60_000)).toBe(0);
+    // What is that old is no answer.
+    expect(it.cache.latest(question('a'))).toBeUndefined();
+  });
+
+  test('is told as trouble at once, and looked at each second until that has passed', async () => {
+    const it = script();
+    await answered(it, question('a'), failed(new BrokerError('BROKER_UNREACHABLE', 'gone')));
+    expect(it.cache.latest(question('a'))).toMatchObject({ known: false, error: { code: 'BROKER_UNREACHABLE' } });
+    for (let second = 0; second < 5; second++) {
+      await vi.advanceTimersByTimeAsync(ROUND_MS);
+      expect(it.sweeps).toHaveLength(second + 2);
+      it.sweeps.at(-1)?.report('a', failed(new BrokerError('BROKER_UNREACHABLE', 'gone')));
+    }
+    await vi.advanceTimersByTimeAsync(ROUND_MS);
+    it.sweeps.at(-1)?.report('a', ready(7));
+    expect(it.cache.latest(question('a'))).toMatchObject({ measures: { ready: 7 } });
+  });
+});
+
+describe('the last known reading', () => {
+  async function knownThenFailing(staleAfterMs: number, error: QueueError | BrokerError) {
+    const it = script();
+    await answered(it, question('a', staleAfterMs), ready(7));
+    await vi.advanceTimersByTimeAsync(2_000);
+    it.sweeps.at(-1)?.report('a', { known: false, at: performance.now(), error });
+    return it;
   }
 
   test('stands in while it is young enough, and says since what', async () => {
-    const reading = await knownThenFailing(5_000, new BrokerError('BROKER_UNREACHABLE', 'gone'), 2_000);
-    expect(reading).toMatchObject({ known: true, measures: { ready: 7 }, since: { code: 'BROKER_UNREACHABLE' } });
-  });
-
-  test('no longer stands in when it is too old', async () => {
-    expect(await knownThenFailing(5_000, new BrokerError('BROKER_UNREACHABLE', 'gone'), 5_001)).toMatchObject({ known: false });
+    const it = await knownThenFailing(5_000, new BrokerError('BROKER_UNREACHABLE', 'gone'));
+    const told = it.cache.latest(question('a'));
+    expect(told).toMatchObject({ known: true, measures: { ready: 7 }, since: { code: 'BROKER_UNREACHABLE' } });
+    // One object for one failure, so that it is decided once.
+    expect(it.cache.latest(question('a'))).toBe(told);
+    await vi.advanceTimersByTimeAsync(3_000);
+    expect(it.cache.latest(question('a'))).toMatchObject({ known: false, error: { code: 'BROKER_UNREACHABLE' } });
   });
 
   test('never stands in for a failure that is a certain answer', async () => {
-    expect(await knownThenFailing(5_000, new QueueError('QUEUE_MISSING', 'deleted'), 2_000)).toMatchObject({ known: false });
+    const it = await knownThenFailing(5_000, new QueueError('QUEUE_MISSING', 'deleted'));
+    expect(it.cache.latest(question('a'))).toMatchObject({ known: false, error: { code: 'QUEUE_MISSING' } });
+  });
+
+  test('is told while the broker hangs, with what is wrong as soon as that is known, and no longer than it may stand in', async () => {
+    const it = script();
+    await answered(it, question('a', 5_000), ready(7));
+    await vi.advanceTimersByTimeAsync(ROUND_MS);
+    const hungAt = performance.now();
+    const seen = new Map<string, number>();
+    while (performance.now() - hungAt < 9_000) {
+      const reading = it.cache.latest(question('a', 5_000));
+      const what = reading?.known === true ? `known since ${reading.since?.code ?? 'now'}` : reading?.error.code;
+      if (!seen.has(what ?? 'nothing')) seen.set(what ?? 'nothing', performance.now() - hungAt);
+      await vi.advanceTimersByTimeAsync(100);
+    }
+    expect([...seen.keys()]).toEqual(['known since now', 'known since BROKER_TIMEOUT', 'BROKER_TIMEOUT']);
+    expect(seen.get('known since BROKER_TIMEOUT')).toBeLessThanOrEqual(2_000);
+    expect(seen.get('BROKER_TIMEOUT')).toBeLessThanOrEqual(5_000);
+    it.sweeps.at(-1)?.report('a', ready(8));
+    expect(it.cache.latest(question('a', 5_000))).toMatchObject({ known: true, measures: { ready: 8 } });
+  });
+
+  test('is counted as held for as long as its watch vouched for it', async () => {
+    const it = script();
+    it.cache.watch(question('a', 5_000), { sleeping: () => true, report: () => undefined });
+    it.watchers.get('a')?.report(ready(7));
+    it.vouches = true;
+    it.cache.latest(question('a', 5_000));
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect(it.sweeps).toHaveLength(0);
+    it.vouches = false;
+    it.watchers.get('a')?.report(failed(new BrokerError('BROKER_UNREACHABLE', 'gone')));
+    expect(it.cache.latest(question('a', 5_000))).toMatchObject({ known: true, since: { code: 'BROKER_UNREACHABLE' } });
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(it.cache.latest(question('a', 5_000))).toMatchObject({ known: false });
   });
 });
 
@@ -171,7 +292,7 @@ describe('watching', () => {
     expect(second).toEqual([true]);
     expect(it.sweeps).toHaveLength(0);
 
-    await vi.advanceTimersByTimeAsync(FRESH_MS + 1);
+    await vi.advanceTimersByTimeAsync(ROUND_MS + 1);
     const third = join();
     await vi.advanceTimersByTimeAsync(100);
     expect(it.sweeps).toHaveLength(1);
@@ -187,27 +308,25 @@ describe('watching', () => {
     expect(it.sweeps).toHaveLength(0);
   });
 
-  test('answers reads from an older watched reading only while the broker would have told of a change', async () => {
+  test('is never contradicted by an answer to what was asked before', async () => {
     const it = script();
-    const stop = it.cache.watch(question('a'), { sleeping: () => true, report: () => undefined });
-    const told = ready(4);
-    it.watchers.get('a')?.report(told);
-    await vi.advanceTimersByTimeAsync(FRESH_MS + 1);
-    expect(it.cache.isCurrent(question('a'), told)).toBe(false);
-    it.vouches = true;
-    expect(it.cache.isCurrent(question('a'), told)).toBe(true);
-    expect(it.cache.isCurrent(question('a'), ready(4))).toBe(false);
-    expect(await it.cache.read(question('a'), never)).toBe(told);
-    expect(it.sweeps).toHaveLength(0);
-
-    it.watchers.get('a')?.report(failed(new QueueError('FIELD_MISSING', 'gone')));
-    expect(it.cache.isCurrent(question('a'), told)).toBe(false);
-    it.watchers.get('a')?.report(ready(4));
-    await vi.advanceTimersByTimeAsync(FRESH_MS + 1);
-    stop();
-    void it.cache.read(question('a'), never);
-    await vi.advanceTimersByTimeAsync(100);
-    expect(it.sweeps).toHaveLength(1);
+    await answered(it, question('a'), ready(0));
+    const heard: (number | undefined)[] = [];
+    it.cache.watch(question('a'), {
+      sleeping: () => false,
+      report: (reading) => heard.push(reading.known ? reading.measures['ready'] : undefined),
+    });
+    await vi.advanceTimersByTimeAsync(2 * ROUND_MS);
+    const round = it.sweeps.at(-1);
+    await vi.advanceTimersByTimeAsync(10);
+    it.watchers.get('a')?.report(ready(1));
+    await vi.advanceTimersByTimeAsync(10);
+    round?.report('a', ready(0));
+    expect(it.cache.latest(question('a'))).toMatchObject({ measures: { ready: 1 } });
+    expect(heard).toEqual([1]);
+    await vi.advanceTimersByTimeAsync(2 * ROUND_MS);
+    it.sweeps.at(-1)?.report('a', ready(0));
+    expect(it.cache.latest(question('a'))).toMatchObject({ measures: { ready: 0 } });
   });
 
   test('counts as use, so that a watched broker is never idle', async () => {

@@ -2,7 +2,7 @@
  * A broker client that answers what a test wants, for the unit tests of what stands above the contract; no broker's scaler is
  * ever tested with it.
  */
-import type { QueueError } from '../../src/errors.ts';
+import type { BrokerError, QueueError } from '../../src/errors.ts';
 import { noEvents } from '../../src/scalers/brokerEvents.ts';
 import { unknown, type Known, type Reading } from '../../src/scalers/reading.ts';
 import { createReadingCache, type ReadingCache } from '../../src/scalers/readingCache.ts';
@@ -34,7 +34,7 @@ export function ready(count: number, at = performance.now()): Known {
   return { known: true, at, reader: 'script', measures: { ready: count }, queues: [] };
 }
 
-export function failed(error: QueueError): Reading {
+export function failed(error: QueueError | BrokerError): Reading {
   return unknown(error);
 }
 

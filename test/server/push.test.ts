@@ -1,25 +1,152 @@
 import { status } from '@grpc/grpc-js';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { advise, TRUE_GAP_MS, UNTOLD } from '../../src/server/grpc/push.ts';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import fc from 'fast-check';
+import {
+  advise,
+  afterTelling,
+  createPush,
+  REPEAT_AFTER_MS,
+  TRUE_PACE_MS,
+  TRUES_AT_ONCE,
+  UNTOLD,
+} from '../../src/server/grpc/push.ts';
+import type { Known } from '../../src/scalers/reading.ts';
+import type { Told, Trigger, TriggerWatcher } from '../../src/scalers/triggers.ts';
 import { createMemoryBroker, UNREACHABLE, type MemoryBroker } from '../bed/memoryScaler.ts';
 import { startScaler, type TestScaler } from '../bed/scaler.ts';
 import type { PushStream } from '../keda/client.ts';
 
 describe('what a stream says next', () => {
+  const told = (active: boolean, at: number) => afterTelling(UNTOLD, active, at);
+
   it('tells the first state at once, whichever it is', () => {
-    expect(advise(UNTOLD, true, 0)).toEqual({ send: true });
-    expect(advise(UNTOLD, false, 0)).toEqual({ send: true });
+    expect(advise(UNTOLD, true, false, undefined, 0)).toEqual({ send: true });
+    expect(advise(UNTOLD, false, false, undefined, 0)).toEqual({ send: true });
   });
 
   it('tells an edge at once and an unchanged state not at all', () => {
-    expect(advise({ told: false, trueAt: -Infinity }, true, 10)).toEqual({ send: true });
-    expect(advise({ told: true, trueAt: 10 }, false, 11)).toEqual({ send: true });
-    expect(advise({ told: true, trueAt: 10 }, true, 10_000)).toEqual({ send: false });
+    expect(advise(told(false, 0), true, false, undefined, 10)).toEqual({ send: true });
+    expect(advise(told(true, 10), false, false, undefined, 11)).toEqual({ send: true });
+    expect(advise(told(true, 10), true, false, undefined, 10_000)).toEqual({ send: false });
+    expect(advise(told(false, 10), false, false, undefined, 10_000)).toEqual({ send: false });
   });
 
-  it('defers a true that follows another too soon, so that a flapping queue costs KEDA little', () => {
-    expect(advise({ told: false, trueAt: 1_000 }, true, 1_500)).toEqual({ send: false, againInMs: TRUE_GAP_MS - 500 });
-    expect(advise({ told: false, trueAt: 1_000 }, true, 1_000 + TRUE_GAP_MS)).toEqual({ send: true });
+  it('tells work that has come afresh, though it told the same before', () => {
+    expect(advise(told(true, 10), true, true, undefined, 1_000)).toEqual({ send: true });
+  });
+
+  it('tells what contradicts the answer to a later call, though it told the same before', () => {
+    expect(advise(told(true, 10), true, false, { active: false, at: 11 }, 12)).toEqual({ send: true });
+    expect(advise(told(true, 12), true, false, { active: false, at: 11 }, 13)).toEqual({ send: false });
+    expect(advise(told(true, 10), true, false, { active: true, at: 11 }, 12)).toEqual({ send: false });
+  });
+
+  it('defers a true that follows too many others, so that a flapping queue costs KEDA little', () => {
+    let state = UNTOLD;
+    for (let count = 0; count < TRUES_AT_ONCE; count++) {
+      state = afterTelling(state, false, count);
+      expect(advise(state, true, false, undefined, count)).toEqual({ send: true });
+      state = afterTelling(state, true, count);
+    }
+    state = afterTelling(state, false, 100);
+    expect(advise(state, true, false, undefined, 100)).toEqual({ send: false, againInMs: TRUE_PACE_MS - 100 });
+    expect(advise(state, true, false, undefined, TRUE_PACE_MS)).toEqual({ send: true });
+    expect(advise(state, true, false, { active: false, at: 99 }, 100)).toEqual({ send: true });
+  });
+
+  /** What happens to a trigger, in order: time passes, its state is read, or KEDA asks for it. */
+  const events = fc.array(
+    fc.oneof(
+      fc.record({ kind: fc.constant('pass' as const), ms: fc.integer({ min: 0, max: 20_000 }) }),
+      fc.record({ kind: fc.constant('read' as const), active: fc.boolean() }),
+      fc.record({ kind: fc.constant('ask' as const) }),
+    ),
+    { maxLength: 60 },
+  );
+
+  it('never leaves KEDA in the belief that there is no work, and never says more than the pace allows beyond that', () => {
+    fc.assert(
+      fc.property(events, (happening) => {
+        let state = UNTOLD;
+        let [now, latest] = [0, false];
+        let answered: Told | undefined;
+        // What KEDA makes of calls and of \`true\`s; it takes no notice of \`false\`.
+        let believes = false;
+        let free = 0;
+        const trues: number[] = [];
+        for (const event of happening) {
+          if (event.kind === 'pass') now += event.ms;
+          if (event.kind === 'read') latest = event.active;
+          if (event.kind === 'ask') {
+            answered = { active: latest, at: now };
+            believes = latest;
+          }
+          if (event.kind !== 'read') continue;
+          if (!advise(state, latest, false, answered, now).send) {
+            expect(latest && !believes).toBe(false);
+            continue;
+          }
+          state = afterTelling(state, latest, now);
+          if (!latest) continue;
+          if (believes) trues.push(now);
+          else free++;
+          believes = true;
+        }
+        expect(trues.length).toBeLessThanOrEqual(TRUES_AT_ONCE + now / TRUE_PACE_MS);
+        expect(free).toBeLessThanOrEqual(1 + happening.filter(({ kind }) => kind === 'ask').length);
+      }),
+    );
+  });
+
+  it('says a true within the pace where KEDA was told nothing since', () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 0, max: 10_000 }), { maxLength: 60 }), (pauses) => {
+        let state = UNTOLD;
+        let now = 0;
+        for (const pause of pauses) {
+          now += pause;
+          state = afterTelling(state, false, now);
+          const advice = advise(state, true, false, undefined, now);
+          if (!advice.send) {
+            expect(advice.againInMs).toBeLessThanOrEqual(TRUE_PACE_MS);
+            now += advice.againInMs ?? NaN;
+          }
+          expect(advise(state, true, false, undefined, now)).toEqual({ send: true });
+          state = afterTelling(state, true, now);
+        }
+      }),
+    );
+  });
+});
+
+describe('a stream that stays active', () => {
+  it('says so again where no call has, and not where one has', async () => {
+    vi.useFakeTimers();
+    try {
+      const push = createPush();
+      const said: number[][] = [[], []];
+      const triggers = said.map((times) => {
+        let watcher: TriggerWatcher | undefined;
+        const watch: Trigger['watch'] = (given) => ((watcher = given), () => undefined);
+        const trigger = { told: undefined as Told | undefined, watch };
+        push.follow(trigger as Trigger, () => void times.push(performance.now()));
+        const reading: Known = { known: true, at: 0, reader: 'script', measures: {}, queues: [] };
+        watcher?.sample({ reading, decision: { value: 1, active: true, because: [] } });
+        return trigger;
+      });
+      for (let poll = 0; poll < 10; poll++) {
+        Object.assign(triggers[1] ?? {}, { told: { active: true, at: performance.now() } });
+        await vi.advanceTimersByTimeAsync(REPEAT_AFTER_MS - 1_000);
+      }
+      expect(said[0]?.length).toBeGreaterThanOrEqual(9);
+      expect(said[1]).toHaveLength(1);
+      // Nobody polls any more.
+      await vi.advanceTimersByTimeAsync(2 * REPEAT_AFTER_MS + 2_000);
+      expect(said[1]?.length).toBeGreaterThanOrEqual(2);
+      push.close();
+    } finally {
+      vi.useRealTimers();
+    }
   });
 });
 
@@ -74,19 +201,35 @@ describe('StreamIsActive', () => {
     expect(stream.ends).toEqual([]);
   });
 
-  it('tells a queue that flaps fast no more than two states in the gap between two true', async () => {
+  it('tells a queue that flaps fast no more than a few states, and those that contradict a call all the same', async () => {
     const stream = push('flapping');
     await stream.next(false);
     const startedAt = performance.now();
-    while (performance.now() - startedAt < TRUE_GAP_MS / 2) {
+    const flap = async (): Promise<void> => {
       broker.set('flapping', 1);
       broker.set('flapping', 0);
       await new Promise((resolve) => setImmediate(resolve));
-    }
+    };
+    while (performance.now() - startedAt < TRUE_PACE_MS / 2) await flap();
+    const trues = stream.states.filter(({ active }) => active).length;
+    expect(trues).toBeLessThanOrEqual(TRUES_AT_ONCE);
+    expect(await scaler.client.trigger({ metadata: { scaler: 'memory', queueName: 'flapping' } }).poll()).toMatchObject({
+      active: false,
+    });
     broker.set('flapping', 1);
-    await stream.next(true);
-    await stream.next(true);
-    expect(stream.states.map(({ active }) => active)).toEqual([false, true, false, true]);
+    await expect.poll(() => stream.states.filter(({ active }) => active).length).toBe(trues + 1);
+  });
+
+  it('tells work that a call has denied, though the stream has told of work before', async () => {
+    const stream = push('denied');
+    const polled = scaler.client.trigger({ type: 'external-push', metadata: { scaler: 'memory', queueName: 'denied' } });
+    await stream.next(false);
+    for (let round = 0; round < 2 * TRUES_AT_ONCE; round++) {
+      broker.set('denied', 1);
+      await stream.next(true, 1_000);
+      broker.set('denied', 0);
+      expect((await polled.poll()).active).toBe(false);
+    }
   });
 
   it('ends a stream with a bad trigger by INVALID_ARGUMENT, so that KEDA backs off', async () => {

@@ -147,7 +147,7 @@ function checkFallback(spec: YamlObject['spec'], report: Report): void {
   const path = ['spec', 'fallback', 'replicas'];
   if (replicas === 0)
     report('fallback-risk', path, 'with 0 replicas an unknown queue counts as an empty one', {
-      fix: 'leave fallback out: then KEDA holds the number of replicas',
+      fix: 'leave fallback out: then KEDA scales nothing on an error, as a rule',
     });
   else if (replicas !== undefined && replicas > most)
     report('fallback-risk', path, `${replicas} is above maxReplicaCount ${most}`);

@@ -133,7 +133,7 @@ function convertTrigger(work: Work): { readonly converted: boolean; readonly rem
       object.kind === 'ScaledJob'
         ? 'KEDA polls a ScaledJob: work is noticed at the next poll, as before'
         : 'the first message wakes a worker at once, not at the next poll',
-      'what cannot be read is an error, and KEDA then holds the replicas; it was a zero at times',
+      'what cannot be read is an error, on which KEDA scales nothing as a rule; it was a zero at times',
     );
     if (isRecord(trigger['authenticationRef']))
       remarks.push('its TriggerAuthentication stays; this scaler reads it itself and must be allowed to');

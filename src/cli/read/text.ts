@@ -36,7 +36,7 @@ export function readingText(subject: Subject, { metric, reading, trouble }: Expl
       `  ${reading === undefined ? 'unknown ' : 'since   '}  ${trouble.message} [${trouble.code}]`,
       `  remedy    ${trouble.remedy}`,
     );
-    if (reading === undefined) lines.push('  to KEDA   an error: KEDA holds the number of replicas');
+    if (reading === undefined) lines.push('  to KEDA   an error, on which it scales nothing as a rule');
   }
   return `${lines.join('\n')}\n`;
 }

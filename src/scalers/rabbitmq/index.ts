@@ -5,7 +5,7 @@ import { defineScaler } from '../contract.ts';
 import type { InProgress } from '../inProgress.ts';
 import { metricName } from '../metricName.ts';
 import { tlsSettings } from '../net/tls.ts';
-import { DEFAULT_PORT, parseEndpoint, type Endpoint } from './address.ts';
+import { DEFAULT_PORT, ignoredParameters, isUnverified, parseEndpoint, type Endpoint } from './address.ts';
 import { isAmqp, labelOf, openReaders, type RabbitConnection } from './broker.ts';
 import { createRabbitClient } from './client.ts';
 import { decide, type Mode, type Policy } from './decision.ts';
@@ -21,7 +21,7 @@ export const rabbitmq = defineScaler({
   advice: async () => (await import('./advice.ts')).advice,
   rules: checkRules,
   spec: (values) => ({
-    name: metricName('rabbitmq', values.shardedExchange ?? values.queueName ?? ''),
+    name: metricName('rabbitmq', values.shardedExchange ?? values.queueName ?? values.queueNames?.join() ?? ''),
     target: targetOf(values),
   }),
   broker: {
@@ -39,7 +39,11 @@ export const rabbitmq = defineScaler({
       inProgress: inProgressOf(values),
       oneConsumerPerShard: values.shardedExchange !== undefined,
     };
-    return (reading) => decide(policy, reading.measures, subject);
+    const ignored = ignoredParameters(values.host);
+    return (reading) => {
+      const decision = decide(policy, reading.measures, subject);
+      return ignored === undefined ? decision : { ...decision, because: [...decision.because, ignored] };
+    };
   },
   backlog: ({ ready, messages, unacknowledged }: Measures) => ({ waiting: ready ?? messages, held: unacknowledged }),
 });
@@ -58,15 +62,9 @@ function targetOf(values: RabbitValues): number {
 
 function questionOf(values: RabbitValues): RabbitQuestion {
   const mode = modeOf(values);
-  const selection: Selection =
-    values.shardedExchange !== undefined
-      ? { kind: 'shards', exchange: values.shardedExchange }
-      : values.useRegex
-        ? { kind: 'pattern', pattern: values.queueName ?? '' }
-        : { kind: 'queue', name: values.queueName ?? '' };
   return createQuestion({
     vhost: values.vhostName ?? values.host.vhost,
-    selection,
+    selection: selectionOf(values),
     operation: values.operation,
     needs: mode !== 'QueueLength' ? 'rates' : inProgressOf(values) === 'ignore' ? 'ready' : 'messages',
     missingIsZero: values.onMissingQueue === 'zero',
@@ -78,13 +76,19 @@ function questionOf(values: RabbitValues): RabbitQuestion {
   });
 }
 
+function selectionOf({ shardedExchange, queueName = '', queueNames, useRegex, exclude }: RabbitValues): Selection {
+  if (shardedExchange !== undefined) return { kind: 'shards', exchange: shardedExchange };
+  if (queueNames !== undefined) return { kind: 'names', names: [...new Set(queueNames)] };
+  return useRegex ? { kind: 'pattern', pattern: queueName, exclude } : { kind: 'queue', name: queueName };
+}
+
 function connectionOf(values: RabbitValues): RabbitConnection {
   const endpoints = endpointsOf(values);
   return {
     endpoints,
     login: loginOf(values),
     oauth: oauthOf(values),
-    tls: tlsSettings(values, !values.unsafeSsl),
+    tls: tlsSettings(values, !values.unsafeSsl && !isUnverified(values.host)),
     management: managementEndpointsOf(values, endpoints),
     managementIsOptional: isAmqp(endpoints[0]) && values.management === 'auto',
     prometheus: values.prometheus,

@@ -9,9 +9,9 @@ import { defineScaler, type Decision, type Scaler } from '../contract.ts';
 import { flag, oneOf, text, whole } from '../values.ts';
 import { inProgressKey, type InProgress } from '../inProgress.ts';
 import { asksDeployment } from './deployment.ts';
-import { CONNECTION_KEYS, connectionRules, KEYS_OF_KIND, type DeploymentKind } from './keys.ts';
+import { addressNotes, CONNECTION_KEYS, connectionRules, KEYS_OF_KIND, type DeploymentKind } from './keys.ts';
 import type { Known } from '../reading.ts';
-import { parseNames } from './names.ts';
+import { excepting, parseNames } from './names.ts';
 import type { KeysQuestion, Measures } from './question.ts';
 
 const names = () =>
@@ -32,6 +32,10 @@ const LIST_KEYS = {
     'Keys where workers keep what they are working on, as in `listName`: added to the number, and active as long as there are any.',
     names(),
   ),
+  exclude: key(
+    'Keys that do not count although a pattern of `listName` or `processingListName` finds them, as in `listName`.',
+    names(),
+  ),
   inProgress: inProgressKey('messages under `processingListName`'),
   requireMatch: key(
     'Whether it is an error that none of the keys has ever been seen: an empty list looks just like a wrong name.',
@@ -48,8 +52,11 @@ function defineLists(type: string, kind: DeploymentKind, doc: string): Scaler {
     keys,
     advice: async () => (await import('./advice.ts')).listAdvice(kind),
     ...asksDeployment(kind),
-    rules(values, fault, awaited) {
-      connectionRules(values, fault, awaited);
+    rules(values, fault, awaited, metadata) {
+      connectionRules(values, fault, awaited, metadata);
+      const named = [...(values.listName ?? []), ...(values.processingListName ?? [])];
+      if (values.exclude !== undefined && named.length > 0 && !named.some(({ glob }) => glob))
+        fault('exclude', 'leaves out nothing: no key is a pattern, and a key that is named counts');
       if (values.inProgress !== undefined && values.processingListName === undefined)
         fault('inProgress', 'goes with processingListName: nothing else tells what workers hold');
     },
@@ -58,16 +65,21 @@ function defineLists(type: string, kind: DeploymentKind, doc: string): Scaler {
       target: values.listLength,
     }),
     question({
-      listName: names,
-      processingListName: processing = [],
+      listName,
+      processingListName = [],
+      exclude = [],
       operation,
       requireMatch,
       staleAfter: staleAfterMs,
+      address,
     }): KeysQuestion {
+      const names = excepting(listName, exclude);
+      const processing = excepting(processingListName, exclude);
+      const notes = addressNotes({ address });
       const subject = names.map((name) => name.text).join(',');
-      const key = fingerprint('keys', { names, processing, operation, requireMatch, staleAfterMs });
+      const key = fingerprint('keys', { names, processing, operation, requireMatch, staleAfterMs, notes });
       // In one go: of objects that are spread and added to, V8 gives each a layout of its own, as large as the object.
-      return { kind: 'keys', key, subject, names, processing, operation, requireMatch, staleAfterMs };
+      return { kind: 'keys', key, subject, names, processing, operation, requireMatch, staleAfterMs, notes };
     },
     decide:
       ({ activationListLength, inProgress = 'count' }) =>

@@ -9,7 +9,7 @@ import { defineScaler, type Decision, type Scaler } from '../contract.ts';
 import { flag, text, whole } from '../values.ts';
 import { inProgressKey, type InProgress } from '../inProgress.ts';
 import { asksDeployment } from './deployment.ts';
-import { CONNECTION_KEYS, connectionRules, KEYS_OF_KIND, type DeploymentKind } from './keys.ts';
+import { addressNotes, CONNECTION_KEYS, connectionRules, KEYS_OF_KIND, type DeploymentKind } from './keys.ts';
 import type { Known } from '../reading.ts';
 import type { Measures, StreamMode, StreamQuestion } from './question.ts';
 
@@ -43,8 +43,8 @@ function defineStreams(type: string, kind: DeploymentKind, doc: string): Scaler 
     keys,
     advice: async () => (await import('./advice.ts')).streamAdvice(kind),
     ...asksDeployment(kind),
-    rules(values, fault, awaited) {
-      connectionRules(values, fault, awaited);
+    rules(values, fault, awaited, metadata) {
+      connectionRules(values, fault, awaited, metadata);
       if (values.inProgress !== undefined && (values.consumerGroup === undefined || values.lagCount === undefined))
         fault(
           'inProgress',
@@ -59,8 +59,9 @@ function defineStreams(type: string, kind: DeploymentKind, doc: string): Scaler 
       const { stream, consumerGroup: group, requireMatch, staleAfter: staleAfterMs } = values;
       const mode = modeOf(values);
       const subject = group === undefined ? stream : `${stream} (group ${group})`;
-      const key = fingerprint('stream', { stream, group, mode, requireMatch, staleAfterMs });
-      return { kind: 'stream', key, subject, stream, group, mode, requireMatch, staleAfterMs };
+      const notes = addressNotes(values);
+      const key = fingerprint('stream', { stream, group, mode, requireMatch, staleAfterMs, notes });
+      return { kind: 'stream', key, subject, stream, group, mode, requireMatch, staleAfterMs, notes };
     },
     decide: (values) => (reading) =>
       decideStream(reading, modeOf(values), values.activationLagCount, values.inProgress ?? 'count'),

@@ -31,8 +31,8 @@ export function createExternalScaler(triggers: Triggers, push: Push, adapter: Ad
       about.sample = sample;
       return answer(sound(sample), trigger);
     };
-    const fresh = trigger.fresh();
-    return fresh === undefined ? trigger.read(wait()).then(finish) : finish(fresh);
+    const known = trigger.latest();
+    return known === undefined ? trigger.read(wait()).then(finish) : finish(known);
   }
 
   return {
@@ -51,7 +51,10 @@ export function createExternalScaler(triggers: Triggers, push: Push, adapter: Ad
     ),
 
     isActive: adapter.unary('IsActive', subjectOf, (reference: ScaledObjectRef, about, wait) =>
-      sampled(reference, about, wait, ({ decision }) => ({ result: decision.active })),
+      sampled(reference, about, wait, ({ decision: { active } }, trigger) => {
+        trigger.told = { active, at: performance.now() };
+        return { result: active };
+      }),
     ),
 
     streamIsActive: adapter.stream('StreamIsActive', subjectOf, (reference: ScaledObjectRef, about, send) =>

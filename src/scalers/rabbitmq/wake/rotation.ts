@@ -1,69 +1,74 @@
 /**
- * Notices work in sleeping queues by passive declares, in turn and within the wake budget.
+ * Looks at watched queues by passive declares, in turn and within the wake budget: at those that sleep as often as it allows.
  */
 import type { QueueScalerError } from '../../../errors.ts';
 import { createRotation, type Polled } from '../../polling.ts';
 import type { Declared } from '../amqp/declared.ts';
 
-export interface Sleeper extends Polled {
-  /** Hears how many messages wait, each time that there are any. */
-  readonly onWork: (declared: Declared) => void;
+export interface DeclareWatcher extends Polled {
+  /** Hears what each declare says. */
+  readonly onDeclared: (declared: Declared) => void;
 }
 
-export interface Waker {
+export interface DeclareRotation {
   /** Watches a queue of a vhost until the returned function is called. */
-  add(vhost: string, queue: string, sleeper: Sleeper): () => void;
+  add(vhost: string, queue: string, watcher: DeclareWatcher): () => void;
   close(): void;
 }
 
-interface SleepingQueue extends Polled {
+interface WatchedQueue extends Polled {
   readonly vhost: string;
   readonly queue: string;
-  readonly sleepers: Set<Sleeper>;
+  readonly watchers: Set<DeclareWatcher>;
 }
 
-export function createWaker(declare: (vhost: string, queue: string) => Promise<Declared | QueueScalerError>): Waker {
-  const sleeping = new Map<string, SleepingQueue & { readonly leave: () => void }>();
-  const rotation = createRotation<SleepingQueue>((batch, settle) => {
+export function createDeclareRotation(
+  declare: (vhost: string, queue: string) => Promise<Declared | QueueScalerError>,
+): DeclareRotation {
+  const watched = new Map<string, WatchedQueue & { readonly leave: () => void }>();
+  const rotation = createRotation<WatchedQueue>((batch, settle) => {
     for (const queue of batch)
       void declare(queue.vhost, queue.queue).then((answer) => {
+        if (!(answer instanceof Error)) for (const watcher of [...queue.watchers]) watcher.onDeclared(answer);
         // A missing queue ends a channel at each declare.
-        settle(queue, answer instanceof Error ? 'failed' : 0);
-        if (answer instanceof Error || answer.ready === 0) return;
-        for (const sleeper of [...queue.sleepers]) sleeper.onWork(answer);
+        settle(queue, !(answer instanceof Error));
       });
   });
 
-  function follow(vhost: string, queue: string): SleepingQueue & { readonly leave: () => void } {
-    const sleepers = new Set<Sleeper>();
+  function follow(vhost: string, queue: string): WatchedQueue & { readonly leave: () => void } {
+    const watchers = new Set<DeclareWatcher>();
     const followed = {
       vhost,
       queue,
-      sleepers,
+      watchers,
       get budget() {
         let most = 1;
-        for (const { budget } of sleepers) most = Math.max(most, budget);
+        for (const { budget } of watchers) most = Math.max(most, budget);
         return most;
+      },
+      sleeping() {
+        for (const watcher of watchers) if (watcher.sleeping()) return true;
+        return false;
       },
     };
     return Object.assign(followed, { leave: rotation.add(followed) });
   }
 
   return {
-    add(vhost, queue, sleeper) {
+    add(vhost, queue, watcher) {
       const key = `${vhost}\0${queue}`;
-      let found = sleeping.get(key);
-      if (found === undefined) sleeping.set(key, (found = follow(vhost, queue)));
-      const { sleepers, leave } = found;
-      sleepers.add(sleeper);
+      let found = watched.get(key);
+      if (found === undefined) watched.set(key, (found = follow(vhost, queue)));
+      const { watchers, leave } = found;
+      watchers.add(watcher);
       return () => {
-        if (!sleepers.delete(sleeper) || sleepers.size > 0) return;
-        sleeping.delete(key);
+        if (!watchers.delete(watcher) || watchers.size > 0) return;
+        watched.delete(key);
         leave();
       };
     },
     close() {
-      sleeping.clear();
+      watched.clear();
       rotation.close();
     },
   };
