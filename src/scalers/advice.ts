@@ -91,6 +91,8 @@ export interface Advice {
   readonly required: readonly string[];
   /** What people call the scaler where no spelling of a scaler's name is near. */
   readonly alsoCalled?: RegExp;
+  /** The name of the scaler's page in KEDA's documentation, where that is not its type. */
+  readonly page?: string;
   /** By the wrong name of a key, in lower case. */
   readonly otherNames?: Readonly<Record<string, OtherName>>;
   /** Of keys that KEDA reads for its connection to this program: what to write for the broker's; `name` is the fix. */

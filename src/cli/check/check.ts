@@ -106,7 +106,7 @@ function checkTrigger(location: TriggerLocation): void {
   }
   if (type === '' || OTHER_TRIGGER_TYPES.includes(type)) return;
   const types = [...scalers.map(({ scaler }) => scaler.type), ...OTHER_TRIGGER_TYPES];
-  const nearest = typeOfPage(type) ?? nearestName(type.replaceAll('_', '-'), types);
+  const nearest = typeOfPage(type, scalers) ?? nearestName(type.replaceAll('_', '-'), types);
   report(
     'unknown-trigger-type',
     [...path, 'type'],

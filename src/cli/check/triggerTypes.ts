@@ -2,6 +2,7 @@
  * The trigger types that KEDA 2.20 has beside those that this program's scalers stand in for, and the names of its documentation's pages
  * where they differ from the type. https://keda.sh/docs/latest/scalers/
  */
+import type { KnownScaler } from '../knownScalers.ts';
 
 const words = (text: string): readonly string[] => text.split(/\s+/);
 
@@ -32,17 +33,14 @@ const TYPE_OF_PAGE: Readonly<Record<string, string>> = {
   'ibm-mq': 'ibmmq',
   'liiklus-topic': 'liiklus',
   'nats-streaming': 'stan',
-  'rabbitmq-queue': 'rabbitmq',
-  'redis-cluster-lists': 'redis-cluster',
-  'redis-lists': 'redis',
-  'redis-sentinel-lists': 'redis-sentinel',
   'selenium-grid-scaler': 'selenium-grid',
   'solace-pub-sub': 'solace-event-queue',
   'solace-pub-sub-dm': 'solace-direct-messaging',
 };
 
 /** The type meant by a name that is one of the documentation's pages, however its words are joined. */
-export function typeOfPage(name: string): string | undefined {
+export function typeOfPage(name: string, scalers: readonly KnownScaler[]): string | undefined {
   const page = name.toLowerCase().replaceAll(/[_ ]/g, '-');
-  return Object.hasOwn(TYPE_OF_PAGE, page) ? TYPE_OF_PAGE[page] : undefined;
+  const known = scalers.find(({ advice }) => advice.page === page)?.scaler.type;
+  return known ?? (Object.hasOwn(TYPE_OF_PAGE, page) ? TYPE_OF_PAGE[page] : undefined);
 }

@@ -76,6 +76,7 @@ export const advice: Advice = {
   builtInKeys: BUILT_IN_KEYS,
   required: ['queueName', 'host'],
   alsoCalled: /rabbit|amqp/i,
+  page: 'rabbitmq-queue',
   otherNames: OTHER_NAMES,
   uncheckedCertificate: 'unsafeSsl',
   publicLogin: /:\/\/guest:guest@/,

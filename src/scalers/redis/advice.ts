@@ -115,6 +115,7 @@ export function listAdvice(kind: DeploymentKind): Advice {
   return {
     ...adviceOn(kind, LIST_KEYS),
     required: ['listName'],
+    page: kind === 'standalone' ? 'redis-lists' : `redis-${kind}-lists`,
     otherNames: OTHER_NAMES,
     checkRisks: checkLists,
     differences: listDifferences,
