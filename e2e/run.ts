@@ -33,6 +33,11 @@ const cooldownS = Math.max(1, Math.round(10 / speed));
 const workerPaceMs = 1_000 / speed;
 /** Longer than the last known reading stands in, and than a poll takes to fail. */
 const outageMs = Math.max(12_000, 60_000 / speed);
+/**
+ * From 2.20 on, KEDA takes an error in the wrong moment for an inactive trigger, and goes to zero after `cooldownPeriod`: no scaler can
+ * rule that out, and one longer than the outage, and than what comes after it, can.
+ */
+const outageCooldownS = Math.ceil(outageMs / 1_000) + 60;
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
@@ -149,6 +154,7 @@ async function rotation(target: Target, queue: Queue): Promise<void> {
 }
 
 async function outageAfterRestart(target: Target, queue: Queue): Promise<void> {
+  await target.putCooldown(outageCooldownS);
   await step('a scaler that has restarted goes on: 0 → N', async () => {
     await queue.publish(MESSAGES);
     await target.replicasAre((replicas) => replicas > 1);
@@ -171,6 +177,7 @@ async function outageAfterRestart(target: Target, queue: Queue): Promise<void> {
   } finally {
     queue.resume();
   }
+  await target.putCooldown(cooldownS);
   await drain(target, queue);
 }
 

@@ -27,6 +27,8 @@ export interface Target {
   hpa(): Promise<Readonly<Record<string, string>> | undefined>;
   /** Waits for an event of that reason, of the ScaledObject or its HPA. */
   happened(reason: string): Promise<unknown>;
+  /** Changes `cooldownPeriod`. */
+  putCooldown(seconds: number): Promise<void>;
   putSecret(values: Readonly<Record<string, string>>): Promise<void>;
   remove(): Promise<void>;
 }
@@ -108,6 +110,7 @@ export async function createTarget(cluster: Cluster, queue: Queue, options: Targ
         },
         within,
       ),
+    putCooldown: (seconds) => cluster.patch(`${keda}/scaledobjects/${name}`, { spec: { cooldownPeriod: seconds } }),
     putSecret: (values) => cluster.patch(`${core}/secrets/${name}`, { stringData: values }),
     async remove() {
       await cluster.remove(`${keda}/scaledobjects/${name}`);

@@ -155,6 +155,13 @@ export const ERRORS = {
     remedy:
       'Wait for the failover to end; if it lasts, mend the address: behind it must be the primary, the sentinels or the cluster.',
   },
+  BROKER_WRONG_KIND: {
+    ...OF_BROKER,
+    retry: 'later',
+    allowStale: false,
+    meaning: 'What answers is another kind of deployment than the trigger’s scaler reads, such as one node of a cluster.',
+    remedy: 'Use the scaler that the message names, or mend the address.',
+  },
   BROKER_CLUSTER_DOWN: {
     ...OF_BROKER,
     meaning: 'No node of the cluster serves the key’s slot, or too few nodes answer to know which one does.',

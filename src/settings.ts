@@ -5,6 +5,7 @@
 import type { Command } from 'commander';
 import type { z } from 'zod';
 import { decimal, duration, flag, list, oneOf, text } from './scalers/values.ts';
+import { KEDA_VERSIONS } from './local/keda/versions.ts';
 import { LOG_LEVELS } from './logger.ts';
 import { parseAddress } from './server/address.ts';
 import type { ServerOptions } from './server/server.ts';
@@ -122,6 +123,12 @@ export const SERVE_SETTINGS = {
 } as const satisfies SettingTable;
 
 export const LOCAL_SETTINGS = {
+  kedaVersion: {
+    schema: oneOf(KEDA_VERSIONS),
+    default: '2.20',
+    placeholder: KEDA_VERSIONS.join('|'),
+    doc: 'Whose way with errors is followed: from 2.20 on one in the wrong moment counts as an inactive trigger.',
+  },
   hpaSyncPeriod: {
     schema: duration({ minMs: 100 }),
     default: '15s',

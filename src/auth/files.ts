@@ -83,6 +83,18 @@ export function manifestsIn(files: readonly YamlFile[]): Manifests {
         const found = byKey.get(`${kind} ${CLUSTER_KINDS.has(kind) ? '' : namespace}/${name}`);
         return Promise.resolve(found?.object as ObjectOf<K> | undefined);
       },
+      custom: ({ apiVersion, kind, name }, namespace) =>
+        Promise.resolve(
+          files
+            .flatMap(({ objects }) => objects)
+            .find(
+              (object) =>
+                object.kind === kind &&
+                object.namespace === namespace &&
+                object.name === name &&
+                groupOf(object.apiVersion) === groupOf(apiVersion),
+            )?.data,
+        ),
       close: () => Promise.resolve(),
     },
   };

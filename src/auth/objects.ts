@@ -132,7 +132,13 @@ function schemas(object: typeof z.object) {
       maxReplicaCount: count.optional(),
       rolloutStrategy: z.string().optional(),
       rollout: z.record(z.string(), z.unknown()).optional(),
-      scalingStrategy: z.record(z.string(), z.unknown()).optional(),
+      scalingStrategy: object({
+        strategy: z.string().optional(),
+        customScalingQueueLengthDeduction: z.int({ error: 'must be a whole number' }).optional(),
+        customScalingRunningJobPercentage: z.string().optional(),
+        pendingPodConditions: list(z.string()).optional(),
+        multipleScalersCalculation: z.enum(['', 'max', 'min', 'avg', 'sum']).optional(),
+      }).optional(),
       triggers: list(trigger).min(1, 'must have at least one trigger'),
     }),
   });
@@ -206,6 +212,11 @@ function schemas(object: typeof z.object) {
     }),
   };
 }
+
+/** What can be scaled, of whatever kind, by the fields in which KEDA looks for replicas and a pod template. */
+export const SCALE_TARGET = z.object({
+  spec: z.object({ replicas: count.optional(), template: podTemplate.optional() }).optional(),
+});
 
 /** For objects from an API server: fields that are not read are dropped. */
 export const SERVED = schemas(z.object);

@@ -10,6 +10,7 @@ import { containerOf, environmentOf, valuesReader, type Environment } from './en
 import { requireHostsAllowed, requireNamespaceAllowed, type EndpointKeys, type Parameter } from './crossNamespaceGuard.ts';
 import type { ObjectReader, ReadOptions } from './objectReader.ts';
 import type { PodSpec, ScaledJob, ScaledObject, Trigger } from './objects.ts';
+import { readScaleTarget, targetReferenceOf } from './scaleTarget.ts';
 import { fingerprint } from './secret.ts';
 import { candidatesAmong, describeMismatch, type Candidate } from './triggerMatch.ts';
 import { createVault } from './vault.ts';
@@ -59,22 +60,22 @@ export function createResolver({
     return owners;
   }
 
-  function ownerOfObject({ metadata, spec }: ScaledObject, namespace: string, options: ReadOptions): Owner {
-    const { kind = 'Deployment', name, envSourceContainerName } = spec.scaleTargetRef;
-    const target = `${kind} ${namespace}/${name}`;
-    const label = `ScaledObject ${namespace}/${metadata.name}`;
+  function ownerOfObject(object: ScaledObject, namespace: string, options: ReadOptions): Owner {
+    const { envSourceContainerName } = object.spec.scaleTargetRef;
+    const reference = targetReferenceOf(object);
+    const target = `${reference.kind} ${namespace}/${reference.name}`;
+    const label = `ScaledObject ${namespace}/${object.metadata.name}`;
     return {
       label,
       target,
-      triggers: spec.triggers,
+      triggers: object.spec.triggers,
       envSourceContainerName,
       async pod() {
-        if (kind !== 'Deployment' && kind !== 'StatefulSet') {
-          throw unresolved(`${label}: variables are read from a Deployment or StatefulSet, and its scale target is ${target}`);
-        }
-        const workload = await reader.get(kind, namespace, name, options);
-        if (workload === undefined) throw unresolved(`${label}: its scale target ${target} does not exist`);
-        return workload.spec.template.spec;
+        const found = await readScaleTarget(reader, reference, namespace, options);
+        if (found === undefined) throw unresolved(`${label}: its scale target ${target} does not exist`);
+        if (found.pod === undefined)
+          throw unresolved(`${label}: variables are read from spec.template, and its scale target ${target} has no such field`);
+        return found.pod;
       },
     };
   }

@@ -56,16 +56,29 @@ export function fingerprint(...parts: readonly unknown[]): string {
   return createHash('sha256').update(texts.join('')).digest('hex').slice(0, 32);
 }
 
+/** From so many characters on a secret is nothing that other words hold by chance. */
+const TELLING_LENGTH = 8;
+const WORD = String.raw`[\p{L}\p{N}_]`;
+
 /**
- * Takes the given secrets, and the password of every URL, out of a foreign text such as a client library's message.
- * A password is also removed in its percent-encoded form.
+ * Takes the given secrets, and the password of every URL, out of a foreign text such as a client library's message. A password is also
+ * removed in its percent-encoded form. Only whole words are: a mask inside one would show what a short secret is. A long one is removed with
+ * the word that holds it.
  */
 export function scrub(text: string, secrets: readonly Secret[] = []): string {
   let clean = text.replace(/(\b[a-z][a-z0-9+.-]*:\/\/)\S*@/gi, `$1${MASK}@`);
   for (const secret of secrets) {
     const value = secret.reveal();
     if (value === '') continue;
-    for (const form of new Set([value, encodeURIComponent(value)])) clean = clean.replaceAll(form, MASK);
+    for (const form of new Set([value, encodeURIComponent(value)])) clean = clean.replaceAll(wordOf(form), MASK);
   }
   return clean;
+}
+
+function wordOf(secret: string): RegExp {
+  const literal = secret.replaceAll(/[\\^$.*+?()[\]{}|/]/g, String.raw`\$&`);
+  if (secret.length >= TELLING_LENGTH) return new RegExp(`${WORD}*${literal}${WORD}*`, 'gu');
+  const before = new RegExp(`^${WORD}`, 'u').test(secret) ? `(?<!${WORD})` : '';
+  const after = new RegExp(`${WORD}$`, 'u').test(secret) ? `(?!${WORD})` : '';
+  return new RegExp(`${before}${literal}${after}`, 'gu');
 }

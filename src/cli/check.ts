@@ -2,7 +2,7 @@
  * `queue-scaler check FILE…`: the faults of manifests, before KEDA meets them. Asks no cluster and no broker.
  */
 import { Command, Option } from 'commander';
-import { checkFiles } from './check/check.ts';
+import { checkFiles, type CheckResult } from './check/check.ts';
 import { asGithub } from './check/output/github.ts';
 import { asJson } from './check/output/json.ts';
 import { asSarif } from './check/output/sarif.ts';
@@ -35,11 +35,22 @@ export async function check(paths: readonly string[], options: CheckOptions, io:
     options.quiet === true ? { ...found, findings: found.findings.filter(({ severity }) => severity !== 'note') } : found;
   io.stdout.write(PRINTERS[options.format ?? 'text'](result, io.colour));
   const { findings, objects } = result;
+  if (objects > 0 && (options.format ?? 'text') === 'text') io.stderr.write(`next: ${nextStep(result)}\n`);
   if (findings.some(({ severity }) => severity === 'error' || (severity === 'warning' && options.strict === true)))
     return EXIT_FAULTS;
   if (objects > 0) return EXIT_CLEAN;
   io.stderr.write('no ScaledObject, ScaledJob or TriggerAuthentication is in the files\n');
   return EXIT_NOTHING;
+}
+
+function nextStep({ findings }: CheckResult): string {
+  const has = (test: (finding: CheckResult['findings'][number]) => boolean): boolean => findings.some(test);
+  if (has(({ rule }) => rule === 'template-not-rendered')) return 'render the template, and check what comes out';
+  if (has(({ severity }) => severity === 'error')) return 'mend the errors, and check again';
+  if (has(({ rule }) => rule === 'built-in-trigger')) return 'queue-scaler convert makes KEDA’s own triggers ones of this scaler';
+  if (has(({ severity }) => severity === 'warning'))
+    return 'mend the warnings, or allow what is meant by a comment: # check: allow RULE';
+  return 'queue-scaler read tells what the triggers see now; then kubectl apply';
 }
 
 export function checkCommand(): Command {

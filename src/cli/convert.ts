@@ -46,7 +46,7 @@ export async function convert(paths: readonly string[], options: ConvertCommandO
     if (result.faults.length > 0) code = EXIT_FAULTS;
     for (const conversion of result.conversions) io.stderr.write(describe(conversion));
     count += result.conversions.filter(({ converted }) => converted).length;
-    const errors = options.back === true ? [] : errorsIn(file, result.text, scalers);
+    const errors = options.back === true || result.faults.length > 0 ? [] : errorsIn(file, result.text, scalers);
     if (errors.length > 0) code = EXIT_FAULTS;
     for (const error of errors) io.stderr.write(error);
     if (options.write === true && path !== '-') {
@@ -54,7 +54,8 @@ export async function convert(paths: readonly string[], options: ConvertCommandO
     } else texts.push(result.text);
   }
   io.stdout.write(texts.reduce((all, text) => (all === '' ? text : `${all}${all.endsWith('\n') ? '' : '\n'}---\n${text}`), ''));
-  io.stderr.write(`${count} trigger${count === 1 ? '' : 's'} converted\n`);
+  const next = count > 0 && options.back !== true ? '; next: queue-scaler check what came out' : '';
+  io.stderr.write(`${count} trigger${count === 1 ? '' : 's'} converted${next}\n`);
   return code;
 }
 

@@ -43,7 +43,11 @@ export function localCommand(): Command {
 /** Resolves with the exit code, when no worker is left. */
 async function local(files: readonly string[], switches: Switches, settings: Settings<typeof LOCAL_SETTINGS>): Promise<number> {
   const manifests = await readManifests(files);
-  const plan = await planRun(manifests, { syncPeriodMs: settings.hpaSyncPeriod, tolerance: settings.hpaTolerance });
+  const plan = await planRun(manifests, {
+    syncPeriodMs: settings.hpaSyncPeriod,
+    tolerance: settings.hpaTolerance,
+    kedaVersion: settings.kedaVersion,
+  });
   if (plan.faults.length > 0) {
     process.stderr.write(faultLines(plan).join(''));
     return 1;

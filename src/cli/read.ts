@@ -68,6 +68,12 @@ export async function read(paths: readonly string[], options: ReadOptions, io: I
       print(explained, options, io);
       if (options.watch === true) await sleep(WATCH_MS, undefined, { signal }).catch(() => undefined);
     } while (options.watch === true && !signal.aborted);
+    if (options.json !== true && options.watch !== true)
+      io.stderr.write(
+        known
+          ? 'next: kubectl apply, or --watch to see it change\n'
+          : 'next: mend what is unknown by its remedy, and read again\n',
+      );
     return known && manifests.faults.length === 0 ? EXIT_KNOWN : EXIT_UNKNOWN;
   } catch (thrown) {
     io.stderr.write(`${toQueueScalerError(thrown).message}\n`);

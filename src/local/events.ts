@@ -23,6 +23,8 @@ export interface MetricReport {
   readonly value?: number;
   readonly active?: boolean;
   readonly error?: string;
+  /** True where the error is KEDA's own, of a cache of scalers closed meanwhile, and counts as an inactive trigger. */
+  readonly cacheClosed?: true;
   /** True where the value is KEDA's fallback and not the scaler's. */
   readonly fallback?: true;
 }

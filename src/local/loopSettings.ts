@@ -11,17 +11,20 @@ import {
 import { completeRules, DEFAULT_SCALE_DOWN, DEFAULT_SCALE_UP, type ScalingRules } from './hpa/behavior.ts';
 import type { Fallback } from './keda/fallback.ts';
 import type { LoopSpec } from './keda/loop.ts';
+import { KEDA_BEHAVIOURS, type KedaVersion } from './keda/versions.ts';
 
-/** What the command line sets for all ScaledObjects, as kube-controller-manager's flags do. */
-export interface HpaSettings {
+/** What the command line sets for all ScaledObjects: the HPA's as kube-controller-manager's flags do, and which KEDA it is. */
+export interface ClusterSettings {
   readonly syncPeriodMs: number;
   readonly tolerance: number;
+  readonly kedaVersion: KedaVersion;
 }
 
 /** Takes a fault of the field at that path. */
 export type Blame = (path: readonly PropertyKey[], message: string) => void;
 
-export function loopSpec({ spec }: ScaledObject, { syncPeriodMs, tolerance }: HpaSettings, blame: Blame): LoopSpec {
+export function loopSpec({ spec }: ScaledObject, settings: ClusterSettings, blame: Blame): LoopSpec {
+  const { syncPeriodMs, tolerance, kedaVersion } = settings;
   const minReplicas = spec.minReplicaCount ?? DEFAULT_MIN_REPLICAS;
   const maxReplicas = spec.maxReplicaCount ?? DEFAULT_MAX_REPLICAS;
   if (minReplicas > maxReplicas) blame(['spec', 'minReplicaCount'], `is ${minReplicas}, above maxReplicaCount ${maxReplicas}`);
@@ -50,6 +53,7 @@ export function loopSpec({ spec }: ScaledObject, { syncPeriodMs, tolerance }: Hp
       scaleUp: rulesOf('scaleUp', behavior, { ...DEFAULT_SCALE_UP, tolerance }, blame),
       scaleDown: rulesOf('scaleDown', behavior, { ...DEFAULT_SCALE_DOWN, tolerance }, blame),
     },
+    keda: KEDA_BEHAVIOURS[kedaVersion],
   };
 }
 

@@ -7,7 +7,7 @@ import type { ScaledObject } from '../auth/objects.ts';
 import { isQueueScalerError } from '../errors.ts';
 import { checkTrigger, forwardedTriggers, type PlannedTrigger } from './forwardedTriggers.ts';
 import type { LoopSpec } from './keda/loop.ts';
-import { loopSpec, type Blame, type HpaSettings } from './loopSettings.ts';
+import { loopSpec, type Blame, type ClusterSettings } from './loopSettings.ts';
 import { podTemplates } from './podTemplate.ts';
 import { unhonouredFields } from './unhonoured.ts';
 import type { PodTemplate } from './workers/pod.ts';
@@ -39,7 +39,7 @@ export interface Plan {
 }
 
 type ScaledObjectManifest = Manifest<'ScaledObject'>;
-export async function planRun(manifests: Manifests, settings: HpaSettings): Promise<Plan> {
+export async function planRun(manifests: Manifests, settings: ClusterSettings): Promise<Plan> {
   const faults = [...manifests.faults];
   const notices: Notice[] = [];
   const workloads: Workload[] = [];

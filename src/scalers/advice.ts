@@ -3,6 +3,7 @@
  * instead of them, which settings mislead, and what changes when this program takes the trigger over. Only these commands load it.
  */
 import { BOOLEAN } from '../keda.ts';
+import type { InProgress } from './inProgress.ts';
 
 /** Where KEDA's own scaler reads a key. M: metadata, A: authentication, E: `…FromEnv` in metadata. */
 export type BuiltInPlaces = `${'M' | ''}${'A' | ''}${'E' | ''}`;
@@ -28,8 +29,22 @@ export interface KeyChange {
 
 type Metadata = Readonly<Record<string, string>>;
 
+/** What the trigger's object makes of its metric. */
+export interface ScaledBy {
+  /** There is no worker while the trigger is inactive. */
+  readonly scalesToZero: boolean;
+  /** Workers are stopped once the trigger is inactive; jobs run to their end. */
+  readonly stopsWorkers: boolean;
+  /** A formula decides on metric and activity. */
+  readonly hasFormula: boolean;
+  /** What a ScaledJob's strategy needs done with messages that jobs hold; undefined for a ScaledObject. */
+  readonly jobCount: Exclude<InProgress, 'ignore'> | 'neither' | undefined;
+  /** How many triggers the object has. */
+  readonly triggers: number;
+}
+
 /** A trigger of KEDA's own scaler. */
-export interface BuiltInTrigger {
+export interface BuiltInTrigger extends ScaledBy {
   readonly type: string;
   readonly metadata: Metadata;
   /** Whether the key has a value, or may get one from an authentication that is not in the files. */
@@ -37,15 +52,12 @@ export interface BuiltInTrigger {
 }
 
 /** A trigger of this program's scaler. */
-export interface ExternalTrigger {
+export interface ExternalTrigger extends ScaledBy {
   /** With variables' values where they are known. */
   readonly metadata: Metadata;
   /** The value of a key, wherever it stands, or its default; undefined also where it is not known yet. */
   readonly value: (key: string) => string | undefined;
   readonly metricType: string;
-  readonly scalesToZero: boolean;
-  /** How many triggers its object has. */
-  readonly triggers: number;
 }
 
 /** The rules of `check` that may be reported of a trigger's key. */
@@ -57,6 +69,7 @@ export type AdviceRule =
   | 'busy-excluded'
   | 'busy-unseen'
   | 'deprecated'
+  | 'in-progress-in-job'
   | 'missing-is-zero'
   | 'missing-key'
   | 'pattern-suspicious'
@@ -69,7 +82,7 @@ export type ReportKey = (
   rule: AdviceRule,
   key: string,
   message: string,
-  options?: { readonly part?: 'key'; readonly fix?: string | undefined },
+  options?: { readonly part?: 'key'; readonly fix?: string | undefined; readonly severity?: 'error' | 'warning' },
 ) => void;
 
 export interface Advice {
@@ -78,6 +91,8 @@ export interface Advice {
   readonly required: readonly string[];
   /** What people call the scaler where no spelling of a scaler's name is near. */
   readonly alsoCalled?: RegExp;
+  /** The name of the scaler's page in KEDA's documentation, where that is not its type. */
+  readonly page?: string;
   /** By the wrong name of a key, in lower case. */
   readonly otherNames?: Readonly<Record<string, OtherName>>;
   /** Of keys that KEDA reads for its connection to this program: what to write for the broker's; `name` is the fix. */
@@ -92,8 +107,10 @@ export interface Advice {
   checkBuiltIn?(trigger: BuiltInTrigger, report: ReportKey): void;
   /** Reports settings that are valid and yet lose work, time or sleep. */
   checkRisks?(trigger: ExternalTrigger, report: ReportKey): void;
+  /** Whether a trigger with this metadata counts the messages that workers hold, unless `inProgress` says otherwise. */
+  countsInProgress?(metadata: Metadata): boolean;
   /** What a trigger of KEDA's with this metadata will do differently as one of this program's; only what can happen with its settings. */
-  differences?(metadata: Metadata): readonly string[];
+  differences?(metadata: Metadata, by: ScaledBy): readonly string[];
   /** Undefined where key and value stay. */
   toExternal?(key: string, value: string): KeyChange | undefined;
   toBuiltIn?(key: string, value: string): KeyChange | undefined;
@@ -115,4 +132,54 @@ export function checkBoolean({ metadata }: BuiltInTrigger, report: ReportKey, ke
   const text = metadata[key]?.trim();
   if (text === undefined || text === '' || BOOLEAN.test(text)) return;
   report('bad-value', key, `${key} must be true or false`, { fix: '"true" or "false"' });
+}
+
+/** Reports what `inProgress` of a trigger that knows of messages in progress makes of its object; at `key`, which says so. */
+export function checkInProgress(trigger: ExternalTrigger, report: ReportKey, inProgress: InProgress, key = 'inProgress'): void {
+  const { jobCount, stopsWorkers, hasFormula } = trigger;
+  if (stopsWorkers && inProgress === 'ignore')
+    report('busy-excluded', key, 'with scale to zero the worker of the last message may be stopped while it works', {
+      fix: 'leave it out, or set minReplicaCount to 1',
+    });
+  if (stopsWorkers && inProgress === 'active' && hasFormula)
+    report('busy-excluded', key, 'beside a formula only the value counts: the worker of the last message may be stopped', {
+      fix: 'count',
+    });
+  const rule = 'in-progress-in-job';
+  if (jobCount === 'neither')
+    report(rule, key, 'the strategy subtracts a part of the jobs that run, which fits no way of counting what they hold', {
+      part: 'key',
+      fix: 'strategy accurate, and inProgress: active',
+      severity: 'warning',
+    });
+  else if (jobCount === 'active' && inProgress === 'count')
+    report(
+      rule,
+      key,
+      'the strategy does not subtract jobs that run: each poll makes a job more for each message that one holds',
+      {
+        part: 'key',
+        fix: 'inProgress: active',
+      },
+    );
+  else if (jobCount === 'count' && inProgress !== 'count')
+    report(rule, key, 'the strategy subtracts all jobs that run: a message gets none while as many run as messages wait', {
+      part: 'key',
+      fix: 'inProgress: count, or strategy accurate',
+      severity: 'warning',
+    });
+}
+
+/** For `convert`: how messages in progress will count in a ScaledJob. */
+export function inProgressInJob({ jobCount }: ScaledBy, messages: string): string | undefined {
+  switch (jobCount) {
+    case undefined:
+      return undefined;
+    case 'count':
+      return `${messages} count as well, as its strategy subtracts the jobs that run`;
+    case 'active':
+      return `inProgress: active keeps ${messages} out of the value, as its strategy subtracts no jobs that run`;
+    case 'neither':
+      return `its strategy subtracts a part of the jobs that run, which fits no way of counting ${messages}: see check`;
+  }
 }

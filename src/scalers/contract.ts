@@ -98,9 +98,14 @@ export interface ScalerDefinition<Table extends KeyTable, Connection, Q extends 
   readonly keys: Table;
   /**
    * Rules between keys, told to `fault` one by one. Runs also where single keys are at fault, so any value may be missing;
-   * a key in `awaited` may still come from authentication.
+   * a key in `awaited` may still come from authentication. `metadata` holds KEDA's own keys too.
    */
-  rules(values: Partial<Values<Table>>, fault: (key: string, message: string) => void, awaited: ReadonlySet<string>): void;
+  rules(
+    values: Partial<Values<Table>>,
+    fault: (key: string, message: string) => void,
+    awaited: ReadonlySet<string>,
+    metadata: Readonly<Record<string, string>>,
+  ): void;
   /** Pure; needs nothing that may be awaited, and never throws once the rules have passed. */
   spec(values: Values<Table>): MetricSpec;
   readonly broker: BrokerKind<Connection, Q>;
@@ -153,7 +158,7 @@ export function defineScaler<const Table extends KeyTable, Connection, Q extends
     const all: Fault[] = [...faults];
     // To the rules a key whose value is wrong is an absent one: what they say of it would send its owner the wrong way.
     const told = new Set(faults.map(({ key }) => key));
-    definition.rules(values, (key, message) => told.has(key) || all.push({ key, message }), awaited);
+    definition.rules(values, (key, message) => told.has(key) || all.push({ key, message }), awaited, metadata);
     return { values, faults: all };
   }
   function read(

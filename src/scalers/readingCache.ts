@@ -134,12 +134,11 @@ export function createReadingCache(
     const { latest } = entry;
     // Trouble may pass at any time, but a failure that is an answer lasts as long as a number.
     if (latest === undefined || (!latest.known && latest.error.spec.allowStale)) return true;
-    if (stands(entry)) {
-      entry.heldAt = now;
-      return false;
-    }
     const apart = paceOf(entry, now);
-    return rounds % apart === 0 && now - latest.at > (apart * ROUND_MS) / 4;
+    if (rounds % apart !== 0 || now - latest.at <= (apart * ROUND_MS) / 4) return false;
+    if (!stands(entry)) return true;
+    entry.heldAt = now;
+    return false;
   }
 
   function paceOf(entry: Entry, now: number): number {

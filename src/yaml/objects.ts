@@ -2,7 +2,7 @@
  * The Kubernetes objects of a YAML text with the place of everything in them. An object that is wrong in part is kept, so that its
  * readers can report all its faults at once.
  */
-import { isMap, isPair, isScalar, isSeq, LineCounter, parseAllDocuments, type Document, type Node, type Pair } from 'yaml';
+import { isMap, isPair, isScalar, isSeq, LineCounter, parseAllDocuments, visit, type Document, type Node, type Pair } from 'yaml';
 
 /** Where something stands; line and column count from 1. */
 export interface Position {
@@ -47,11 +47,14 @@ export interface YamlFile {
   readonly text: string;
   readonly objects: readonly YamlObject[];
   readonly faults: readonly YamlFault[];
+  /** The text is a template, which becomes YAML once it is rendered: that is its one fault, and nothing is read of it. */
+  readonly isTemplate?: true;
 }
 
 export const DEFAULT_NAMESPACE = 'default';
 /** The fault of a document that is neither empty nor a mapping. */
 export const NO_OBJECT = 'this is not a Kubernetes object';
+const TEMPLATE = 'this is a template, not YAML: render it first, as helm template does';
 /** Kinds of this program's interest that have no namespace. */
 const CLUSTER_KIND = 'Cluster';
 
@@ -63,8 +66,13 @@ export function parseObjects(file: string, text: string): YamlFile {
     const { line, col } = lines.linePos(offset);
     return { file, line: Math.max(1, line), column: Math.max(1, col) };
   };
-  // The parser's own report prints the source line, which may hold a secret.
-  for (const document of parseAllDocuments(text, { lineCounter: lines, prettyErrors: false, keepSourceTokens: true })) {
+  // The parser's own report prints the source line, which may hold a secret. Kubernetes' tools know merge keys (`<<`).
+  const documents = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false, keepSourceTokens: true, merge: true });
+  const template = templateOffset(text, documents);
+  if (template !== undefined) {
+    return { file, text, objects, faults: [{ position: at(template), message: TEMPLATE }], isTemplate: true };
+  }
+  for (const document of documents) {
     for (const error of document.errors) faults.push({ position: at(error.pos[0]), message: firstLine(error.message) });
     if (document.errors.length > 0) continue;
     for (const base of objectPaths(document)) {
@@ -102,6 +110,30 @@ export function parseObjects(file: string, text: string): YamlFile {
       entryAt: (path) => entryAt(document, [...base, ...path]),
     };
   }
+}
+
+/**
+ * Where a template shows itself: in `{{ … }}` that stands for a value, or for lines, which YAML reads as mappings in one another or not
+ * at all. In quotes or in a block of text it is that text.
+ */
+function templateOffset(text: string, documents: readonly Document[]): number | undefined {
+  let found: number | undefined;
+  for (const document of documents) {
+    if (document.errors.length > 0 && text.includes('{{')) return text.indexOf('{{');
+    visit(document, {
+      Map(_, map) {
+        if (map.flow !== true || map.items.length !== 1 || !isMap(map.items[0]?.key)) return undefined;
+        found ??= map.range?.[0];
+        return visit.BREAK;
+      },
+    });
+  }
+  return found;
+}
+
+/** Whether an entry of a mapping takes up another mapping's entries (`<<`). */
+export function isMerge(pair: Pair): boolean {
+  return isScalar(pair.key) && typeof pair.key.value === 'symbol';
 }
 
 /** Paths of a document's objects: the document itself, or the items of a `List`. */

@@ -14,7 +14,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { TLSSocket } from 'node:tls';
 import { boundRules, mayDo, type Attempt, type Identity, type Rule } from './authorizer.ts';
 import { kubeconfigOf } from './kubeconfig.ts';
-import { createObjectStore, type KubernetesObject, type ObjectStore } from './objectStore.ts';
+import { createObjectStore, RESOURCES, type KubernetesObject, type ObjectStore } from './objectStore.ts';
 import { hpaTable } from './table.ts';
 import { mergePatch, stored } from './manifests.ts';
 
@@ -136,6 +136,9 @@ export async function startApiServer(rules: readonly Rule[], options: ApiServerO
       seen(refuse(response, 401, 'Unauthorized'));
     } else if (url.pathname === KEDA_GROUP && options.keda === true) {
       seen(reply(response, 200, { kind: 'APIResourceList', groupVersion: 'keda.sh/v1alpha1', resources: [] }));
+    } else if (url.pathname === '/apis/argoproj.io/v1alpha1') {
+      const resources = [{ kind: 'Rollout', name: RESOURCES['Rollout'], namespaced: true, singularName: '', verbs: ['get'] }];
+      seen(reply(response, 200, { kind: 'APIResourceList', groupVersion: 'argoproj.io/v1alpha1', resources }));
     } else if (match === null) {
       seen(refuse(response, 404, 'the server could not find the requested resource'));
     } else if (!allows(identity, { verb, group, resource, namespace, name })) {

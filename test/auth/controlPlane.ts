@@ -74,7 +74,7 @@ async function scale(
       useCachedMetrics: false,
     });
   });
-  const spec = loopSpec(object, { syncPeriodMs: hpaSyncMs, tolerance: 0.1 }, (path, message) => {
+  const spec = loopSpec(object, { syncPeriodMs: hpaSyncMs, tolerance: 0.1, kedaVersion: '2.20' }, (path, message) => {
     throw new Error(`${path.join('.')} ${message}`);
   });
   const replicas = (): number => {

@@ -3,7 +3,7 @@ import type { CredentialSource } from '../../src/auth/credentials.ts';
 import { openKubernetes, type KubernetesOptions, type KubernetesReader } from '../../src/auth/kubernetes/reader.ts';
 import { createResolver } from '../../src/auth/resolver.ts';
 import { endpointKeysOf } from '../../src/scalers/registry.ts';
-import { startApiServer, type ApiServer } from './apiServer.ts';
+import { startApiServer, type ApiServer, type KubernetesObject } from './apiServer.ts';
 import { authentication, deployment, fromSecret, scaledObject, secret } from './objects.ts';
 import { BASE_RBAC, rulesIn } from './rbac.ts';
 
@@ -336,6 +336,41 @@ describe('a trigger’s environment in the cluster', () => {
     server.put(deployment('shop', 'worker', [{ name: 'URL', value: 'amqp://two' }]));
     await eventually(async () => (await ask('amqp://two')) === 'first', 'the second environment');
     expect(await ask('amqp://one')).toBe('TRIGGER_UNMATCHED');
+  });
+});
+
+describe('a scale target of another kind in the cluster', () => {
+  const ref = { apiVersion: 'argoproj.io/v1alpha1', kind: 'Rollout', name: 'worker' };
+  const host = { ...reference, metadata: { ...metadata, hostFromEnv: 'amqp://a' } };
+  const rolloutOf = (spec: object) => ({
+    apiVersion: ref.apiVersion,
+    kind: ref.kind,
+    metadata: { name: 'worker', namespace: 'shop' },
+    spec,
+  });
+
+  async function asking(target: object, ...objects: readonly KubernetesObject[]): Promise<World> {
+    const built = await world();
+    const object = scaledObject('shop', 'orders', { ...metadata, hostFromEnv: 'URL' }, { name: 'rabbit' });
+    built.server.put({ ...object, spec: { ...(object['spec'] as object), scaleTargetRef: target } }, ...objects);
+    return built;
+  }
+
+  it('gives its variables as a Deployment does, and its kind is looked up once', async () => {
+    const template = { spec: { containers: [{ name: 'worker', env: [{ name: 'URL', value: 'amqp://a' }] }] } };
+    const { server, resolver } = await asking(ref, rolloutOf({ replicas: 1, template }));
+    for (let times = 0; times < 2; times++)
+      expect((await resolver.resolve(host, AbortSignal.timeout(2_000))).parameters).toEqual({ password: 'first' });
+    expect(server.requests.filter(({ path }) => path === '/apis/argoproj.io/v1alpha1')).toHaveLength(1);
+  });
+
+  it.each([
+    [{ ...ref, apiVersion: 'example.com/v1', kind: 'Fleet' }, 'the API server knows no kind Fleet of example.com/v1'],
+    [ref, 'Rollout shop/worker does not exist'],
+  ])('says what is missing of %j', async (target, what) => {
+    const { resolver } = await asking(target);
+    const refusal = () => resolver.resolve(host, AbortSignal.timeout(2_000)).then(String, ({ message }: Error) => message);
+    await eventually(async () => (await refusal()).includes(what), what);
   });
 });
 

@@ -46,6 +46,7 @@ export const RESOURCES: Readonly<Record<string, string>> = {
   ClusterTriggerAuthentication: 'clustertriggerauthentications',
   Deployment: 'deployments',
   StatefulSet: 'statefulsets',
+  Rollout: 'rollouts',
   HorizontalPodAutoscaler: 'horizontalpodautoscalers',
   Namespace: 'namespaces',
   Secret: 'secrets',

@@ -302,13 +302,34 @@ describe('the trigger meant', () => {
     });
   });
 
-  it('cannot be checked against the environment of an unknown kind of workload', async () => {
-    const rollout = { scaleTargetRef: { name: 'worker', kind: 'Rollout', apiVersion: 'argoproj.io/v1alpha1' } };
+  describe('with a scale target of another kind', () => {
+    const rollout = { apiVersion: 'argoproj.io/v1alpha1', kind: 'Rollout', name: 'worker' };
     const object = scaledObject([trigger({ hostFromEnv: 'RABBITMQ_URL' })]);
-    const asked = resolve([{ ...object, spec: { ...object.spec, ...rollout } }, auth], {
-      metadata: { ...metadata, hostFromEnv: 'x' },
+    const scaled = { ...object, spec: { ...object.spec, scaleTargetRef: rollout } };
+    const env = [{ name: 'RABBITMQ_URL', value: 'amqp://rollout' }];
+    const target = (spec: object) => ({
+      apiVersion: rollout.apiVersion,
+      kind: rollout.kind,
+      metadata: { name: 'worker', namespace: 'shop' },
+      spec,
     });
-    await expect(asked).rejects.toThrow('its scale target is Rollout shop/worker');
+    const host = { metadata: { ...metadata, hostFromEnv: 'amqp://rollout' } };
+
+    it('is read from its pod template', async () => {
+      const template = { spec: { containers: [{ name: 'worker', env }] } };
+      expect(await resolve([scaled, auth, target({ replicas: 2, template })], host)).toEqual({ password: 'hunter2' });
+    });
+
+    it.each([
+      [[], 'its scale target Rollout shop/worker does not exist'],
+      [
+        [target({ workloadRef: {} })],
+        'variables are read from spec.template, and its scale target Rollout shop/worker has no such field',
+      ],
+      [[target({ template: { spec: {} } })], 'Rollout shop/worker cannot be used: spec.template.spec.containers'],
+    ])('says what is missing of %j', async (objects, what) => {
+      await expect(resolve([scaled, auth, ...objects], host)).rejects.toThrow(what);
+    });
   });
 });
 

@@ -32,6 +32,14 @@ test('scrub removes known secrets, plain or percent-encoded', () => {
   );
 });
 
+test('scrub masks whole words, so that the mask itself tells nothing', () => {
+  const said = (secret: string) => scrub('cannot authenticate user root: latest password', [new Secret(secret)]);
+  for (const part of ['a', 'te', 'oo', 'test', '']) expect(said(part)).toBe('cannot authenticate user root: latest password');
+  expect(said('root')).toBe('cannot authenticate user ***: latest password');
+  expect(scrub('the login xhunter22x; hunter22', [new Secret('hunter22')])).toBe('the login ***; ***');
+  expect(scrub('AUTH a.b+c failed', [new Secret('a.b+c')])).toBe('AUTH *** failed');
+});
+
 test('fingerprints are equal for equal settings only, and parts do not run into each other', () => {
   expect(fingerprint('a', new Secret('b'))).toBe(fingerprint('a', new Secret('b')));
   expect(fingerprint('ab', 'c')).not.toBe(fingerprint('a', 'bc'));

@@ -36,7 +36,7 @@ export async function runThrough(
     const file = join(folder, 'all.yaml');
     await writeFile(file, manifests(script, { ...env, RECORD_FILE: record }, trigger));
     const read = await readManifests([file]);
-    const plan = await planRun(read, { syncPeriodMs: 200, tolerance: 0.1 });
+    const plan = await planRun(read, { syncPeriodMs: 200, tolerance: 0.1, kedaVersion: '2.20' });
     expect(plan.faults).toEqual([]);
     const events: LocalEvent[] = [];
     const running = run({

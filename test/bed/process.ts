@@ -25,12 +25,17 @@ export interface LaunchedProcess {
   kill(): Promise<void>;
 }
 
+/** The command line as one that ends when whoever runs it ends. */
+export function endingWithParent(command: string, args: readonly string[]): readonly [program: string, ...args: string[]] {
+  return existsSync(SETPRIV) ? [SETPRIV, '--pdeathsig', 'KILL', command, ...args] : [command, ...args];
+}
+
 export function launch(
   command: string,
   args: readonly string[],
   options: { readonly cwd?: string; readonly env?: NodeJS.ProcessEnv } = {},
 ): LaunchedProcess {
-  const [program, ...programArgs] = existsSync(SETPRIV) ? [SETPRIV, '--pdeathsig', 'KILL', command, ...args] : [command, ...args];
+  const [program, ...programArgs] = endingWithParent(command, args);
   const child = spawn(program, programArgs, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
   const { pid } = child;
   let output = '';

@@ -1,10 +1,13 @@
 /**
- * Sees to it that the brokers' programs are on this machine before tests, benchmarks or the demo need them. It installs only
- * where it may (root on a system with apt-get), says so, and never starts or touches a service.
+ * Sees to it that the brokers' programs are on this machine before tests, benchmarks or the demo need them, and the version that the
+ * variable BROKER names in the cache. It installs only where it may (root on a system with apt-get), says so, and never starts or
+ * touches a service.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { versionNamed } from './versions/catalogue.ts';
+import { provision as provisionVersion } from './versions/provision.ts';
 
 /** Debian's package of each broker and a file that it brings. */
 const PACKAGES = {
@@ -49,12 +52,15 @@ function apt(...args: string[]): string | undefined {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const say = (line: string): void => void process.stderr.write(`${line}\n`);
   try {
-    provision((line) => {
-      process.stderr.write(`${line}\n`);
-    });
+    provision(say);
+    const name = process.env['BROKER'] ?? '';
+    const got = name === '' ? undefined : await provisionVersion(versionNamed(name), say);
+    if (typeof got === 'string') throw new Error(`${name} can't be had here: ${got}`);
+    if (got !== undefined) say(`${name} is version ${got.version} of Debian ${got.suite}`);
   } catch (error) {
-    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    say(error instanceof Error ? error.message : String(error));
     process.exit(1);
   }
 }

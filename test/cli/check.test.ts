@@ -69,6 +69,7 @@ spec:
         scaler: redis
         address: redis.shop:6379
         listName: orders
+        processingListName: orders:busy
         listLength: "5"
         passwordFromEnv: REDIS_PASSWORD
     - type: cron
@@ -135,7 +136,7 @@ describe('check as a command', () => {
     const { code, out } = await run(BROKEN);
     expect(code).toBe(1);
     expect(out).toContain(
-      '<stdin>:20:9: error: listLenght is not a key of this scaler; did you mean listLength? [unknown-key]\n    fix: listLength\n',
+      '<stdin>:21:9: error: listLenght is not a key of this scaler; did you mean listLength? [unknown-key]\n    fix: listLength\n',
     );
   });
 
@@ -183,7 +184,7 @@ describe('check as a command', () => {
     const { findings } = JSON.parse(out) as { findings: Record<string, unknown>[] };
     expect(findings[0]).toMatchObject({
       file: '<stdin>',
-      line: 20,
+      line: 21,
       column: 9,
       rule: 'unknown-key',
       object: 'ScaledObject shop/orders',
@@ -195,7 +196,7 @@ describe('check as a command', () => {
   test('prints annotations in which no text can end the command', async () => {
     const { out } = await run(BROKEN, { format: 'github' });
     expect(out.split('\n')[0]).toBe(
-      '::error file=<stdin>,line=20,col=9,title=unknown-key::listLenght is not a key of this scaler; did you mean listLength?%0Afix: listLength',
+      '::error file=<stdin>,line=21,col=9,title=unknown-key::listLenght is not a key of this scaler; did you mean listLength?%0Afix: listLength',
     );
   });
 
@@ -209,6 +210,6 @@ describe('check as a command', () => {
     const [{ tool, results }] = runs;
     const [result] = results;
     expect(tool.driver.rules[result?.ruleIndex ?? -1]?.id).toBe(result?.ruleId);
-    expect(result?.locations[0]).toMatchObject({ physicalLocation: { region: { startLine: 20, startColumn: 9 } } });
+    expect(result?.locations[0]).toMatchObject({ physicalLocation: { region: { startLine: 21, startColumn: 9 } } });
   });
 });

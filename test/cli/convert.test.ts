@@ -191,7 +191,12 @@ describe('convert', () => {
 
   test.each([
     ['an anchor', '    metadata: &shared\n      address: redis.shop:6379\n      listName: orders\n', 'anchor'],
-    ['a merged mapping', '    metadata:\n      <<: *base\n      listName: orders\n', '<<'],
+    ['nothing but a merged mapping', '    metadata:\n      <<: *base\n', '<<'],
+    [
+      'a merged value that would have to change',
+      '    metadata:\n      <<: { enableTLS: "true" }\n      listName: x\n',
+      'enableTLS',
+    ],
     [
       'a shared value that would have to change',
       '    metadata:\n      address: a.b:1\n      listName: x\n      enableTLS: *on\n',
@@ -203,6 +208,25 @@ describe('convert', () => {
     const { text, conversions } = forward(before);
     expect(text).toBe(before);
     expect(conversions).toMatchObject([{ converted: false, remarks: [expect.stringContaining(why)] }]);
+  });
+
+  test('converts what merges a mapping that stays, and gives it back', () => {
+    const before = `x-base: &base { address: "redis.shop:6379" }\n${head}  - type: redis\n    metadata:\n      <<: *base\n      listName: orders\n`;
+    const { text, conversions } = forward(before);
+    expect(conversions).toMatchObject([{ converted: true }]);
+    expect(text).toContain('      scaler: redis\n      <<: *base\n');
+    expect(errorsIn(text)).toEqual([]);
+    expect(back(text).text).toBe(before);
+  });
+
+  test('says of a template that it is one, and nothing else', async () => {
+    const stderr = new PassThrough();
+    const template = `{{- if .Values.queue }}\n${head}  - type: redis\n    metadata:\n      {{- toYaml .Values.queue | nindent 6 }}\n{{- end }}\n`;
+    const io = { stdin: Readable.from([template]), stdout: new PassThrough(), stderr, colour: false };
+    expect(await convert(['-'], {}, io)).toBe(1);
+    const said = String(stderr.read()).split('\n');
+    expect(said[0]).toMatch(/^<stdin>:1:1: this is a template, not YAML: render it first/);
+    expect(said).toHaveLength(3);
   });
 
   test.each([

@@ -136,7 +136,7 @@ describe('read', () => {
     const { code, out } = await run(manifest('wrong', redisTrigger('orders'), wrong));
     expect(code).toBe(1);
     expect(out).toContain('[BROKER_REFUSED]');
-    expect(out).toContain('KEDA holds the number of replicas');
+    expect(out).toContain('to KEDA   an error, on which it scales nothing');
   });
 
   test('reads the one trigger that was asked for, and prints JSON on demand', async () => {

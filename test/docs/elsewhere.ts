@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { VERSIONS } from '../bed/versions/catalogue.ts';
 import { ROOT } from './blocks.ts';
 
 export interface Elsewhere {
@@ -33,6 +34,16 @@ export const ELSEWHERE: readonly Elsewhere[] = [
     vouched: () => inCi('npm test') && scripts['test']?.includes('vitest run') === true,
   },
   { command: /^npm run test:faults$/, reason: 'a step of CI', vouched: () => inCi('npm run test:faults') },
+  {
+    command: /^npm run test:brokers(?: -- [\w. -]+)?$/,
+    reason: 'a step of CI',
+    vouched: () => inCi('npm run test:brokers'),
+  },
+  {
+    command: /^(?:npx tsx test\/bed\/versions\/provision\.ts|BROKER=\S+) /,
+    reason: 'downloads a broker; test:brokers does the same',
+    vouched: () => ['valkey-9', 'rabbitmq-4.0-khepri'].every((name) => VERSIONS.some((version) => version.name === name)),
+  },
   {
     command: /^(?:npm run lint && npm run typecheck && )?npm run build$/,
     reason: 'steps of CI',

@@ -5,13 +5,18 @@
 import { connect, type ChannelModel } from 'amqplib';
 import { untilAborted } from '../../src/abort.ts';
 import type { RabbitNode } from '../bed/rabbitmq.ts';
+import { rabbitTraits } from '../bed/versions/chosen.ts';
 import { watch, type Witness } from './recorder.ts';
 
 /** How long the broker is waited for, in ms: as long as a trigger waits for one request. */
 const BROKER_MS = 3_000;
 
-const REPLICATED = ['mirrored', 'quorum', 'stream'] as const;
-export type ReplicatedType = (typeof REPLICATED)[number];
+export type ReplicatedType = 'mirrored' | 'quorum' | 'stream';
+const REPLICATED: readonly ReplicatedType[] = [
+  ...(rabbitTraits().hasMirroredQueues ? (['mirrored'] as const) : []),
+  'quorum',
+  'stream',
+];
 export const isReplicated = (type: string): type is ReplicatedType => REPLICATED.some((each) => each === type);
 
 export interface BrokerWatch {

@@ -40,8 +40,8 @@ export interface Witness {
   readonly truth: number;
   readonly answers: readonly Answer[];
   tally(): Tally;
-  /** The answers that were neither right nor an error, each with its time since `since` in s. */
-  wrong(since: number): readonly string[];
+  /** The answers of that time and later that were neither right nor an error, each with its time since `since` in s. */
+  wrong(since: number, from?: number): readonly string[];
   /** Whether all answers of the last `forMs` were right, and there were some. */
   settled(forMs: number): boolean;
   /** Ms from `since` until the first of the right answers that no unknown one followed; undefined where the last is not right. */
@@ -101,16 +101,16 @@ export function watch(name: string, truth: number, tell: () => Promise<Pick<Answ
         readings: answers.length,
         right: count(isRight),
         unknown: count(({ reason }) => reason !== undefined),
-        zero: count(({ value }) => value === 0),
+        zero: count(({ value }) => value === 0 && truth > 0),
         above: count(({ value = 0 }) => value > truth),
         below: count(({ value = 0 }) => value > 0 && value < truth),
         inactive: count(({ active }) => active === false),
         slow: count(({ tookMs }) => tookMs > SLOW_MS),
       };
     },
-    wrong: (since) =>
+    wrong: (since, from = -Infinity) =>
       answers
-        .filter((answer) => answer.reason === undefined && !isRight(answer))
+        .filter((answer) => answer.at >= from && answer.reason === undefined && !isRight(answer))
         .map(({ at, value, active }) => `${((at - since) / 1000).toFixed(1)} s: value ${value ?? '?'}, active ${active ?? '?'}`),
     settled(forMs) {
       const recent = answers.filter(({ at }) => at > performance.now() - forMs);

@@ -41,7 +41,13 @@ export type Method = 'GetMetricSpec' | 'GetMetrics' | 'IsActive' | 'StreamIsActi
 export interface CallRecord {
   readonly method: Method;
   readonly trigger: string;
+  /** Begins and ends by the client's clock; no end while there is no answer, and none of streams. */
+  readonly startedAt: number;
+  readonly answeredAt?: number;
 }
+
+/** With what a cache of scalers is closed, and who finds it closed rejects. */
+export const CACHE_CLOSED = new Error('scalers cache is closed');
 
 export interface PushStream {
   /** Every state that came, oldest first. */
@@ -55,16 +61,20 @@ export interface PushStream {
   close(): void;
 }
 
+/**
+ * `cache` stands for the cache of scalers that the caller was given: once it aborts, with {@link CACHE_CLOSED}, nothing is asked and
+ * nothing asked once more.
+ */
 export interface KedaTrigger {
   readonly reference: Reference;
   /** GetMetricSpec, with KEDA's one retry. Rejects on an empty answer. */
-  spec(): Promise<readonly MetricTarget[]>;
+  spec(cache?: AbortSignal): Promise<readonly MetricTarget[]>;
   /** A turn of the polling loop: GetMetricSpec, GetMetrics, IsActive, with KEDA's one retry. */
-  poll(): Promise<Poll>;
+  poll(cache?: AbortSignal): Promise<Poll>;
   /** What the HPA asks of one metric: GetMetrics and IsActive, with KEDA's one retry of both. */
-  metric(metric: MetricTarget): Promise<{ readonly value: number; readonly active: boolean }>;
+  metric(metric: MetricTarget, cache?: AbortSignal): Promise<{ readonly value: number; readonly active: boolean }>;
   /** Opens StreamIsActive and keeps it open as KEDA does. `scale` shortens its back-off, 1 is KEDA's own. */
-  push(scale?: number): PushStream;
+  push(scale?: number, heard?: (active: boolean) => void): PushStream;
   /** Opens StreamMetricSpec once, if this version has it. */
   specs(): SpecStream;
 }
@@ -87,6 +97,8 @@ export interface KedaClient {
 export interface KedaOptions {
   readonly version?: KedaVersion;
   readonly tls?: { readonly ca: Buffer; readonly cert?: Buffer; readonly key?: Buffer; readonly serverName?: string };
+  /** In ms, of the records of calls; `performance.now` by default. */
+  readonly clock?: () => number;
 }
 
 export interface Reference {
@@ -126,6 +138,7 @@ export function createKedaClient(addresses: string | readonly string[], options:
           'grpc.default_authority': options.tls.serverName ?? 'localhost',
         }),
   });
+  const clock = options.clock ?? (() => performance.now());
   const calls: CallRecord[] = [];
 
   function call(method: Method, request: unknown, timeoutMs = PATIENCE_MS): Promise<unknown> {
@@ -159,7 +172,16 @@ export function createKedaClient(addresses: string | readonly string[], options:
       scalerMetadata: resolveMetadata(spec.metadata, spec.env ?? {}),
     });
     const label = `${spec.namespace ?? 'default'}/${spec.name ?? 'worker'}`;
-    const told = (method: Method): void => void calls.push({ method, trigger: label });
+    const told = (method: Method): void => void calls.push({ method, trigger: label, startedAt: clock() });
+    const ask = async (method: 'GetMetricSpec' | 'GetMetrics' | 'IsActive', request: unknown): Promise<unknown> => {
+      const record: { -readonly [Field in keyof CallRecord]: CallRecord[Field] } = { method, trigger: label, startedAt: clock() };
+      calls.push(record);
+      try {
+        return await call(method, request);
+      } finally {
+        record.answeredAt = clock();
+      }
+    };
 
     const targets = (answer: WireSpecs): MetricTarget[] =>
       answer.metricSpecs.map(({ metricName, targetSize, targetSizeFloat }) => ({
@@ -169,23 +191,20 @@ export function createKedaClient(addresses: string | readonly string[], options:
       }));
 
     async function specOnce(): Promise<MetricTarget[]> {
-      told('GetMetricSpec');
-      const found = targets((await call('GetMetricSpec', build())) as WireSpecs);
+      const found = targets((await ask('GetMetricSpec', build())) as WireSpecs);
       if (found.length === 0) throw new Error('got empty metric spec');
       return found;
     }
 
     async function metricOnce(metric: MetricTarget): Promise<{ value: number; active: boolean }> {
       const reference = build();
-      told('GetMetrics');
-      const answer = (await call('GetMetrics', {
+      const answer = (await ask('GetMetrics', {
         scaledObjectRef: reference,
         metricName: metric.name.slice(`s${index}-`.length),
       })) as WireValues;
       // Names in the answer are ignored and all values added up, as the HPA does.
       const value = answer.metricValues.reduce((sum, each) => sum + valueOf(each, behaviour), 0);
-      told('IsActive');
-      const { result } = (await call('IsActive', reference)) as { readonly result: boolean };
+      const { result } = (await ask('IsActive', reference)) as { readonly result: boolean };
       return { value, active: result };
     }
 
@@ -193,18 +212,19 @@ export function createKedaClient(addresses: string | readonly string[], options:
       get reference() {
         return build();
       },
-      spec: () => retried(specOnce),
-      async poll() {
-        const metrics = await retried(specOnce);
+      spec: (cache) => retried(specOnce, cache),
+      async poll(cache) {
+        const metrics = await retried(specOnce, cache);
         const answers = [];
-        for (const metric of metrics) answers.push({ metric, ...(await retried(() => metricOnce(metric))) });
+        for (const metric of metrics) answers.push({ metric, ...(await retried(() => metricOnce(metric), cache)) });
         return {
           metrics: answers.map(({ metric, value }) => ({ ...metric, value })),
           active: answers.some(({ active }) => active),
         };
       },
-      metric: (metric) => retried(() => metricOnce(metric)),
-      push: (scale = 1) => followActivity(() => (told('StreamIsActive'), open('StreamIsActive', build())), scale),
+      metric: (metric, cache) => retried(() => metricOnce(metric), cache),
+      push: (scale = 1, heard = () => undefined) =>
+        followActivity(() => (told('StreamIsActive'), open('StreamIsActive', build())), scale, heard),
       specs() {
         if (!behaviour.specStream) throw new Error('this version of KEDA has no StreamMetricSpec');
         told('StreamMetricSpec');
@@ -262,10 +282,12 @@ export function createKedaOperator(address: string, version: KedaVersion): KedaO
 }
 
 /** Any error makes KEDA build the scaler anew, metadata and all, and ask once more. */
-async function retried<T>(ask: () => Promise<T>): Promise<T> {
+async function retried<T>(ask: () => Promise<T>, cache?: AbortSignal): Promise<T> {
+  cache?.throwIfAborted();
   try {
     return await ask();
   } catch {
+    cache?.throwIfAborted();
     return ask();
   }
 }
@@ -292,7 +314,11 @@ function valueOf(each: WireValues['metricValues'][number], behaviour: KedaBehavi
 const FIRST_BACKOFF_MS = 2_000;
 const LAST_BACKOFF_MS = 60_000;
 
-function followActivity(open: () => grpc.ClientReadableStream<unknown>, scale: number): PushStream {
+function followActivity(
+  open: () => grpc.ClientReadableStream<unknown>,
+  scale: number,
+  heard: (active: boolean) => void,
+): PushStream {
   const states: { active: boolean; at: number }[] = [];
   const ends: grpc.status[] = [];
   const backoffs: number[] = [];
@@ -306,7 +332,9 @@ function followActivity(open: () => grpc.ClientReadableStream<unknown>, scale: n
   function start(): grpc.ClientReadableStream<unknown> {
     const opened = open();
     opened.on('data', (message: unknown) => {
-      states.push({ active: (message as { readonly result: boolean }).result, at: performance.now() });
+      const active = (message as { readonly result: boolean }).result;
+      states.push({ active, at: performance.now() });
+      heard(active);
       for (const wake of waiting) wake();
     });
     opened.on('error', () => undefined);

@@ -10,15 +10,20 @@ export interface KedaBehaviour {
   readonly clampsValues: boolean;
   /** Opens one connection per scalerAddress, whatever the TLS settings. */
   readonly poolIgnoresTls: boolean;
+  /**
+   * Takes a trigger for inactive, and not for failing, where a poll finds its cache of scalers closed: by the HPA's failing query, as
+   * seen with 2.20.2. Before, the poll failed as well.
+   */
+  readonly closedCacheIsInactive: boolean;
 }
 
 export const KEDA_VERSIONS = {
-  '2.16': { floats: false, specStream: false, clampsValues: false, poolIgnoresTls: true },
-  '2.17': { floats: true, specStream: false, clampsValues: false, poolIgnoresTls: true },
-  '2.18': { floats: true, specStream: false, clampsValues: false, poolIgnoresTls: true },
-  '2.19': { floats: true, specStream: false, clampsValues: false, poolIgnoresTls: true },
-  '2.20': { floats: true, specStream: false, clampsValues: true, poolIgnoresTls: false },
-  '2.21': { floats: true, specStream: true, clampsValues: true, poolIgnoresTls: false },
+  '2.16': { floats: false, specStream: false, clampsValues: false, poolIgnoresTls: true, closedCacheIsInactive: false },
+  '2.17': { floats: true, specStream: false, clampsValues: false, poolIgnoresTls: true, closedCacheIsInactive: false },
+  '2.18': { floats: true, specStream: false, clampsValues: false, poolIgnoresTls: true, closedCacheIsInactive: false },
+  '2.19': { floats: true, specStream: false, clampsValues: false, poolIgnoresTls: true, closedCacheIsInactive: false },
+  '2.20': { floats: true, specStream: false, clampsValues: true, poolIgnoresTls: false, closedCacheIsInactive: true },
+  '2.21': { floats: true, specStream: true, clampsValues: true, poolIgnoresTls: false, closedCacheIsInactive: true },
 } as const satisfies Record<string, KedaBehaviour>;
 
 export type KedaVersion = keyof typeof KEDA_VERSIONS;

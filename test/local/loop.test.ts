@@ -4,6 +4,8 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { LoopEvent } from '../../src/local/events.ts';
 import { completeRules, DEFAULT_SCALE_DOWN, DEFAULT_SCALE_UP } from '../../src/local/hpa/behavior.ts';
 import { runLoop, type LoopSpec, type ScaleTarget } from '../../src/local/keda/loop.ts';
+import { pause } from '../../src/local/repeat.ts';
+import { KEDA_BEHAVIOURS } from '../../src/local/keda/versions.ts';
 import type { Answer, CallError, MetricReading, StreamListener, TriggerClient } from '../../src/local/keda/triggerClient.ts';
 
 const SECOND = 1000;
@@ -14,6 +16,7 @@ const SPEC: LoopSpec = {
   hpaSyncPeriodMs: 15 * SECOND,
   bounds: { minReplicas: 0, cooldownMs: 300 * SECOND, initialCooldownMs: 0 },
   hpa: { minReplicas: 1, maxReplicas: 100, scaleUp: DEFAULT_SCALE_UP, scaleDown: DEFAULT_SCALE_DOWN },
+  keda: KEDA_BEHAVIOURS['2.20'],
 };
 
 interface ScriptedTrigger extends TriggerClient {
@@ -258,6 +261,62 @@ describe('when the scaler fails', () => {
     const last = events.filter((event) => event.event === 'hpa').at(-1);
     expect(last?.metrics[0]).toMatchObject({ error: expect.stringContaining('UNAVAILABLE') as string });
     expect(last?.metrics[0]).not.toHaveProperty('fallback');
+  });
+});
+
+describe('an error while KEDA is within a call', () => {
+  /** As from a scaler that answers after so long; asked twice, as the trigger client asks. */
+  function slowTrigger(tookMs: number): ScriptedTrigger {
+    const slow = trigger(0);
+    const read = slow.read.bind(slow);
+    slow.read = async (metric, signal, cache) => {
+      const take = (): Promise<void> => pause(slow.readError === undefined ? 0 : tookMs, signal);
+      await take();
+      if (slow.readError === undefined) return read(metric, signal, cache);
+      if (cache.aborted) return { ok: false, status: status.CANCELLED, error: 'scalers cache is closed', cacheClosed: true };
+      await take();
+      return read(metric, signal, cache);
+    };
+    return slow;
+  }
+
+  const HASTY = {
+    pollingIntervalMs: SECOND,
+    hpaSyncPeriodMs: 2 * SECOND,
+    bounds: { ...SPEC.bounds, cooldownMs: 5 * SECOND },
+  } satisfies Partial<LoopSpec>;
+  const fallback = {
+    fallback: { failureThreshold: 1, replicas: 2, behavior: 'static' },
+    bounds: { ...HASTY.bounds, fallbackReplicas: 2 },
+  } as const;
+
+  async function replicasAfterAMinute(tookMs: number, spec: Partial<LoopSpec>): Promise<number> {
+    const orders = slowTrigger(tookMs);
+    orders.depth = 40;
+    start([orders], { ...HASTY, ...spec }, 4);
+    await pass(3.5);
+    orders.readError = failure(status.UNAVAILABLE);
+    await pass(60);
+    return target.wanted;
+  }
+
+  test.each([
+    ['holds the replicas in 2.19, however long it takes', 1900, '2.19', 4],
+    ['takes them to zero in 2.20 where it takes long', 1900, '2.20', 0],
+    ['holds them in 2.20 where it comes at once', 0, '2.20', 4],
+  ] as const)('%s', async (_, tookMs, version, expected) => {
+    expect(await replicasAfterAMinute(tookMs, { keda: KEDA_BEHAVIOURS[version] })).toBe(expected);
+  });
+
+  test('takes them to zero whatever the fallback is', async () => {
+    expect(await replicasAfterAMinute(1900, fallback)).toBe(0);
+  });
+
+  test('is told apart from one of the scaler', async () => {
+    await replicasAfterAMinute(1900, {});
+    const closed = events.filter((event) => event.event === 'poll').filter(({ metrics }) => metrics[0]?.cacheClosed === true);
+    expect(closed.length).toBeGreaterThan(0);
+    expect(closed.every(({ failing, active }) => !failing && !active)).toBe(true);
   });
 });
 

@@ -11,7 +11,7 @@ import { run, type RunEnd } from '../../src/local/run.ts';
 import { createMemoryBroker, UNREACHABLE, type MemoryBroker } from '../bed/memoryScaler.ts';
 import { until } from '../bed/until.ts';
 
-const HPA = { syncPeriodMs: 100, tolerance: 0.1 };
+const CLUSTER = { syncPeriodMs: 100, tolerance: 0.1, kedaVersion: '2.20' } as const;
 
 /** Reacts within a second, as tests should not last. */
 const QUICK = `
@@ -104,7 +104,7 @@ async function planOf(
   const file = join(folder, 'all.yaml');
   await writeFile(file, text);
   const read = await readManifests([file]);
-  const plan = await planRun(read, HPA);
+  const plan = await planRun(read, CLUSTER);
   return {
     plan,
     start(options = {}) {

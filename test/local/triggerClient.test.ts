@@ -20,12 +20,15 @@ describe('calls', () => {
   let trigger: TriggerClient;
   let calls: string[];
   let failures: Record<string, number>;
+  /** What happens while the scaler is being asked. */
+  let meanwhile: () => void;
   let spec: GetMetricSpecResponse;
   let metrics: GetMetricsResponse;
 
   beforeEach(async () => {
     calls = [];
     failures = {};
+    meanwhile = () => undefined;
     spec = { metricSpecs: [{ metricName: 'queue', targetSize: 5, targetSizeFloat: 0 }] };
     metrics = { metricValues: [{ metricName: 'queue', metricValue: 7, metricValueFloat: 0 }] };
     const handler =
@@ -33,6 +36,7 @@ describe('calls', () => {
       (call: { request: unknown }, done: (error: Partial<ServiceError> | null, reply?: Reply) => void): void => {
         const metric = (call.request as { metricName?: string }).metricName;
         calls.push(metric === undefined ? name : `${name} ${metric}`);
+        meanwhile();
         const left = failures[name] ?? 0;
         failures[name] = left - 1;
         if (left > 0) done({ code: status.UNAVAILABLE, details: 'on purpose' });
@@ -62,8 +66,8 @@ describe('calls', () => {
   });
 
   test('a metric has the trigger’s index before its name, which the scaler never sees', async () => {
-    expect(await trigger.metrics(never)).toEqual({ ok: true, value: [{ name: 's2-queue', target: 5 }] });
-    expect(await trigger.read('s2-queue', never)).toEqual({ ok: true, value: { value: 7, active: true } });
+    expect(await trigger.metrics(never, never)).toEqual({ ok: true, value: [{ name: 's2-queue', target: 5 }] });
+    expect(await trigger.read('s2-queue', never, never)).toEqual({ ok: true, value: { value: 7, active: true } });
     expect(calls).toEqual(['GetMetricSpec', 'GetMetrics queue', 'IsActive']);
   });
 
@@ -76,7 +80,7 @@ describe('calls', () => {
     ['values are cut to thousandths', { metricValue: 0, metricValueFloat: 1.23456 }, 1.234],
   ])('%s', async (_, value, expected) => {
     metrics = { metricValues: [{ metricName: 'whatever', ...value }] };
-    expect(await trigger.read('s2-queue', never)).toMatchObject({ value: { value: expected } });
+    expect(await trigger.read('s2-queue', never, never)).toMatchObject({ value: { value: expected } });
   });
 
   test('all values of an answer are added up, whatever they are called', async () => {
@@ -86,23 +90,23 @@ describe('calls', () => {
         { metricName: 'b', metricValue: 4, metricValueFloat: 0 },
       ],
     };
-    expect(await trigger.read('s2-queue', never)).toMatchObject({ value: { value: 7 } });
+    expect(await trigger.read('s2-queue', never, never)).toMatchObject({ value: { value: 7 } });
   });
 
   test('a float target goes before the integer one, in thousandths', async () => {
     spec = { metricSpecs: [{ metricName: 'queue', targetSize: 1, targetSizeFloat: 0.12345 }] };
-    expect(await trigger.metrics(never)).toMatchObject({ value: [{ target: 0.123 }] });
+    expect(await trigger.metrics(never, never)).toMatchObject({ value: [{ target: 0.123 }] });
   });
 
   test('one failure is asked again, GetMetrics together with IsActive', async () => {
     failures = { IsActive: 1 };
-    expect(await trigger.read('s2-queue', never)).toMatchObject({ ok: true });
+    expect(await trigger.read('s2-queue', never, never)).toMatchObject({ ok: true });
     expect(calls).toEqual(['GetMetrics queue', 'IsActive', 'GetMetrics queue', 'IsActive']);
   });
 
   test('a second failure is the answer, with the call, the status and the scaler’s words', async () => {
     failures = { GetMetrics: 2 };
-    expect(await trigger.read('s2-queue', never)).toEqual({
+    expect(await trigger.read('s2-queue', never, never)).toEqual({
       ok: false,
       status: status.UNAVAILABLE,
       error: 'GetMetrics: UNAVAILABLE: on purpose',
@@ -111,12 +115,29 @@ describe('calls', () => {
 
   test('no metric spec at all is a failure', async () => {
     spec = { metricSpecs: [] };
-    expect(await trigger.metrics(never)).toMatchObject({ ok: false, error: 'GetMetricSpec: got empty metric spec' });
+    expect(await trigger.metrics(never, never)).toMatchObject({ ok: false, error: 'GetMetricSpec: got empty metric spec' });
     expect(calls).toHaveLength(2);
   });
 
+  test('a cache that is closed meanwhile leaves no scaler to ask once more, and a good answer alone', async () => {
+    const cache = new AbortController();
+    meanwhile = () => {
+      cache.abort();
+    };
+    failures = { GetMetrics: 1 };
+    expect(await trigger.read('s2-queue', never, cache.signal)).toMatchObject({ ok: false, cacheClosed: true });
+    expect(calls).toEqual(['GetMetrics queue']);
+    expect(await trigger.metrics(never, cache.signal)).toMatchObject({ ok: false, cacheClosed: true });
+    expect(calls).toEqual(['GetMetrics queue']);
+    const other = new AbortController();
+    meanwhile = () => {
+      other.abort();
+    };
+    expect(await trigger.read('s2-queue', never, other.signal)).toMatchObject({ ok: true });
+  });
+
   test('an end cancels the call under way', async () => {
-    expect(await trigger.read('s2-queue', AbortSignal.abort())).toMatchObject({ ok: false, status: status.CANCELLED });
+    expect(await trigger.read('s2-queue', AbortSignal.abort(), never)).toMatchObject({ ok: false, status: status.CANCELLED });
   });
 });
 

@@ -166,6 +166,32 @@ describe('time', () => {
     expect(performance.now() - startedAt).toBeLessThan(2_500);
   });
 
+  it('is not taken by a trigger that has been read, whether the broker answers or hangs', async () => {
+    broker.set('known', 3);
+    const { reference } = plain.client.trigger(memory('known'));
+    const outcomes = new Set<string>();
+    let longestMs = 0;
+    const ask = async (): Promise<boolean> => {
+      const startedAt = performance.now();
+      const answer = await plain.client
+        .call('IsActive', reference)
+        .then(JSON.stringify, (error: unknown) => status[(error as ServiceError).code]);
+      longestMs = Math.max(longestMs, performance.now() - startedAt);
+      outcomes.add(answer);
+      return answer === 'UNAVAILABLE';
+    };
+    await ask();
+    longestMs = 0;
+    broker.hang(true);
+    await until('the outage is told', ask);
+    expect(await ask()).toBe(true);
+    broker.hang(false);
+    await until('the end of the outage is told', async () => !(await ask()));
+    expect(outcomes).toEqual(new Set(['{"result":true}', 'UNAVAILABLE']));
+    // Far below the time after which a broker's silence counts as trouble.
+    expect(longestMs).toBeLessThan(1_000);
+  });
+
   it('that the HPA gives is kept, and a call that is over gives its place back', async () => {
     broker.hang(true);
     const call = (name: string) => plain.client.call('IsActive', plain.client.trigger(memory(name)).reference, 100);

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Configuration, ObservableMiddleware } from '@kubernetes/client-node';
 import { z } from 'zod';
 import { untilAborted } from '../../abort.ts';
+import type { TargetReference } from '../objectReader.ts';
 import type { Kind } from '../objects.ts';
 import { ApiFailure, refusal, unreachable } from './apiFailure.ts';
 import { connectTo } from './connection.ts';
@@ -117,6 +118,15 @@ export async function createApiClient(options: ApiClientOptions = {}) {
     }
   }
 
+  async function unlessMissing<T>(asked: Promise<T>): Promise<T | undefined> {
+    try {
+      return await asked;
+    } catch (thrown) {
+      if (thrown instanceof ApiFailure && thrown.status === 404) return undefined;
+      throw thrown;
+    }
+  }
+
   return {
     /** The server's address, for logs. */
     server,
@@ -124,13 +134,25 @@ export async function createApiClient(options: ApiClientOptions = {}) {
     namespace,
 
     /** Undefined where there is none; `namespace` is ignored for kinds that have none. */
-    async get(kind: Kind, namespace: string, name: string, signal: AbortSignal): Promise<unknown> {
-      try {
-        return await call(GET_TIMEOUT_MS, signal, (bounded) => read(kind, { namespace, name }, bounded));
-      } catch (thrown) {
-        if (thrown instanceof ApiFailure && thrown.status === 404) return undefined;
-        throw thrown;
-      }
+    get(kind: Kind, namespace: string, name: string, signal: AbortSignal): Promise<unknown> {
+      return unlessMissing(call(GET_TIMEOUT_MS, signal, (bounded) => read(kind, { namespace, name }, bounded)));
+    },
+
+    /** What the API calls the kind's collection; undefined where it does not know the kind. Only kinds of a group can be looked up. */
+    async pluralOf({ apiVersion, kind }: TargetReference, signal: AbortSignal): Promise<string | undefined> {
+      const [group = '', version = ''] = apiVersion.split('/');
+      if (version === '') return undefined;
+      const known = await unlessMissing(
+        call(GET_TIMEOUT_MS, signal, (bounded) => custom.getAPIResources({ group, version }, bounded)),
+      );
+      return known?.resources.find((resource) => resource.kind === kind && !resource.name.includes('/'))?.name;
+    },
+
+    /** Of any kind of a group. */
+    getCustom({ apiVersion, name }: TargetReference, plural: string, namespace: string, signal: AbortSignal): Promise<unknown> {
+      const [group = '', version = ''] = apiVersion.split('/');
+      const at = { group, version, plural, namespace, name };
+      return unlessMissing(call(GET_TIMEOUT_MS, signal, (bounded) => custom.getNamespacedCustomObject(at, bounded)));
     },
 
     /** All objects of the kind, page after page; resolves with the version to watch from. */

@@ -36,6 +36,7 @@ export async function openKubernetes(options: KubernetesOptions = {}): Promise<K
   const client = await createApiClient(options);
   const cache = createObjectCache<unknown>();
   const tokens = createObjectCache<Secret>();
+  const plurals = createObjectCache<string>();
   const reflectors = Object.fromEntries(WATCHED_KINDS.map((kind) => [kind, reflect(kind)])) as Record<
     WatchedKind,
     Reflector<Parsed>
@@ -81,6 +82,18 @@ export async function openKubernetes(options: KubernetesOptions = {}): Promise<K
       return found as ObjectOf<K> | undefined;
     },
 
+    async custom(target, namespace, { signal, maxAgeMs }) {
+      const { apiVersion, kind, name } = target;
+      const what = `${kind} ${namespace}/${name}`;
+      return await asked(what, signal, async () => {
+        const fetchPlural = (bounded: AbortSignal) => client.pluralOf(target, bounded);
+        const plural = await plurals.get(`${kind} ${apiVersion}`, fetchPlural, { signal, maxAgeMs: undefined, isCertain });
+        if (plural === undefined) throw new ApiFailure(404, `the API server knows no kind ${kind} of ${apiVersion}`);
+        const fetch = (bounded: AbortSignal) => client.getCustom(target, plural, namespace, bounded);
+        return await cache.get(`${apiVersion} ${what}`, fetch, { signal, maxAgeMs, isCertain });
+      });
+    },
+
     async serviceAccountToken(namespace, name, signal) {
       const what = `a token of service account ${namespace}/${name}`;
       const create = async (bounded: AbortSignal) => new Secret(await client.createToken(namespace, name, bounded));
@@ -94,6 +107,7 @@ export async function openKubernetes(options: KubernetesOptions = {}): Promise<K
     async close() {
       cache.close();
       tokens.close();
+      plurals.close();
       await Promise.all(WATCHED_KINDS.map((kind) => reflectors[kind].close()));
       await client.close();
     },

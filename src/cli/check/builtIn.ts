@@ -5,6 +5,7 @@
 import { FROM_ENV } from '../../keda.ts';
 import { nearestName } from '../../scalers/metadata.ts';
 import { isBuiltInKey, type KnownScaler } from '../knownScalers.ts';
+import { scaledBy } from '../scaledBy.ts';
 import { authenticationOf } from './authentication.ts';
 import { otherNameOfKey } from './otherNames.ts';
 import { didYouMean } from './structure.ts';
@@ -64,5 +65,5 @@ export function checkBuiltIn(location: TriggerLocation, { advice }: KnownScaler)
   const reportKey = reportKeysOf(location);
   for (const name of advice.required)
     if (!has(name)) reportKey('missing-key', name, `${name} is required by KEDA’s ${type} scaler`, { part: 'key' });
-  advice.checkBuiltIn?.({ type, metadata, has }, reportKey);
+  advice.checkBuiltIn?.({ type, metadata, has, ...scaledBy(location.object) }, reportKey);
 }

@@ -8,14 +8,17 @@ import { withoutAllowed } from './allowed.ts';
 import { checkAuthentication, checkSourceContainer } from './authentication.ts';
 import { checkBuiltIn } from './builtIn.ts';
 import { reportOn, RULES, type Finding } from './finding.ts';
+import { checkFormula } from './formula.ts';
 import { takeInventory, type Inventory } from './inventory.ts';
+import { checkPlaceholders, withoutConsequences } from './placeholders.ts';
 import { checkScalerAddress } from './scalerAddress.ts';
 import { checkExternalTrigger, isForThisProgram } from './externalTrigger.ts';
 import { checkRisks } from './risks.ts';
 import { checkScaling, checkSharedTargets } from './scaling.ts';
 import { triggerLocations, type TriggerLocation } from './triggerLocation.ts';
 import { checkDuplicates, checkStructure, didYouMean, isKeda } from './structure.ts';
-import { OTHER_TRIGGER_TYPES } from './triggerTypes.ts';
+import { checkResourceTrigger, isResource } from './resourceTrigger.ts';
+import { OTHER_TRIGGER_TYPES, typeOfPage } from './triggerTypes.ts';
 
 export interface CheckResult {
   /** In the order of the files and of the places in them. */
@@ -28,7 +31,7 @@ export interface CheckResult {
 export function checkFiles(files: readonly YamlFile[], scalers: readonly KnownScaler[]): CheckResult {
   const findings: Finding[] = [];
   for (const file of files) checkSyntax(file, findings);
-  const objects = files.filter(({ text }) => templateLine(text) === undefined).flatMap((file) => file.objects);
+  const objects = files.flatMap((file) => file.objects);
   const inventory = takeInventory(objects);
   let triggers = 0;
   for (const object of objects) {
@@ -40,8 +43,9 @@ export function checkFiles(files: readonly YamlFile[], scalers: readonly KnownSc
   }
   checkDuplicates(objects, findings);
   checkSharedTargets(objects, findings);
+  for (const object of objects) if (isKeda(object)) checkPlaceholders(object, scalers, findings);
   const order = new Map(files.map(({ file }, index) => [file, index]));
-  const reported = withoutAllowed(files, withoutEchoes(findings)).sort(
+  const reported = withoutAllowed(files, withoutEchoes(withoutConsequences(findings))).sort(
     (left, right) =>
       (order.get(left.position.file) ?? 0) - (order.get(right.position.file) ?? 0) ||
       left.position.line - right.position.line ||
@@ -50,31 +54,17 @@ export function checkFiles(files: readonly YamlFile[], scalers: readonly KnownSc
   return { findings: reported, objects: objects.filter(isKeda).length, triggers };
 }
 
-/** What only a Helm chart's templates hold. */
-const TEMPLATE =
-  /\{\{-?\s*(?:\.(?:Values|Release|Chart|Capabilities)\b|(?:if|else|end|range|with|include|define|template|toYaml|tpl)\b)/;
-
-function checkSyntax({ file, text, faults }: YamlFile, findings: Finding[]): void {
-  const template = templateLine(text);
-  if (template !== undefined) {
-    findings.push({
-      rule: 'template-not-rendered',
-      severity: RULES['template-not-rendered'].severity,
-      position: { file, line: template, column: 1 },
-      message: 'this is a template, not YAML',
-      fix: 'render it first: helm template CHART | queue-scaler check -',
-    });
-    return;
-  }
+function checkSyntax({ faults, isTemplate }: YamlFile, findings: Finding[]): void {
   for (const { position, message } of faults) {
+    if (isTemplate === true) {
+      const { severity } = RULES['template-not-rendered'];
+      const fix = 'helm template CHART | queue-scaler check -';
+      findings.push({ rule: 'template-not-rendered', severity, position, message, fix });
+      continue;
+    }
     const fix = /tab/i.test(message) ? 'indent with spaces' : /unique/i.test(message) ? 'keep one of the two' : undefined;
     findings.push({ rule: 'yaml-syntax', severity: 'error', position, message, ...(fix !== undefined && { fix }) });
   }
-}
-
-function templateLine(text: string): number | undefined {
-  const index = text.split('\n').findIndex((line) => TEMPLATE.test(line));
-  return index < 0 ? undefined : index + 1;
 }
 
 function checkScaled(object: YamlObject, inventory: Inventory, scalers: readonly KnownScaler[], findings: Finding[]): number {
@@ -82,12 +72,17 @@ function checkScaled(object: YamlObject, inventory: Inventory, scalers: readonly
   const locations = triggerLocations(object, inventory, scalers, report);
   for (const location of locations) checkTrigger(location);
   checkScaling(object, locations, inventory, report);
+  checkFormula(object, locations, report);
   checkSourceContainer(object, inventory, report);
   return locations.length;
 }
 
 function checkTrigger(location: TriggerLocation): void {
   const { type, path, metricType, object, report, scalers } = location;
+  if (isResource(type)) {
+    checkResourceTrigger(location);
+    return;
+  }
   if (metricType === 'Utilization')
     report('metric-type', [...path, 'metricType'], 'Utilization is for cpu and memory triggers only', { fix: 'AverageValue' });
   else if (metricType !== '' && object.kind === 'ScaledJob')
@@ -110,11 +105,16 @@ function checkTrigger(location: TriggerLocation): void {
     return;
   }
   if (type === '' || OTHER_TRIGGER_TYPES.includes(type)) return;
-  const nearest = nearestName(type.replaceAll('_', '-'), [...scalers.map(({ scaler }) => scaler.type), ...OTHER_TRIGGER_TYPES]);
-  report('unknown-trigger-type', [...path, 'type'], `KEDA has no trigger of type ${JSON.stringify(type)}${didYouMean(nearest)}`, {
-    fix: nearest,
-    severity: nearest === undefined ? 'warning' : 'error',
-  });
+  const types = [...scalers.map(({ scaler }) => scaler.type), ...OTHER_TRIGGER_TYPES];
+  const nearest = typeOfPage(type, scalers) ?? nearestName(type.replaceAll('_', '-'), types);
+  report(
+    'unknown-trigger-type',
+    [...path, 'type'],
+    nearest === undefined
+      ? `KEDA 2.20 has no trigger of type ${JSON.stringify(type)}`
+      : `KEDA has no trigger of type ${JSON.stringify(type)}${didYouMean(nearest)}`,
+    { fix: nearest, severity: nearest === undefined ? 'warning' : 'error' },
+  );
   if (location.metadata['scalerAddress'] !== undefined) {
     checkScalerAddress(location);
     if (isForThisProgram(location)) checkExternalTrigger(location);

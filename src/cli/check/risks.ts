@@ -3,7 +3,7 @@
  */
 import { DEFAULT_COOLDOWN_SECONDS, isTrue } from '../../keda.ts';
 import type { KnownTrigger } from './externalTrigger.ts';
-import { minReplicas, numberIn } from './scaling.ts';
+import { numberIn, scaledBy } from '../scaledBy.ts';
 import { keyPath, reportKeysOf, type TriggerLocation } from './triggerLocation.ts';
 
 /** Workers are stopped and started with every message below it. */
@@ -12,11 +12,9 @@ const SHORT_COOLDOWN_SECONDS = 10;
 export function checkRisks(location: TriggerLocation, known: KnownTrigger): void {
   const { metadata, value, advice } = known;
   const { metricType, object } = location;
-  const scalesToZero = minReplicas(object) === 0;
-  checkAnyScaler(location, known, scalesToZero);
-  const { triggers: list } = object.spec;
-  const triggers = Array.isArray(list) ? list.length : 1;
-  advice.checkRisks?.({ metadata, value, metricType, scalesToZero, triggers }, reportKeysOf(location));
+  const by = scaledBy(object);
+  checkAnyScaler(location, known, by.scalesToZero);
+  advice.checkRisks?.({ metadata, value, metricType, ...by }, reportKeysOf(location));
 }
 
 function checkAnyScaler(

@@ -7,7 +7,8 @@ import { SCALER_KEY } from '../../scalers/metadata.ts';
 import { labelOf } from '../check/finding.ts';
 import { recordsOf } from '../check/inventory.ts';
 import type { KnownScaler } from '../knownScalers.ts';
-import { isRecord, parseObjects, recordIn, textOf, type Path, type YamlObject } from '../../yaml/objects.ts';
+import { scaledBy } from '../scaledBy.ts';
+import { isMerge, isRecord, parseObjects, recordIn, textOf, type Path, type YamlObject } from '../../yaml/objects.ts';
 import { applyEdits, type Edit } from './edits.ts';
 import { toBuiltIn, toExternal, type EntryChange } from './keys.ts';
 import { applyChange, insertion, replace, spelled, takenUp } from './rewrite.ts';
@@ -80,22 +81,35 @@ function convertTrigger(work: Work): { readonly converted: boolean; readonly rem
   const known = options.scalers.find(({ scaler }) => scaler.type === type);
   if (known === undefined || (back && written !== 'external' && written !== 'external-push')) return undefined;
 
+  const by = scaledBy(object);
+  const jobWantsActive = by.jobCount === 'active';
+  const changeOf = (key: string, value: string): EntryChange => {
+    if (!back) return toExternal(known, key, value);
+    // The way there writes it again.
+    if (key === 'inProgress' && value === 'active' && jobWantsActive) return { kind: 'aside', why: '' };
+    return toBuiltIn(known, key, value);
+  };
   const typeNode = object.nodeAt([...path, 'type']);
   const map = object.nodeAt([...path, 'metadata']);
   if (!isScalar(typeNode) || !isMap(map) || map.items.length === 0) return untouched('its metadata is empty or no mapping');
   if (map.anchor !== undefined) return untouched('its metadata has an anchor, so others may share it');
-  if (map.items.some(({ key }) => isScalar(key) && key.value === '<<'))
-    return untouched('its metadata merges another mapping (<<), which others may share');
   const values = Object.fromEntries(Object.entries(metadata).map(([key, value]) => [key, textOf(value)]));
+  const own = map.items.filter((item) => !isMerge(item)) as Pair<Node, Node | null>[];
+  if (own.length === 0) return untouched('its metadata is that of another (<<)');
+  const ownKeys = new Set(own.map(({ key }) => (isScalar(key) ? key.value : undefined)));
+  for (const [key, value] of Object.entries(values)) {
+    if (ownKeys.has(key)) continue;
+    if (changeOf(key, value).kind !== 'keep')
+      return untouched(`${key} has to change, and comes from a mapping that others share (<<)`);
+  }
 
   const edits: Edit[] = [];
   const remarks: string[] = [];
   const marker = back ? EXTERNAL_ONLY : IGNORED;
-  for (const item of map.items) {
-    const pair = item as Pair<Node, Node | null>;
+  for (const pair of own) {
     const key = isScalar(pair.key) ? String(pair.key.value) : '';
     const value = values[key] ?? '';
-    const change = back ? toBuiltIn(known, key, value) : toExternal(known, key, value);
+    const change = changeOf(key, value);
     if (change.kind !== 'keep' && isShared(pair.value))
       return untouched(`the value of ${key} has to change, and its anchor or alias shares it with others`);
     applyChange(change, pair, map, work.text, marker, edits);
@@ -111,13 +125,15 @@ function convertTrigger(work: Work): { readonly converted: boolean; readonly rem
   const target = back ? type : object.kind === 'ScaledJob' ? 'external' : 'external-push';
   edits.push(replace(typeNode, spelled(target, typeNode)));
   if (!back) {
-    edits.push(insertion(object, path, map, work.text, [`scalerAddress: ${options.scalerAddress}`, `scaler: ${type}`]));
+    const lines = [`scalerAddress: ${options.scalerAddress}`, `scaler: ${type}`];
+    if (jobWantsActive && known.advice.countsInProgress?.(values) === true) lines.push('inProgress: active');
+    edits.push(insertion(object, path, map, work.text, lines));
     remarks.push(
-      ...(known.advice.differences?.(values) ?? []),
+      ...(known.advice.differences?.(values, by) ?? []),
       object.kind === 'ScaledJob'
         ? 'KEDA polls a ScaledJob: work is noticed at the next poll, as before'
         : 'the first message wakes a worker at once, not at the next poll',
-      'what cannot be read is an error, and KEDA then holds the replicas; it was a zero at times',
+      'what cannot be read is an error, on which KEDA scales nothing as a rule; it was a zero at times',
     );
     if (isRecord(trigger['authenticationRef']))
       remarks.push('its TriggerAuthentication stays; this scaler reads it itself and must be allowed to');

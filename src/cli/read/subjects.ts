@@ -4,10 +4,15 @@
  */
 import { containerOf, environmentOf, valuesReader } from '../../auth/environment.ts';
 import type { ObjectReader } from '../../auth/objectReader.ts';
-import type { Container, ObjectOf, ScaledJob, ScaledObject, Trigger } from '../../auth/objects.ts';
+import type { Container, ObjectOf, PodSpec, ScaledJob, ScaledObject, Trigger } from '../../auth/objects.ts';
+import { readScaleTarget, targetReferenceOf, type ScaleTarget } from '../../auth/scaleTarget.ts';
 import type { Manifests } from '../../auth/files.ts';
 import { DEFAULT_MAX_REPLICAS, DEFAULT_MIN_REPLICAS, FROM_ENV } from '../../keda.ts';
 import type { Position } from '../../yaml/objects.ts';
+import { strategyOf, type JobStrategy } from '../jobStrategy.ts';
+
+/** The container that stands in for a workload that is neither in the files nor in a cluster. */
+const STAND_IN = 'this process';
 
 export interface Subject {
   /** `ScaledObject shop/orders trigger 0`. */
@@ -18,10 +23,15 @@ export interface Subject {
   readonly index: number;
   readonly trigger: Trigger;
   readonly metadata: Readonly<Record<string, string>>;
-  /** Variables that nobody sets: KEDA leaves their keys out. */
+  /** Variables that nobody sets. */
   readonly unset: readonly string[];
+  /** Whether the scale target's own template was read, so that KEDA leaves the keys of those out; else this process stood in for it. */
+  readonly isTargetKnown: boolean;
   readonly targetType: 'AverageValue' | 'Value';
-  readonly isJob: boolean;
+  /** Of a ScaledJob. */
+  readonly strategy: JobStrategy | undefined;
+  /** A formula decides, of which this trigger is a part at most. */
+  readonly hasFormula: boolean;
   readonly minReplicas: number;
   readonly maxReplicas: number;
   /** Replicas of the workload, where its object is known. */
@@ -47,9 +57,14 @@ export function layeredReader(
         apiVersion: 'apps/v1',
         kind: 'Deployment',
         metadata: { name },
-        spec: { template: { spec: { containers: [{ name: 'this process', env }] } } },
+        spec: { template: { spec: { containers: [{ name: STAND_IN, env }] } } },
       };
       return stand as ObjectOf<typeof kind>;
+    },
+    async custom(target, namespace, options) {
+      const written = await manifests.reader.custom?.(target, namespace, options);
+      if (written !== undefined || cluster !== undefined) return written ?? cluster?.custom?.(target, namespace, options);
+      return { spec: { template: { spec: { containers: [{ name: STAND_IN, env }] } } } };
     },
     ...(cluster?.serviceAccountToken === undefined ? {} : { serviceAccountToken: cluster.serviceAccountToken.bind(cluster) }),
     close: async () => {
@@ -63,9 +78,9 @@ export async function subjectsOf(manifests: Manifests, reader: ObjectReader, sig
   const subjects: Subject[] = [];
   for (const manifest of [...manifests.of('ScaledObject'), ...manifests.of('ScaledJob')]) {
     const { kind, namespace, name, object } = manifest;
-    const workload = kind === 'ScaledJob' ? undefined : await workloadOf(object, namespace, reader, signal);
-    const container = containerFor(object, workload);
-    const replicas = workload?.spec.replicas;
+    const target =
+      kind === 'ScaledJob' ? undefined : await readScaleTarget(reader, targetReferenceOf(object), namespace, { signal });
+    const container = containerFor(object, podOf(object, target));
     for (const [index, trigger] of object.spec.triggers.entries()) {
       if (trigger.type !== 'external' && trigger.type !== 'external-push') continue;
       const { metadata, unset } = await forwarded(trigger, container, namespace, reader, signal);
@@ -79,39 +94,28 @@ export async function subjectsOf(manifests: Manifests, reader: ObjectReader, sig
         metadata,
         unset,
         targetType: trigger.metricType === 'Value' ? 'Value' : 'AverageValue',
-        isJob: kind === 'ScaledJob',
         minReplicas: object.spec.minReplicaCount ?? DEFAULT_MIN_REPLICAS,
         maxReplicas: object.spec.maxReplicaCount ?? DEFAULT_MAX_REPLICAS,
-        replicas,
+        replicas: target?.replicas,
+        isTargetKnown: container !== undefined && container.name !== STAND_IN,
+        strategy: kind === 'ScaledJob' ? strategyOf(object.spec.scalingStrategy ?? {}) : undefined,
+        hasFormula: kind === 'ScaledObject' && (object.spec.advanced?.scalingModifiers?.formula ?? '') !== '',
       });
     }
   }
   return subjects;
 }
 
-async function workloadOf({ spec }: ScaledObject, namespace: string, reader: ObjectReader, signal: AbortSignal) {
-  const kind = spec.scaleTargetRef.kind ?? 'Deployment';
-  if (kind !== 'Deployment' && kind !== 'StatefulSet') return undefined;
-  return reader.get(kind, namespace, spec.scaleTargetRef.name, { signal });
+function podOf(object: ScaledObject | ScaledJob, target: ScaleTarget | undefined): PodSpec | undefined {
+  return object.kind === 'ScaledJob' ? object.spec.jobTargetRef.template.spec : target?.pod;
 }
 
-function containerFor(
-  object: ScaledObject | ScaledJob,
-  workload: ObjectOf<'Deployment'> | ObjectOf<'StatefulSet'> | undefined,
-): Container | undefined {
-  if (object.kind === 'ScaledJob') {
-    return containerOf(
-      object.spec.jobTargetRef.template.spec,
-      object.spec.envSourceContainerName,
-      `ScaledJob ${object.metadata.name}`,
-    );
-  }
-  if (workload === undefined) return undefined;
-  const pod = workload.spec.template.spec;
-  const name = object.spec.scaleTargetRef.envSourceContainerName;
-  return pod.containers[0]?.name === 'this process'
-    ? pod.containers[0]
-    : containerOf(pod, name, `${workload.kind} ${workload.metadata.name}`);
+function containerFor(object: ScaledObject | ScaledJob, pod: PodSpec | undefined): Container | undefined {
+  if (pod === undefined || pod.containers[0]?.name === STAND_IN) return pod?.containers[0];
+  if (object.kind === 'ScaledJob')
+    return containerOf(pod, object.spec.envSourceContainerName, `ScaledJob ${object.metadata.name}`);
+  const { kind, name } = targetReferenceOf(object);
+  return containerOf(pod, object.spec.scaleTargetRef.envSourceContainerName, `${kind} ${name}`);
 }
 
 async function forwarded(

@@ -5,13 +5,17 @@ import { proposeReplicas } from '../../local/hpa/hpaMetrics.ts';
 import { DEFAULT_TOLERANCE } from '../../local/hpa/behavior.ts';
 import type { Explanation } from '../../scalers/explanation.ts';
 import type { Measures } from '../../scalers/reading.ts';
+import { jobsToCreate } from '../jobStrategy.ts';
 import type { Subject } from './subjects.ts';
 
 const SHOWN_QUEUES = 20;
 
 export function readingText(subject: Subject, { metric, reading, trouble }: Explanation): string {
   const lines = [subject.label, `  metric    s${subject.index}-${metric.name}, target ${metric.target} (${subject.targetType})`];
-  for (const variable of subject.unset) lines.push(`  variable  ${variable} is not set: KEDA leaves its key out`);
+  const unset = subject.isTargetKnown
+    ? 'is not set by the scale target: KEDA leaves its key out'
+    : 'is set neither here nor by a scale target that was found: set it, or give the target’s file or --kubeconfig';
+  for (const variable of subject.unset) lines.push(`  variable  ${variable} ${unset}`);
   if (reading !== undefined) {
     const { value, active, because, reader, ageMs, queues, queueCount, notes, measures } = reading;
     lines.push(`  reader    ${reader}, ${Math.round(ageMs)} ms ago`);
@@ -24,7 +28,7 @@ export function readingText(subject: Subject, { metric, reading, trouble }: Expl
     for (const note of notes) lines.push(`  note      ${note}`);
     lines.push(
       `  to KEDA   ${value}, ${active ? 'active' : 'not active'}`,
-      `  replicas  ${replicasText(subject, metric.target, value, active)}`,
+      `  replicas  ${replicasText(subject, metric.target, value, active, heldIn(measures))}`,
     );
   }
   if (trouble !== undefined) {
@@ -32,7 +36,7 @@ export function readingText(subject: Subject, { metric, reading, trouble }: Expl
       `  ${reading === undefined ? 'unknown ' : 'since   '}  ${trouble.message} [${trouble.code}]`,
       `  remedy    ${trouble.remedy}`,
     );
-    if (reading === undefined) lines.push('  to KEDA   an error: KEDA holds the number of replicas');
+    if (reading === undefined) lines.push('  to KEDA   an error, on which it scales nothing as a rule');
   }
   return `${lines.join('\n')}\n`;
 }
@@ -48,13 +52,24 @@ function figures(measures: Measures): string {
   return words.length === 0 ? 'none' : words.join(', ');
 }
 
+/** Messages that workers hold, by whichever name the broker has for them. */
+function heldIn({ unacknowledged, processing, pending }: Measures): number | undefined {
+  return unacknowledged ?? processing ?? pending;
+}
+
 /** What is asked for by this trigger alone, at this moment: stabilization and other triggers may hold it up. */
-function replicasText(subject: Subject, target: number, value: number, active: boolean): string {
-  const { isJob, minReplicas, maxReplicas, targetType, replicas } = subject;
-  if (isJob) {
-    const jobs = Math.min(maxReplicas, Math.ceil(value / target));
-    return active ? `up to ${jobs} jobs, those that run included` : 'no new job';
+function replicasText(subject: Subject, target: number, value: number, active: boolean, held: number | undefined): string {
+  const { strategy, hasFormula, minReplicas, maxReplicas, targetType, replicas } = subject;
+  if (strategy !== undefined) {
+    const state = { value, target, active, minReplicas, maxReplicas, pending: 0 };
+    const jobs = (running: number): string => {
+      const count = jobsToCreate(strategy, { ...state, running });
+      return count === 0 ? 'no new job' : count === 1 ? '1 new job' : `${count} new jobs`;
+    };
+    const none = `${jobs(0)} where none runs`;
+    return `strategy ${strategy.name}: ${none}${held === undefined || held === 0 ? '' : `, ${jobs(held)} where ${held} run, one for each message in progress`}`;
   }
+  if (hasFormula) return 'the formula of scalingModifiers decides, on this value among others';
   if (!active && minReplicas === 0) return 'none once the cooldown is over';
   const least = Math.max(1, minReplicas);
   const current = Math.max(least, replicas ?? least);

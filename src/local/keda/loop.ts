@@ -2,7 +2,7 @@
  * One ScaledObject as KEDA and the HPA run it: reconcile, polls, pushes and HPA syncs over time, each deciding by pure functions.
  *
  * The loop has KEDA's holes too (a metric whose GetMetricSpec fails escapes the fallback, one failing trigger spoils the others' HPA
- * queries): it is a twin to test against, not an improvement.
+ * queries, an error closes the scalers under a poll that is within them): it is a twin to test against, not an improvement.
  */
 import { status } from '@grpc/grpc-js';
 import type { LoopEvent, MetricReport, Scaler } from '../events.ts';
@@ -11,7 +11,8 @@ import type { ExternalMetric } from '../hpa/hpaMetrics.ts';
 import { pause, repeat } from '../repeat.ts';
 import { fallbackValue, type Fallback } from './fallback.ts';
 import { scalingAction, type Activity, type ScalingBounds, type ScalingState } from './scaling.ts';
-import type { Answer, MetricReading, TriggerClient, TriggerMetric } from './triggerClient.ts';
+import type { Answer, CallError, MetricReading, TriggerClient, TriggerMetric } from './triggerClient.ts';
+import type { KedaBehaviour } from './versions.ts';
 
 /** Waits between tries to reconcile: doubling from the first to the last. */
 const RECONCILE_FIRST_MS = 500;
@@ -34,6 +35,7 @@ export interface LoopSpec {
   readonly bounds: ScalingBounds;
   readonly fallback?: Fallback;
   readonly hpa: HpaSpec;
+  readonly keda: KedaBehaviour;
 }
 
 export interface LoopOptions {
@@ -57,6 +59,8 @@ export async function runLoop(options: LoopOptions, signal: AbortSignal): Promis
   const polled = new Map<string, Answer<MetricReading>>();
   let scaling: ScalingState = { createdAt: now() };
   let hpaState: HpaState = INITIAL_HPA_STATE;
+  /** KEDA's cache of this object's scalers. Polls and queries go by the one they began with. */
+  let cache = new AbortController();
 
   const replicas = (): { replicas: number; ready: number; stopping: number } => ({
     replicas: target.wanted,
@@ -78,6 +82,16 @@ export async function runLoop(options: LoopOptions, signal: AbortSignal): Promis
     return action.reason;
   }
 
+  /** Closes the cache under whoever is within it; the next to ask gets a new one. */
+  function closeCache(): void {
+    cache.abort();
+    cache = new AbortController();
+  }
+
+  function failed({ error, cacheClosed }: CallError): Pick<MetricReport, 'error' | 'cacheClosed'> {
+    return cacheClosed === true && spec.keda.closedCacheIsInactive ? { error, cacheClosed } : { error };
+  }
+
   /** Counts failures in a row, of polls and HPA queries alike, and puts the fallback in place of one too many. */
   function report({ name, target: metricTarget, trigger }: LoopMetric, answer: Answer<MetricReading>): MetricReport {
     const { targetType } = trigger;
@@ -86,18 +100,20 @@ export async function runLoop(options: LoopOptions, signal: AbortSignal): Promis
       failures.set(name, 0);
       return { ...base, value: answer.value.value, active: answer.value.active };
     }
+    const failure = failed(answer);
+    if (failure.cacheClosed === true) return { ...base, ...failure };
     const count = (failures.get(name) ?? 0) + 1;
     failures.set(name, count);
     const value = fallbackValue(spec.fallback, count, base, target);
-    return value === undefined ? { ...base, error: answer.error } : { ...base, error: answer.error, value, fallback: true };
+    return value === undefined ? { ...base, ...failure } : { ...base, ...failure, value, fallback: true };
   }
 
-  async function pollTrigger(trigger: TriggerClient): Promise<readonly MetricReport[]> {
-    const specs = await trigger.metrics(signal);
-    if (!specs.ok) return [{ metric: `s${trigger.index}`, target: 0, targetType: trigger.targetType, error: specs.error }];
+  async function pollTrigger(trigger: TriggerClient, scalers: AbortSignal): Promise<readonly MetricReport[]> {
+    const specs = await trigger.metrics(signal, scalers);
+    if (!specs.ok) return [{ metric: `s${trigger.index}`, target: 0, targetType: trigger.targetType, ...failed(specs) }];
     return Promise.all(
       specs.value.map(async (metric) => {
-        const answer = await trigger.read(metric.name, signal);
+        const answer = await trigger.read(metric.name, signal, scalers);
         polled.set(metric.name, answer);
         return report({ ...metric, trigger }, answer);
       }),
@@ -105,29 +121,38 @@ export async function runLoop(options: LoopOptions, signal: AbortSignal): Promis
   }
 
   async function poll(): Promise<void> {
-    const metrics = (await Promise.all(triggers.map(pollTrigger))).flat();
+    const scalers = cache.signal;
+    const metrics = (await Promise.all(triggers.map((trigger) => pollTrigger(trigger, scalers)))).flat();
     if (signal.aborted) return;
     const active = metrics.some((metric) => metric.active === true || metric.fallback === true);
-    const failing = metrics.some(({ error }) => error !== undefined);
+    const failing = metrics.some(({ error, cacheClosed }) => error !== undefined && cacheClosed !== true);
+    if (failing) closeCache();
     const reason = requestScale({ active, failing });
     tell({ event: 'poll', metrics, active, failing, reason, ...replicas() });
   }
 
   /** One metric as the HPA gets it through KEDA's metrics server, which asks all triggers for their specs first. */
   async function query(metric: LoopMetric): Promise<MetricReport> {
+    const scalers = cache.signal;
     for (const trigger of triggers) {
-      const specs = await trigger.metrics(signal);
+      const specs = await trigger.metrics(signal, scalers);
       if (!specs.ok)
-        return { metric: metric.name, target: metric.target, targetType: metric.trigger.targetType, error: specs.error };
+        return { metric: metric.name, target: metric.target, targetType: metric.trigger.targetType, ...failed(specs) };
     }
     const cached = metric.trigger.useCachedMetrics ? polled.get(metric.name) : undefined;
-    return report(metric, cached ?? (await metric.trigger.read(metric.name, signal)));
+    return report(metric, cached ?? (await metric.trigger.read(metric.name, signal, scalers)));
   }
 
   async function sync(hpaMetrics: readonly LoopMetric[]): Promise<void> {
     const metrics: MetricReport[] = [];
     // At zero the HPA does not ask.
-    if (target.wanted > 0) for (const metric of hpaMetrics) metrics.push(await query(metric));
+    if (target.wanted > 0) {
+      for (const metric of hpaMetrics) {
+        const report = await query(metric);
+        if (report.error !== undefined && report.cacheClosed !== true) closeCache();
+        metrics.push(report);
+      }
+    }
     if (signal.aborted || target.wanted === 0) return;
     const decision = syncHpa(spec.hpa, hpaState, metrics.map(toExternalMetric), target, now());
     hpaState = decision.state;
@@ -175,6 +200,9 @@ export async function runLoop(options: LoopOptions, signal: AbortSignal): Promis
   return undefined;
 }
 
+/** Before its loop runs, nobody else reads an object's scalers. */
+const NEVER_CLOSED = new AbortController().signal;
+
 /** The metrics of the HPA that KEDA makes: those of all triggers that answer GetMetricSpec, once at least one does. */
 async function reconcile(
   triggers: readonly TriggerClient[],
@@ -185,7 +213,7 @@ async function reconcile(
     const metrics: LoopMetric[] = [];
     const refusals: string[] = [];
     for (const trigger of triggers) {
-      const answer = await trigger.metrics(signal);
+      const answer = await trigger.metrics(signal, NEVER_CLOSED);
       if (answer.ok) metrics.push(...answer.value.map((metric) => ({ ...metric, trigger })));
       else {
         const message = `trigger ${trigger.index}: ${answer.error}`;

@@ -39,6 +39,8 @@ export interface CallError {
   readonly ok: false;
   readonly error: string;
   readonly status: status;
+  /** The cache of scalers was closed before the scaler could be asked, or asked once more. */
+  readonly cacheClosed?: true;
 }
 
 export interface TriggerClient {
@@ -46,10 +48,10 @@ export interface TriggerClient {
   readonly type: 'external' | 'external-push';
   readonly targetType: MetricTargetType;
   readonly useCachedMetrics: boolean;
-  /** GetMetricSpec, asked once more if it fails. */
-  metrics(signal: AbortSignal): Promise<Answer<readonly TriggerMetric[]>>;
-  /** GetMetrics, then IsActive; both asked once more if either fails. */
-  read(metric: string, signal: AbortSignal): Promise<Answer<MetricReading>>;
+  /** GetMetricSpec, asked once more if it fails. `cache` aborts when the cache of scalers that the caller was given is closed. */
+  metrics(signal: AbortSignal, cache: AbortSignal): Promise<Answer<readonly TriggerMetric[]>>;
+  /** GetMetrics, then IsActive; both asked once more if either fails. `cache` as above. */
+  read(metric: string, signal: AbortSignal, cache: AbortSignal): Promise<Answer<MetricReading>>;
   /** Holds StreamIsActive open until the signal aborts and tells each message. */
   stream(listener: StreamListener, signal: AbortSignal): Promise<void>;
 }
@@ -121,8 +123,8 @@ export function createTriggerClient({ client, reference, ...options }: TriggerCl
 
   return {
     ...options,
-    metrics: (signal) => twice(() => metrics(signal), signal),
-    read: (metric, signal) => twice(() => read(metric, signal), signal),
+    metrics: (signal, cache) => twice(() => metrics(signal), signal, cache),
+    read: (metric, signal, cache) => twice(() => read(metric, signal), signal, cache),
     async stream(listener, signal) {
       let retryMs = RECONNECT_FIRST_MS;
       for (;;) {
@@ -146,9 +148,15 @@ function quantity({ metricValue, metricValueFloat }: MetricValue): number {
   return Number.isFinite(value) && value > 0 ? Math.trunc(value * 1000) / 1000 : 0;
 }
 
-async function twice<T>(ask: () => Promise<Answer<T>>, signal: AbortSignal): Promise<Answer<T>> {
-  const first = await ask();
-  return first.ok || signal.aborted ? first : ask();
+const CACHE_CLOSED: CallError = { ok: false, error: 'scalers cache is closed', status: status.CANCELLED, cacheClosed: true };
+
+/** A closed cache leaves an answer alone that is on its way, but gives no scaler to ask again. */
+async function twice<T>(ask: () => Promise<Answer<T>>, signal: AbortSignal, cache: AbortSignal): Promise<Answer<T>> {
+  for (let last = false; ; last = true) {
+    if (cache.aborted) return CACHE_CLOSED;
+    const answer = await ask();
+    if (answer.ok || last || signal.aborted) return answer;
+  }
 }
 
 function unary<Reply>(

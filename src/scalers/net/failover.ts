@@ -7,6 +7,9 @@ import { createBackOff, type BackOff } from './backOff.ts';
 
 const FIRST_PAUSE_MS = 200;
 const MAX_PAUSE_MS = 5_000;
+/** A refused login is tried again after a second, and then ever more seldom. New credentials make new endpoints, tried at once. */
+const FIRST_REFUSAL_PAUSE_MS = 1_000;
+const MAX_REFUSAL_PAUSE_MS = 30_000;
 
 export interface Endpoints<E> {
   /**
@@ -31,6 +34,8 @@ export function createEndpoints<E>(all: readonly [E, ...E[]], random: () => numb
     error: undefined,
   }));
   let current = 0;
+  const refusals = createBackOff(FIRST_REFUSAL_PAUSE_MS, MAX_REFUSAL_PAUSE_MS, random);
+  let refusal: QueueScalerError | undefined;
 
   return {
     get current() {
@@ -38,6 +43,7 @@ export function createEndpoints<E>(all: readonly [E, ...E[]], random: () => numb
     },
     async attempt(run, describe) {
       const now = performance.now();
+      if (refusal !== undefined && refusals.retryAt > now) throw refusal;
       const order = states.map((_, offset) => (current + offset) % states.length);
       let last = states[current]?.error;
       let tries = 0;
@@ -51,11 +57,16 @@ export function createEndpoints<E>(all: readonly [E, ...E[]], random: () => numb
             const result = await run(state.endpoint);
             state.backOff.succeeded();
             state.error = undefined;
+            refusals.succeeded();
             current = index;
             return result;
           } catch (thrown) {
             const error = describe(thrown, state.endpoint);
             last = error;
+            if (error.spec.retry === 'credentials') {
+              refusal = error;
+              refusals.failed();
+            }
             if (error.spec.retry !== 'endpoint') throw error;
             if (error.code === 'BROKER_TIMEOUT' || error.code === 'TLS_FAILED') break;
           }

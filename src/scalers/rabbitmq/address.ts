@@ -23,6 +23,8 @@ export interface Address {
   readonly password: Secret | undefined;
   /** Decoded; `/` where the URL names none. */
   readonly vhost: string;
+  /** What follows the `?` of an AMQP URL, https://www.rabbitmq.com/docs/uri-query-parameters */
+  readonly parameters: Readonly<Record<string, string>>;
 }
 
 export interface Login {
@@ -39,18 +41,21 @@ const AUTHORITY = /^(?:\[([0-9a-f:.]+(?:%[\w.-]+)?)\]|([^\s:@/[\]?#]+))(?::(\d{1
 
 /** The URL's parts, or what is wrong with it as a predicate of the key. */
 export function parseAddress(url: string): Address | string {
-  const [, word, rest] = /^([a-z][a-z0-9+.-]*):\/\/([^]+)$/i.exec(url) ?? [];
-  if (word === undefined || rest === undefined) return 'must be a URL such as amqp://host:5672/vhost';
+  const [, word, all] = /^([a-z][a-z0-9+.-]*):\/\/([^]+)$/i.exec(url) ?? [];
+  if (word === undefined || all === undefined) return 'must be a URL such as amqp://host:5672/vhost';
+  if (/[;,]\s*(?:amqps?|https?):\/\//i.test(all)) return 'must be one URL; name the other hosts in hosts, separated by commas';
   const scheme = schemeOf(word);
   if (scheme === undefined) return `must begin with amqp://, amqps://, http:// or https://, not ${word.slice(0, 20)}://`;
 
+  const { rest, parameters } = scheme.startsWith('amqp') ? splitQuery(all) : { rest: all, parameters: {} };
   const { userinfo, remainder } = splitUserinfo(rest);
   const parts = AUTHORITY.exec(remainder.replace(/^[/]*$/, ''));
   if (parts === null) return 'must name a host, and a port from 1 to 65535 if any, such as amqp://host:5672/vhost';
   const [, ipv6, name, digits, path = ''] = parts;
   const port = digits === undefined ? URL_PORT[scheme] : Number(digits);
   if (port < 1 || port > 65_535) return 'must have a port from 1 to 65535';
-  if (/[?#]/.test(path)) return 'must not have a query or a fragment; encode ? as %3F and # as %23 in a vhost';
+  if (/[?#]/.test(path))
+    return 'must not have a fragment, nor a query but name=value&… of amqp; encode ? as %3F and # as %23 in a vhost';
 
   const { vhost, subPath } = scheme.startsWith('http') ? splitPath(path) : { vhost: decode(path.slice(1)) || '/', subPath: '' };
   const colon = userinfo?.indexOf(':') ?? -1;
@@ -59,7 +64,15 @@ export function parseAddress(url: string): Address | string {
     user: userinfo === undefined ? undefined : decode(colon < 0 ? userinfo : userinfo.slice(0, colon)),
     password: userinfo === undefined || colon < 0 ? undefined : new Secret(decode(userinfo.slice(colon + 1))),
     vhost,
+    parameters,
   };
+}
+
+/** What looks like `?name=value&…` at the end; a password may hold a `?` of its own. */
+function splitQuery(rest: string): { readonly rest: string; readonly parameters: Readonly<Record<string, string>> } {
+  const [query, pairs = ''] = /\?([a-z_]+=[^&?#@]*(?:&[a-z_]+=[^&?#@]*)*)$/.exec(rest) ?? [];
+  if (query === undefined) return { rest, parameters: {} };
+  return { rest: rest.slice(0, -query.length), parameters: Object.fromEntries(new URLSearchParams(pairs)) };
 }
 
 /** One more endpoint of the same broker: `host`, `host:port` or a URL with neither login nor path. */
@@ -106,4 +119,24 @@ function decode(text: string): string {
   } catch {
     return text;
   }
+}
+
+/** Whether the URL says that the client's certificate is the login. */
+export function isExternal({ parameters }: Address): boolean {
+  return parameters['auth_mechanism']?.toLowerCase() === 'external';
+}
+
+/** Whether the URL says that any certificate of the broker will do. */
+export function isUnverified({ parameters }: Address): boolean {
+  return parameters['verify'] === 'verify_none';
+}
+
+const HONOURED: ReadonlySet<string> = new Set(['auth_mechanism', 'verify']);
+
+/** A sentence on what the URL asks for and is not done here, by the names of the parameters alone; undefined if that is nothing. */
+export function ignoredParameters({ parameters }: Address): string | undefined {
+  const names = Object.keys(parameters).filter((name) => !HONOURED.has(name));
+  if (names.length === 0) return undefined;
+  const files = names.some((name) => name.endsWith('file')) ? '; certificates are given as ca, cert and key' : '';
+  return `host: ${names.join(', ')} ${names.length === 1 ? 'has' : 'have'} no effect here${files}`;
 }

@@ -5,7 +5,9 @@
 import { isTrue } from '../../keda.ts';
 import {
   checkBoolean,
+  checkInProgress,
   checkNumber,
+  inProgressInJob,
   write,
   type Advice,
   type BuiltInKeys,
@@ -13,9 +15,12 @@ import {
   type BuiltInTrigger,
   type ExternalTrigger,
   type OtherName,
+  type KeyChange,
   type ReportKey,
+  type ScaledBy,
 } from '../advice.ts';
 import { nearestName } from '../metadata.ts';
+import { IN_PROGRESS } from '../inProgress.ts';
 import { MODES } from './decision.ts';
 import { DEFAULT_TARGET, keys } from './keys.ts';
 import { OPERATIONS } from './question.ts';
@@ -39,8 +44,8 @@ const BUILT_IN_KEYS: BuiltInKeys = {
 };
 
 const unacknowledged: OtherName = {
-  name: 'excludeUnacknowledged',
-  advice: 'unacknowledged messages count unless excludeUnacknowledged is true',
+  name: 'inProgress',
+  advice: 'unacknowledged messages count unless inProgress is active or ignore',
 };
 
 const OTHER_NAMES: Readonly<Record<string, OtherName>> = {
@@ -71,6 +76,7 @@ export const advice: Advice = {
   builtInKeys: BUILT_IN_KEYS,
   required: ['queueName', 'host'],
   alsoCalled: /rabbit|amqp/i,
+  page: 'rabbitmq-queue',
   otherNames: OTHER_NAMES,
   uncheckedCertificate: 'unsafeSsl',
   publicLogin: /:\/\/guest:guest@/,
@@ -80,8 +86,19 @@ export const advice: Advice = {
   },
   checkBuiltIn,
   checkRisks,
+  countsInProgress,
   differences,
+  toBuiltIn,
 };
+
+function countsInProgress({ mode = 'QueueLength', excludeUnacknowledged }: Readonly<Record<string, string>>): boolean {
+  return mode === 'QueueLength' && !isTrue(excludeUnacknowledged);
+}
+
+function toBuiltIn(key: string, value: string): KeyChange | undefined {
+  if (key !== 'inProgress' || value.trim() !== 'ignore') return undefined;
+  return { key: 'excludeUnacknowledged', value: 'true', why: 'KEDA’s own scaler calls it excludeUnacknowledged' };
+}
 
 function overAmqp({ protocol, host }: Readonly<Record<string, string>>): boolean {
   return protocol === 'amqp' || (protocol !== 'http' && /^amqps?:/.test(host ?? ''));
@@ -115,7 +132,7 @@ function checkBuiltIn(trigger: BuiltInTrigger, report: ReportKey): void {
   if (amqp && isRate(mode)) report('bad-value', 'mode', `mode ${mode} needs the management API: an http(s):// host`);
   for (const key of ['useRegex', 'excludeUnacknowledged'])
     if (amqp && isTrue(trigger.metadata[key])) report('bad-value', key, `${key} needs the management API: an http(s):// host`);
-  if (amqp && (mode === undefined || mode === 'QueueLength')) {
+  if (amqp && trigger.stopsWorkers && (mode === undefined || mode === 'QueueLength')) {
     report(
       'built-in-risk',
       host === undefined ? 'protocol' : 'host',
@@ -139,18 +156,15 @@ function checkBuiltIn(trigger: BuiltInTrigger, report: ReportKey): void {
     );
 }
 
-function checkRisks({ metadata, value, scalesToZero, triggers, metricType }: ExternalTrigger, report: ReportKey): void {
+function checkRisks(trigger: ExternalTrigger, report: ReportKey): void {
+  const { metadata, value, scalesToZero, stopsWorkers, hasFormula, jobCount, triggers, metricType } = trigger;
   const mode = value('mode') ?? 'QueueLength';
   const amqp = /^amqps?:/i.test(value('host') ?? '');
   const excluded = isTrue(value('excludeUnacknowledged'));
-  if (scalesToZero && excluded)
-    report(
-      'busy-excluded',
-      'excludeUnacknowledged',
-      'with minReplicaCount 0 the worker of the last message may be stopped while it works',
-      { fix: 'leave it out, or set minReplicaCount to 1' },
-    );
-  if (scalesToZero && amqp && value('management') === 'off' && !excluded)
+  const inProgress = IN_PROGRESS.find((each) => each === value('inProgress')) ?? (excluded ? 'ignore' : 'count');
+  const forJobs = mode === 'QueueLength' ? trigger : { ...trigger, jobCount: undefined };
+  checkInProgress(forJobs, report, inProgress, excluded ? 'excludeUnacknowledged' : 'inProgress');
+  if (stopsWorkers && amqp && value('management') === 'off' && inProgress !== 'ignore')
     report(
       'busy-unseen',
       'management',
@@ -164,14 +178,14 @@ function checkRisks({ metadata, value, scalesToZero, triggers, metricType }: Ext
     });
   const target = Number(value('value') ?? value('queueLength') ?? DEFAULT_TARGET);
   const activation = Number(value('activationValue') ?? 0);
-  if (scalesToZero && mode === 'QueueLength' && activation > 0)
+  if (scalesToZero && !hasFormula && mode === 'QueueLength' && activation > 0)
     report(
       'activation-high',
       'activationValue',
       `up to ${activation} messages wait for ever while there is no worker${activation >= target ? `, and the target is ${target}` : ''}`,
       { fix: '"0"' },
     );
-  if ((mode === 'MessageRate' || mode === 'DeliverGetRate') && triggers === 1)
+  if ((mode === 'MessageRate' || (mode === 'DeliverGetRate' && jobCount === undefined)) && triggers === 1)
     report(
       'rate-only',
       'mode',
@@ -180,11 +194,17 @@ function checkRisks({ metadata, value, scalesToZero, triggers, metricType }: Ext
     );
   if (
     (mode === 'PublishedToDeliveredRatio' || mode === 'ExpectedQueueConsumptionTime' || mode === 'DeliverGetRate') &&
-    metricType !== 'Value'
+    metricType !== 'Value' &&
+    !hasFormula
   )
-    report('average-of-ratio', 'mode', `${mode} does not grow with the number of workers, but is divided by it`, {
-      fix: 'metricType: Value',
-    });
+    report(
+      'average-of-ratio',
+      'mode',
+      jobCount === undefined
+        ? `${mode} does not grow with the number of workers, but is divided by it`
+        : `KEDA makes ${mode} divided by the target jobs, and ${mode} says nothing of how many messages wait`,
+      { fix: jobCount === undefined ? 'metricType: Value' : 'mode: QueueLength' },
+    );
 }
 
 function checkPattern(queue: string, useRegex: string, report: ReportKey): void {
@@ -203,13 +223,15 @@ function checkPattern(queue: string, useRegex: string, report: ReportKey): void 
   }
 }
 
-function differences(metadata: Readonly<Record<string, string>>): string[] {
+function differences(metadata: Readonly<Record<string, string>>, by: ScaledBy): string[] {
   const { mode = 'QueueLength', host, activationValue, useRegex, operation, pageSize } = metadata;
   const excluded = isTrue(metadata['excludeUnacknowledged']);
   const lines: string[] = [];
-  if (mode === 'QueueLength' && overAmqp(metadata))
+  const inJob = countsInProgress(metadata) ? inProgressInJob(by, 'unacknowledged messages') : undefined;
+  if (inJob !== undefined) lines.push(inJob);
+  else if (mode === 'QueueLength' && overAmqp(metadata))
     lines.push(
-      'unacknowledged messages count as well, so the metric is higher while workers are busy; excludeUnacknowledged: "true" counts as KEDA did over AMQP',
+      'unacknowledged messages count as well, so the metric is higher while workers are busy; inProgress: ignore counts as KEDA did over AMQP',
     );
   else if (mode === 'QueueLength' && host === undefined && !excluded)
     lines.push('if the host is an amqp:// URL, unacknowledged messages count as well; over HTTP they did already');

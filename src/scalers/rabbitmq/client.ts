@@ -1,6 +1,6 @@
 /**
- * The client of one RabbitMQ broker: shares its readers among all questions, reads a zero that is not confirmed again soon, and
- * watches sleeping queues. A question that hangs never holds up another.
+ * The client of one RabbitMQ broker: shares its readers among all questions, and watches their queues. A question that hangs never
+ * holds up another.
  */
 import { BrokerError } from '../../errors.ts';
 import type { BrokerEvents, BrokerIdentity } from '../brokerEvents.ts';
@@ -18,10 +18,6 @@ import { createForgettingMap, createQueueMemory } from './read/queueMemory.ts';
 import { createQueueSets } from './read/queueSet.ts';
 import { createWatches } from './wake/watches.ts';
 
-/** Interval for re-checking an unconfirmed zero, in ms. */
-const RECHECK_MS = 2_500;
-/** Unconfirmed zeros that nobody asks about any more are dropped after this many checks. */
-const MAX_RECHECKS = 12;
 /** The lists of a vhost that nobody asks about are dropped after this time. */
 const VHOST_IDLE_MS = 120_000;
 
@@ -36,12 +32,6 @@ export interface RabbitClientParts {
   readonly metrics: Pick<ScraperOptions, 'setting' | 'http' | 'host'>;
 }
 
-interface PendingZero {
-  readonly question: RabbitQuestion;
-  readonly report: Report;
-  rechecks: number;
-}
-
 interface Vhost {
   readonly reader: QuestionReader;
   /** Counts a question, and returns how many different ones were lately asked. */
@@ -52,7 +42,7 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
   const { broker, events, management } = parts;
   const closing = new AbortController();
   const { signal } = closing;
-  const health = createManagementHealth(management, parts.managementIsOptional, signal);
+  const health = createManagementHealth(management, parts.managementIsOptional, signal, parts.declarer !== undefined);
   const declarer = parts.declarer?.(health.nodeChanged);
   const scraper = createPrometheusScraper({
     ...parts.metrics,
@@ -65,19 +55,19 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
   const vhosts = createForgettingMap<Vhost>(VHOST_IDLE_MS);
   const memory = createQueueMemory();
   const sets = createQueueSets();
-  const pendingZeros = new Map<string, PendingZero>();
-  const recheckTimer = setInterval(() => {
-    for (const [key, pending] of pendingZeros) {
-      if (++pending.rechecks > MAX_RECHECKS) pendingZeros.delete(key);
-      else void readAndReport(pending.question, pending.report);
-    }
-  }, RECHECK_MS);
-  recheckTimer.unref();
+  /** A declare that finds work ends the queue's streaks of zeros, whoever asked. */
+  const declare =
+    declarer &&
+    (async (vhost: string, queue: string) => {
+      const answer = await declarer.declare(vhost, queue);
+      if (!(answer instanceof Error) && answer.ready > 0) memory.update(vhost, queue, { zeros: undefined, workAt: answer.at });
+      return answer;
+    });
   const watches = createWatches({
     read,
     queuesOf: (question) => vhostOf(question.vhost).reader.queuesOf(question),
     wakeReading,
-    declare: declarer?.declare,
+    declare,
     calm: () => !health.state().recentNodeChange,
   });
 
@@ -93,6 +83,7 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
       totals,
       // If a node's metrics cannot be had, the totals list covers all nodes.
       prometheus: async () => (await scraper.scrape(vhost)) ?? totals(),
+      counters: async () => (scraper.isAvailable() ? await scraper.scrape(vhost, true) : undefined) ?? totals(),
       async statistics() {
         const list = await health.use((api) => api.statistics(vhost, signal));
         await seeBothSides([...list.queues.values()], list.at);
@@ -100,7 +91,7 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
       },
     });
     const readers = {
-      declare: declarer && ((queue: string) => declarer.declare(vhost, queue)),
+      declare: declare && ((queue: string) => declare(vhost, queue)),
       lists,
       prometheusAvailable: scraper.isAvailable,
       async single(queue: string) {
@@ -112,9 +103,11 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
     return createQuestionReader({ readers, cluster: health, memory, sets });
   }
 
-  /** Statistics may be those of both sides of a split, which only the nodes show, seen after the answer. */
+  /** Statistics may be those of both sides of a split, which only the nodes of a cluster show, seen after the answer. */
   async function seeBothSides(all: readonly QueueStats[], at: number): Promise<void> {
-    if (all.some(({ replicated, messages }) => replicated && messages !== 0)) await health.seeNodes(at);
+    const { nodeNames = [], allReport } = health.state();
+    if (nodeNames.length < 2) return;
+    if (!allReport || all.some(({ replicated, messages }) => replicated && messages !== 0)) await health.seeNodes(at);
   }
 
   function read(question: RabbitQuestion): Promise<Reading> {
@@ -125,12 +118,6 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
   async function readAndReport(question: RabbitQuestion, report: Report): Promise<void> {
     const reading = await read(question);
     if (signal.aborted) return;
-    if (!reading.known && reading.error.code === 'ZERO_UNCONFIRMED') {
-      const rechecks = pendingZeros.get(question.key)?.rechecks ?? 0;
-      pendingZeros.set(question.key, { question, report, rechecks });
-    } else {
-      pendingZeros.delete(question.key);
-    }
     report(question.key, reading);
   }
 
@@ -144,7 +131,6 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
 
     async close() {
       closing.abort(new BrokerError('BROKER_UNREACHABLE', `${broker.label}: the client is closed`));
-      clearInterval(recheckTimer);
       watches.close();
       await Promise.allSettled([declarer?.close(), management?.close(), scraper.close()]);
       events.connections({ broker, endpoint: broker.label, open: 0 });

@@ -4,6 +4,7 @@
  */
 import { QueueError } from '../../errors.ts';
 import type { Decision } from '../contract.ts';
+import type { InProgress } from '../inProgress.ts';
 import type { Measures, MeasureName, Operation } from './question.ts';
 
 export const MODES = [
@@ -19,7 +20,7 @@ export interface Policy {
   readonly mode: Mode;
   readonly target: number;
   readonly activation: number;
-  readonly excludeUnacknowledged: boolean;
+  readonly inProgress: InProgress;
   /** A consumer reads one shard only, so there must be one for each shard with work. */
   readonly oneConsumerPerShard: boolean;
 }
@@ -52,7 +53,7 @@ export function decide(policy: Policy, measures: Measures, subject: string): Dec
 }
 
 function evaluateMode(policy: Policy, measures: Measures, subject: string): Decision {
-  const { mode, target, activation, excludeUnacknowledged } = policy;
+  const { mode, target, activation, inProgress } = policy;
   const { messages, ready, unacknowledged, mayBeBusy, consumers = 0 } = measures;
   switch (mode) {
     case 'QueueLength': {
@@ -79,7 +80,7 @@ function evaluateMode(policy: Policy, measures: Measures, subject: string): Deci
       return busyIsActive(ratio, ratio > activation, [why, comparison('it', ratio)]);
     }
     case 'ExpectedQueueConsumptionTime': {
-      const count = need(excludeUnacknowledged ? 'ready' : 'messages');
+      const count = need(inProgress === 'count' ? 'messages' : 'ready');
       if (count === 0) return busyIsActive(0, false, ['the queue is empty: nothing to consume']);
       const published = need('publishRate');
       const delivered = divisor(need('deliverRate'));
@@ -106,7 +107,7 @@ function evaluateMode(policy: Policy, measures: Measures, subject: string): Deci
 
   /** The messages that count. If only the ready ones are known they are a lower bound, which is enough to be active. */
   function counted(): { readonly count: number; readonly why: string } {
-    if (excludeUnacknowledged) {
+    if (inProgress !== 'count') {
       const count = need('ready');
       return { count, why: `${count} ready messages` };
     }
@@ -120,7 +121,7 @@ function evaluateMode(policy: Policy, measures: Measures, subject: string): Deci
 
   /** A worker that holds a message must not be scaled away. */
   function busyIsActive(value: number, over: boolean, because: readonly string[]): Decision {
-    if (over || excludeUnacknowledged) return { value, active: over, because };
+    if (over || inProgress === 'ignore') return { value, active: over, because };
     if (mayBeBusy !== undefined) {
       const why = mayBeBusy > 0 ? `${mayBeBusy} consumers may hold messages` : 'no consumer is taken to hold a message';
       return { value, active: mayBeBusy > 0, because: [...because, why] };

@@ -2,12 +2,14 @@
  * The scaler `rabbitmq`: from a trigger's keys to its broker, its question and its decision.
  */
 import { defineScaler } from '../contract.ts';
+import type { InProgress } from '../inProgress.ts';
 import { metricName } from '../metricName.ts';
 import { tlsSettings } from '../net/tls.ts';
-import { DEFAULT_PORT, parseEndpoint, type Endpoint } from './address.ts';
+import { ignoredParameters, isUnverified, parseEndpoint, type Endpoint } from './address.ts';
 import { isAmqp, labelOf, openReaders, type RabbitConnection } from './broker.ts';
 import { createRabbitClient } from './client.ts';
 import { decide, type Mode, type Policy } from './decision.ts';
+import { managementBeside } from './hosted.ts';
 import { DEFAULT_TARGET, keys, type RabbitValues } from './keys.ts';
 import { loginOf, oauthOf } from './login.ts';
 import { createQuestion, type RabbitQuestion, type Selection, type Measures } from './question.ts';
@@ -20,7 +22,7 @@ export const rabbitmq = defineScaler({
   advice: async () => (await import('./advice.ts')).advice,
   rules: checkRules,
   spec: (values) => ({
-    name: metricName('rabbitmq', values.shardedExchange ?? values.queueName ?? ''),
+    name: metricName('rabbitmq', values.shardedExchange ?? values.queueName ?? values.queueNames?.join() ?? ''),
     target: targetOf(values),
   }),
   broker: {
@@ -35,10 +37,14 @@ export const rabbitmq = defineScaler({
       mode: modeOf(values),
       target: targetOf(values),
       activation: values.activationValue,
-      excludeUnacknowledged: values.excludeUnacknowledged,
+      inProgress: inProgressOf(values),
       oneConsumerPerShard: values.shardedExchange !== undefined,
     };
-    return (reading) => decide(policy, reading.measures, subject);
+    const ignored = ignoredParameters(values.host);
+    return (reading) => {
+      const decision = decide(policy, reading.measures, subject);
+      return ignored === undefined ? decision : { ...decision, because: [...decision.because, ignored] };
+    };
   },
   backlog: ({ ready, messages, unacknowledged }: Measures) => ({ waiting: ready ?? messages, held: unacknowledged }),
 });
@@ -47,23 +53,21 @@ function modeOf(values: RabbitValues): Mode {
   return values.mode ?? 'QueueLength';
 }
 
+function inProgressOf({ inProgress, excludeUnacknowledged }: RabbitValues): InProgress {
+  return inProgress ?? (excludeUnacknowledged ? 'ignore' : 'count');
+}
+
 function targetOf(values: RabbitValues): number {
   return values.value ?? values.queueLength ?? DEFAULT_TARGET;
 }
 
 function questionOf(values: RabbitValues): RabbitQuestion {
   const mode = modeOf(values);
-  const selection: Selection =
-    values.shardedExchange !== undefined
-      ? { kind: 'shards', exchange: values.shardedExchange }
-      : values.useRegex
-        ? { kind: 'pattern', pattern: values.queueName ?? '' }
-        : { kind: 'queue', name: values.queueName ?? '' };
   return createQuestion({
     vhost: values.vhostName ?? values.host.vhost,
-    selection,
+    selection: selectionOf(values),
     operation: values.operation,
-    needs: mode !== 'QueueLength' ? 'rates' : values.excludeUnacknowledged ? 'ready' : 'messages',
+    needs: mode !== 'QueueLength' ? 'rates' : inProgressOf(values) === 'ignore' ? 'ready' : 'messages',
     missingIsZero: values.onMissingQueue === 'zero',
     confirmZeroMs: values.confirmZero,
     staleAfterMs: values.staleAfter,
@@ -73,13 +77,19 @@ function questionOf(values: RabbitValues): RabbitQuestion {
   });
 }
 
+function selectionOf({ shardedExchange, queueName = '', queueNames, useRegex, exclude }: RabbitValues): Selection {
+  if (shardedExchange !== undefined) return { kind: 'shards', exchange: shardedExchange };
+  if (queueNames !== undefined) return { kind: 'names', names: [...new Set(queueNames)] };
+  return useRegex ? { kind: 'pattern', pattern: queueName, exclude } : { kind: 'queue', name: queueName };
+}
+
 function connectionOf(values: RabbitValues): RabbitConnection {
   const endpoints = endpointsOf(values);
   return {
     endpoints,
     login: loginOf(values),
     oauth: oauthOf(values),
-    tls: tlsSettings(values, !values.unsafeSsl),
+    tls: tlsSettings(values, !values.unsafeSsl && !isUnverified(values.host)),
     management: managementEndpointsOf(values, endpoints),
     managementIsOptional: isAmqp(endpoints[0]) && values.management === 'auto',
     prometheus: values.prometheus,
@@ -108,10 +118,6 @@ function managementEndpointsOf(values: RabbitValues, [first, ...more]: Endpoints
     const [given, ...rest] = values.management;
     return given && [given, ...rest];
   }
-  const beside = (endpoint: Endpoint): Endpoint => {
-    if (!isAmqp(endpoint)) return endpoint;
-    const scheme = endpoint.scheme === 'amqps' ? 'https' : 'http';
-    return { scheme, host: endpoint.host, port: DEFAULT_PORT[scheme], path: '' };
-  };
+  const beside = (endpoint: Endpoint): Endpoint => (isAmqp(endpoint) ? managementBeside(endpoint) : endpoint);
   return [beside(first), ...more.map(beside)];
 }

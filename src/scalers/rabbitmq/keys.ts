@@ -3,6 +3,7 @@
  */
 import { z } from 'zod';
 import { Secret } from '../../auth/secret.ts';
+import { inProgressKey } from '../inProgress.ts';
 import { endpoint, key, type Values } from '../metadata.ts';
 import { TLS_KEYS } from '../net/tls.ts';
 import { decimal, duration, flag, list, oneOf, text, whole } from '../values.ts';
@@ -45,7 +46,7 @@ const source = () =>
 
 export const keys = {
   host: key(
-    'URL of the broker: `amqp://`, `amqps://`, `http://` or `https://`, then `user:password@` if you must, host, port and vhost. A password may hold any character; one that is percent-encoded is decoded.',
+    'URL of the broker: `amqp://`, `amqps://`, `http://` or `https://`, then `user:password@` if you must, host, port and vhost. A password may hold any character; one that is percent-encoded is decoded. Of RabbitMQ’s URI query parameters `verify=verify_none` and `auth_mechanism=external` have effect.',
     endpoint(address()),
     { places: everywhere, required: true, secret: true },
   ),
@@ -65,18 +66,17 @@ export const keys = {
     places: metadataOrAuthentication,
   }),
   queueName: key('The queue, or with `useRegex` a regular expression over queue names.', text()),
+  queueNames: key('Instead of `queueName`: several queues, separated by commas, each of which must exist.', list()),
   mode: key('What the metric is; see the formulas. QueueLength where it is not given.', oneOf(MODES)),
   value: key('Target of the metric.', decimal({ above: 0, max: 1e15 })),
   queueLength: key('The same as mode QueueLength with this value.', decimal({ above: 0, max: 1e15 }), {
     deprecated: 'Use mode and value.',
   }),
   activationValue: key('The trigger is active above this value.', decimal({ min: 0, max: 1e15 }), { default: '0' }),
-  excludeUnacknowledged: key(
-    'Counts ready messages only. A worker that holds a message then no longer keeps the trigger active.',
-    flag(),
-    { default: 'false' },
-  ),
+  inProgress: inProgressKey('unacknowledged messages'),
+  excludeUnacknowledged: key('KEDA’s spelling of `inProgress: ignore`.', flag(), { default: 'false' }),
   useRegex: key('Takes `queueName` as a regular expression.', flag(), { default: 'false' }),
+  exclude: key('With `useRegex`: a regular expression over the names of queues that do not belong to the set.', text()),
   operation: key('How the figures of several queues become one.', oneOf(OPERATIONS), { default: 'sum' }),
   pageSize: key('Has no effect: all queues that match are counted, however many pages they would fill.', whole({ min: 1 }), {
     deprecated: 'All queues are listed in one answer.',
@@ -113,7 +113,7 @@ export const keys = {
     { default: 'error' },
   ),
   management: key(
-    'The management API: `auto` looks for it on the hosts of an AMQP URL (ports 15672, 15671), with the same login; `off` never asks it; or URLs.',
+    'The management API: `auto` looks for it on the hosts of an AMQP URL (ports 15672, 15671; 443 at CloudAMQP and Amazon MQ), with the same login; `off` never asks it; or URLs.',
     endpoint(source(), ['auto', 'off']),
     { places: metadataOrAuthentication, default: 'auto', secret: true },
   ),

@@ -2,7 +2,7 @@
  * Who logs in at the broker: a user with a password, a client's certificate, or an OAuth2 client.
  */
 import { Secret } from '../../auth/secret.ts';
-import type { Login } from './address.ts';
+import { isExternal, type Login } from './address.ts';
 import type { RabbitValues } from './keys.ts';
 import type { OAuthSettings } from './management/oauth.ts';
 
@@ -18,7 +18,8 @@ export function loginOf(values: LoginValues): Login | undefined {
   }
   const { user, password, endpoint } = values.host;
   // Without TLS a certificate is never shown to the broker, and so names nobody.
-  if (values.cert !== undefined && password === undefined && endpoint.scheme.endsWith('s')) return undefined;
+  const byCertificate = password === undefined || isExternal(values.host);
+  if (values.cert !== undefined && byCertificate && endpoint.scheme.endsWith('s')) return undefined;
   if (user !== undefined) return { user, password: password ?? new Secret('') };
   return endpoint.scheme.startsWith('amqp') ? { user: DEFAULT_USER, password: new Secret(DEFAULT_USER) } : undefined;
 }

@@ -9,7 +9,8 @@ export type Operation = (typeof OPERATIONS)[number];
 
 export type Selection =
   | { readonly kind: 'queue'; readonly name: string }
-  | { readonly kind: 'pattern'; readonly pattern: string }
+  | { readonly kind: 'names'; readonly names: readonly string[] }
+  | { readonly kind: 'pattern'; readonly pattern: string; readonly exclude?: string | undefined }
   | { readonly kind: 'shards'; readonly exchange: string };
 
 export interface RabbitQuestion extends Question {
@@ -40,9 +41,18 @@ export type MeasureName =
 export type Measures = Readonly<Partial<Record<MeasureName, number>>>;
 
 export function createQuestion(parts: Omit<RabbitQuestion, 'key' | 'subject'>): RabbitQuestion {
-  const { selection } = parts;
-  const name =
-    selection.kind === 'queue' ? selection.name : selection.kind === 'pattern' ? selection.pattern : selection.exchange;
-  const what = { queue: 'queue', pattern: 'queues matching', shards: 'shards of exchange' }[selection.kind];
-  return { ...parts, key: fingerprint(parts), subject: `${what} ${name} in vhost ${parts.vhost}` };
+  return { ...parts, key: fingerprint(parts), subject: `${nameOf(parts.selection)} in vhost ${parts.vhost}` };
+}
+
+function nameOf(selection: Selection): string {
+  switch (selection.kind) {
+    case 'queue':
+      return `queue ${selection.name}`;
+    case 'names':
+      return `queues ${selection.names.join(', ')}`;
+    case 'pattern':
+      return `queues matching ${selection.pattern}${selection.exclude === undefined ? '' : ` but not ${selection.exclude}`}`;
+    case 'shards':
+      return `shards of exchange ${selection.exchange}`;
+  }
 }

@@ -17,6 +17,9 @@ export function checkRules(values: Partial<RabbitValues>, fault: Fault, awaited:
 
   checkQueue(values, fault);
   checkMode(values, fault);
+  if (values.excludeUnacknowledged === true && values.inProgress !== undefined && values.inProgress !== 'ignore') {
+    fault('inProgress', `is ${values.inProgress}, but excludeUnacknowledged says ignore; use inProgress alone`);
+  }
   if (host !== undefined && protocol !== 'auto' && isAmqp !== (protocol === 'amqp')) {
     fault('protocol', `is ${protocol}, but host begins with ${host.endpoint.scheme}://`);
   }
@@ -65,19 +68,36 @@ function checkOAuth(values: Partial<RabbitValues>, isAmqp: boolean | undefined, 
 }
 
 function checkQueue(values: Partial<RabbitValues>, fault: Fault): void {
-  const { queueName, shardedExchange, useRegex } = values;
-  if (queueName === undefined && shardedExchange === undefined) fault('queueName', 'is required in metadata');
-  if (queueName !== undefined && shardedExchange !== undefined) fault('shardedExchange', 'and queueName exclude each other');
-  if (shardedExchange !== undefined && useRegex === true) fault('useRegex', 'goes with queueName, not with shardedExchange');
-  if (queueName !== undefined && useRegex !== true && Buffer.byteLength(queueName) > MAX_NAME_BYTES) {
-    fault('queueName', `must be at most ${MAX_NAME_BYTES} bytes, as every queue name is`);
+  const { queueName, queueNames, shardedExchange, useRegex, exclude } = values;
+  const given = Object.entries({ queueName, queueNames, shardedExchange }).flatMap(([key, value]) =>
+    value === undefined ? [] : key,
+  );
+  const [first, ...more] = given;
+  if (first === undefined) fault('queueName', 'is required in metadata');
+  for (const key of more) fault(key, `and ${first} exclude each other`);
+  if (first !== undefined && first !== 'queueName' && useRegex === true)
+    fault('useRegex', `goes with queueName, not with ${first}`);
+  if (exclude !== undefined && useRegex !== true)
+    fault('exclude', 'goes with useRegex: it leaves queues out that queueName matches');
+  for (const [key, names] of [
+    ['queueName', useRegex === true ? [] : [queueName ?? '']],
+    ['queueNames', queueNames ?? []],
+  ] as const) {
+    if (names.some((name) => Buffer.byteLength(name) > MAX_NAME_BYTES))
+      fault(key, `must be at most ${MAX_NAME_BYTES} bytes, as every queue name is`);
   }
-  if (queueName === undefined || useRegex !== true) return;
+  if (useRegex !== true) return;
+  for (const [key, pattern] of Object.entries({ queueName, exclude }))
+    if (pattern !== undefined) checkPattern(key, pattern, fault);
+}
+
+function checkPattern(key: string, pattern: string, fault: Fault): void {
   try {
-    RE2JS.compile(queueName);
+    RE2JS.compile(pattern);
   } catch (thrown) {
     const why = thrown instanceof RE2JSSyntaxException ? thrown.message : 'no regular expression';
-    fault('queueName', `is not a regular expression that runs in linear time: ${why.slice(0, 120)}`);
+    const instead = /\(\?<?!/.test(pattern) ? '; name what is to be left out by exclude' : '';
+    fault(key, `is not a regular expression that runs in linear time: ${why.slice(0, 120)}${instead}`);
   }
 }
 

@@ -5,7 +5,9 @@
 import { isTrue } from '../../keda.ts';
 import {
   checkBoolean,
+  checkInProgress,
   checkNumber,
+  inProgressInJob,
   write,
   type Advice,
   type BuiltInKeys,
@@ -14,7 +16,10 @@ import {
   type KeyChange,
   type OtherName,
   type ReportKey,
+  type ScaledBy,
 } from '../advice.ts';
+import { IN_PROGRESS } from '../inProgress.ts';
+import { processingNames } from './frameworks.ts';
 import type { DeploymentKind } from './keys.ts';
 
 const CONNECTION_KEYS: BuiltInKeys = {
@@ -93,6 +98,15 @@ function adviceOn(
     checkBuiltIn(trigger, report) {
       checkConnection(kind, trigger, report);
       if ('stream' in keys) checkBuiltInStream(trigger, report);
+      else if (trigger.stopsWorkers && processingNames(trigger.metadata['listName'] ?? '') !== '')
+        report(
+          'built-in-risk',
+          'listName',
+          'KEDA counts waiting messages only: a worker that holds the last one can be stopped',
+          {
+            fix: 'queue-scaler convert, and processingListName',
+          },
+        );
     },
   };
 }
@@ -101,9 +115,10 @@ export function listAdvice(kind: DeploymentKind): Advice {
   return {
     ...adviceOn(kind, LIST_KEYS),
     required: ['listName'],
+    page: kind === 'standalone' ? 'redis-lists' : `redis-${kind}-lists`,
     otherNames: OTHER_NAMES,
     checkRisks: checkLists,
-    differences: () => ['no script runs in Redis: TYPE and the length’s own command are asked for in a pipeline'],
+    differences: listDifferences,
   };
 }
 
@@ -113,6 +128,7 @@ export function streamAdvice(kind: DeploymentKind): Advice {
     required: ['stream'],
     otherNames: STREAM_OTHER_NAMES,
     checkRisks: checkStreams,
+    countsInProgress: ({ consumerGroup, lagCount }) => consumerGroup !== undefined && lagCount !== undefined,
     differences: streamDifferences,
   };
 }
@@ -165,32 +181,79 @@ function checkLists(trigger: ExternalTrigger, report: ReportKey): void {
       fix: 'requireMatch: "true"',
     });
   checkActivation(trigger, report, 'activationListLength', 'messages');
+  if (value('processingListName') !== undefined) checkInProgress(trigger, report, inProgressOf(trigger));
+  else if (trigger.stopsWorkers && processingNames(names) !== '')
+    report(
+      'busy-unseen',
+      'listName',
+      'nothing tells what workers hold: a job that is longer than the cooldown may lose its worker',
+      {
+        fix: processingFix(names),
+      },
+    );
+}
+
+function inProgressOf({ value }: ExternalTrigger) {
+  return IN_PROGRESS.find((each) => each === value('inProgress')) ?? 'count';
+}
+
+function processingFix(names: string): string {
+  const processing = processingNames(names);
+  if (processing !== undefined) return `processingListName: ${processing}`;
+  return 'processingListName, or a cooldownPeriod that is longer than the longest job';
+}
+
+function listDifferences({ listName = '' }: Readonly<Record<string, string>>, { stopsWorkers }: ScaledBy): string[] {
+  const script = 'no script runs in Redis: TYPE and the length’s own command are asked for in a pipeline';
+  if (!stopsWorkers || processingNames(listName) === '') return [script];
+  const advice = `nothing tells what workers hold, so a long job may lose its worker, as before; mend it by ${processingFix(listName)}`;
+  return [script, advice];
 }
 
 function checkStreams(trigger: ExternalTrigger, report: ReportKey): void {
+  const { value } = trigger;
   if (trigger.metadata['consumerGroup'] === undefined)
     report('stream-never-empty', 'stream', 'without consumerGroup the length counts, which acknowledging does not lower', {
       part: 'key',
       fix: 'consumerGroup',
     });
+  else if (value('lagCount') !== undefined) checkInProgress(trigger, report, inProgressOf(trigger));
+  else if (trigger.jobCount !== undefined)
+    report(
+      'stream-cannot-wake',
+      'consumerGroup',
+      'KEDA makes jobs of the value, which is the pending entries: none as long as no consumer has read one',
+      { part: 'key', fix: 'lagCount in place of pendingEntriesCount' },
+    );
   checkActivation(trigger, report, 'activationLagCount', 'entries');
 }
 
-function checkActivation({ value, scalesToZero }: ExternalTrigger, report: ReportKey, key: string, what: string): void {
+function checkActivation(
+  { value, scalesToZero, hasFormula }: ExternalTrigger,
+  report: ReportKey,
+  key: string,
+  what: string,
+): void {
   const activation = Number(value(key) ?? 0);
-  if (scalesToZero && activation > 0)
+  if (scalesToZero && !hasFormula && activation > 0)
     report('activation-high', key, `up to ${activation} ${what} wait for ever while there is no worker`, { fix: '"0"' });
 }
 
-function streamDifferences({ consumerGroup, lagCount }: Readonly<Record<string, string>>): string[] {
+function streamDifferences({ consumerGroup, lagCount }: Readonly<Record<string, string>>, by: ScaledBy): string[] {
   if (consumerGroup === undefined) return [];
-  if (lagCount === undefined)
+  if (lagCount === undefined) {
+    const notPending =
+      by.jobCount === undefined
+        ? 'undelivered entries wake a worker; KEDA saw none before a consumer ran'
+        : 'undelivered entries make no job, as before: KEDA makes jobs of what is pending; give lagCount in place of pendingEntriesCount';
     return [
-      'undelivered entries wake a worker; KEDA saw none before a consumer ran',
+      notPending,
       'a group that nobody has created has nothing pending, and wakes a worker if there are entries; it was an error',
     ];
+  }
   return [
-    'both undelivered and pending entries count, so the metric is higher while consumers are busy',
+    inProgressInJob(by, 'pending entries') ??
+      'both undelivered and pending entries count, so the metric is higher while consumers are busy',
     'where Redis cannot tell the lag it is counted or an error; KEDA took it for 0',
   ];
 }

@@ -10,11 +10,12 @@ import type { BrokerClient, Report } from '../contract.ts';
 import { createDiscovery } from './read/discovery.ts';
 import type { NamePattern } from './names.ts';
 import type { NodeListener } from './topology/node.ts';
-import type { KeyRead, KeyReadResult } from './read/keyRead.ts';
+import type { KeyRead, KeyReadResult, ReadMemory } from './read/keyRead.ts';
 import { answer, patternsOf, plan, type Plan } from './read/plan.ts';
 import type { Measures, RedisQuestion } from './question.ts';
 import { watchQuestion } from './watch/questionWatch.ts';
 import { createReader } from './read/reader.ts';
+import type { GroupRecord } from './read/streamFacts.ts';
 import { createSessionCount } from './watch/sessionCount.ts';
 import { createMoveGuard } from './read/moveGuard.ts';
 import { SNAPSHOT_PERIOD_MS, type Topology, type TopologySnapshot } from './topology/topology.ts';
@@ -28,8 +29,12 @@ export function createRedisClient(
   connect: (listener: NodeListener) => Topology,
 ): BrokerClient<RedisQuestion> {
   // With `max` in place of `maxSize` the cache would allocate all of its memory at once, for each broker.
-  const types = new LRUCache<string, string>({ maxSize: MAX_REMEMBERED_KEYS, sizeCalculation: () => 1 });
-  const seenKeys = new LRUCache<string, true>({ maxSize: MAX_REMEMBERED_KEYS, sizeCalculation: () => 1 });
+  const remembered = { maxSize: MAX_REMEMBERED_KEYS, sizeCalculation: () => 1 };
+  const seenKeys = new LRUCache<string, true>(remembered);
+  const memory: ReadMemory = {
+    types: new LRUCache<string, string>(remembered),
+    groups: new LRUCache<string, GroupRecord>(remembered),
+  };
   const closing = new AbortController();
   const sessions = createSessionCount(broker, events);
   let watchedQuestions = 0;
@@ -51,7 +56,7 @@ export function createRedisClient(
       watch.invalidated(keys);
     },
   });
-  const reader = createReader(topology, types);
+  const reader = createReader(topology, memory);
   const discovery = createDiscovery(topology);
   const watch = createKeyWatch(reader, remember);
   const moveGuard = createMoveGuard(reader, discovery, planOf, remember, (question, planned, results) =>

@@ -3,7 +3,7 @@
  */
 import type { BrokerKind } from '../contract.ts';
 import { createRedisClient } from './client.ts';
-import { connectionRules, deploymentOf, type ConnectionValues, type Deployment, type DeploymentKind } from './keys.ts';
+import { deploymentOf, type ConnectionValues, type Deployment, type DeploymentKind } from './keys.ts';
 import type { RedisQuestion } from './question.ts';
 import { cluster } from './topology/cluster.ts';
 import type { NodeListener } from './topology/node.ts';
@@ -46,7 +46,6 @@ function connect(deployment: Deployment, listener: NodeListener): Topology {
 /** The part of a scaler's definition that says which deployment it asks. */
 export function asksDeployment(kind: DeploymentKind) {
   return {
-    rules: connectionRules,
     broker: redisBroker,
     connection: (values: ConnectionValues) => deploymentOf(kind, values),
   };

@@ -7,10 +7,11 @@ import { key } from '../metadata.ts';
 import { metricName } from '../metricName.ts';
 import { defineScaler, type Decision, type Scaler } from '../contract.ts';
 import { flag, oneOf, text, whole } from '../values.ts';
+import { inProgressKey, type InProgress } from '../inProgress.ts';
 import { asksDeployment } from './deployment.ts';
-import { CONNECTION_KEYS, KEYS_OF_KIND, type DeploymentKind } from './keys.ts';
+import { addressNotes, CONNECTION_KEYS, connectionRules, KEYS_OF_KIND, type DeploymentKind } from './keys.ts';
 import type { Known } from '../reading.ts';
-import { parseNames } from './names.ts';
+import { excepting, parseNames } from './names.ts';
 import type { KeysQuestion, Measures } from './question.ts';
 
 const names = () =>
@@ -31,6 +32,11 @@ const LIST_KEYS = {
     'Keys where workers keep what they are working on, as in `listName`: added to the number, and active as long as there are any.',
     names(),
   ),
+  exclude: key(
+    'Keys that do not count although a pattern of `listName` or `processingListName` finds them, as in `listName`.',
+    names(),
+  ),
+  inProgress: inProgressKey('messages under `processingListName`'),
   requireMatch: key(
     'Whether it is an error that none of the keys has ever been seen: an empty list looks just like a wrong name.',
     flag(),
@@ -46,42 +52,57 @@ function defineLists(type: string, kind: DeploymentKind, doc: string): Scaler {
     keys,
     advice: async () => (await import('./advice.ts')).listAdvice(kind),
     ...asksDeployment(kind),
+    rules(values, fault, awaited, metadata) {
+      connectionRules(values, fault, awaited, metadata);
+      const named = [...(values.listName ?? []), ...(values.processingListName ?? [])];
+      if (values.exclude !== undefined && named.length > 0 && !named.some(({ glob }) => glob))
+        fault('exclude', 'leaves out nothing: no key is a pattern, and a key that is named counts');
+      if (values.inProgress !== undefined && values.processingListName === undefined)
+        fault('inProgress', 'goes with processingListName: nothing else tells what workers hold');
+    },
     spec: (values) => ({
       name: metricName('redis', values.listName.map((name) => name.text).join(',')),
       target: values.listLength,
     }),
     question({
-      listName: names,
-      processingListName: processing = [],
+      listName,
+      processingListName = [],
+      exclude = [],
       operation,
       requireMatch,
       staleAfter: staleAfterMs,
+      address,
     }): KeysQuestion {
+      const names = excepting(listName, exclude);
+      const processing = excepting(processingListName, exclude);
+      const notes = addressNotes({ address });
       const subject = names.map((name) => name.text).join(',');
-      const key = fingerprint('keys', { names, processing, operation, requireMatch, staleAfterMs });
+      const key = fingerprint('keys', { names, processing, operation, requireMatch, staleAfterMs, notes });
       // In one go: of objects that are spread and added to, V8 gives each a layout of its own, as large as the object.
-      return { kind: 'keys', key, subject, names, processing, operation, requireMatch, staleAfterMs };
+      return { kind: 'keys', key, subject, names, processing, operation, requireMatch, staleAfterMs, notes };
     },
     decide:
-      ({ activationListLength }) =>
+      ({ activationListLength, inProgress = 'count' }) =>
       (reading) =>
-        decideLists(reading, activationListLength),
+        decideLists(reading, activationListLength, inProgress),
     backlog: ({ length, processing }: Measures) => ({ waiting: length, held: processing }),
   });
 }
 
-/** Waiting and held messages together; active above the threshold, and always while a worker holds one. */
-function decideLists({ measures }: Known<Measures>, activationListLength: number): Decision {
+/** Waiting and held messages together; active above the threshold, and always while a worker holds one: unless told otherwise. */
+function decideLists({ measures }: Known<Measures>, activationListLength: number, inProgress: InProgress): Decision {
   const { length, processing } = measures;
   if (length === undefined) throw new QueueError('FIELD_MISSING', 'the reading holds no length');
   const held = processing ?? 0;
-  const value = length + held;
-  const busy = held > 0;
+  const value = inProgress === 'count' ? length + held : length;
+  const busy = inProgress !== 'ignore' && held > 0;
   return {
     value,
     active: busy || value > activationListLength,
     because: [
-      processing === undefined ? `${length} waiting` : `${length} waiting + ${held} in progress = ${value}`,
+      processing === undefined || inProgress !== 'count'
+        ? `${length} waiting`
+        : `${length} waiting + ${held} in progress = ${value}`,
       busy
         ? `active: ${held} in progress`
         : `${value > activationListLength ? 'active' : 'inactive'}: ${value} ${value > activationListLength ? '>' : '<='} activationListLength ${activationListLength}`,

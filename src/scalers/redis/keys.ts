@@ -3,6 +3,7 @@
  * password is never repeated in a fault.
  */
 import { Secret } from '../../auth/secret.ts';
+import { isTrue } from '../../keda.ts';
 import { endpoint, key, type KeyTable, type Values } from '../metadata.ts';
 import { TLS_KEYS, tlsSettings } from '../net/tls.ts';
 import { duration, flag, list, oneOf, text, whole } from '../values.ts';
@@ -87,10 +88,19 @@ interface Located {
   readonly username: string | undefined;
   readonly password: string | undefined;
   readonly database: number | undefined;
+  /** Whether any certificate is to be accepted. */
+  readonly unverified?: boolean;
+  /** Names of parameters that mean nothing here. */
+  readonly ignored?: readonly string[];
 }
 
 /** Rules between the connection keys. `awaited` keys may still come from authentication. */
-export function connectionRules(values: ConnectionValues, fault: Fault, awaited: ReadonlySet<string>): void {
+export function connectionRules(
+  values: ConnectionValues,
+  fault: Fault,
+  awaited: ReadonlySet<string>,
+  metadata: Readonly<Record<string, string>>,
+): void {
   const hosts = values.host ?? [];
   const ports = values.port ?? [];
   const later = ['address', 'host', 'port'].some((name) => awaited.has(name));
@@ -115,6 +125,13 @@ export function connectionRules(values: ConnectionValues, fault: Fault, awaited:
     if (new Set(located.map((each) => each[name])).size > 1)
       fault('address', `gives more than one ${name}; all elements must agree`);
   }
+  // Of a trigger that was moved by hand this would otherwise mean plain text, password and all.
+  const open = values.tls === undefined && !awaited.has('tls') && !awaited.has('address');
+  if (open && isTrue(metadata['enableTLS']) && !located.some((each) => each.tls === true))
+    fault(
+      'tls',
+      'is required beside enableTLS, which KEDA takes for its link to this scaler: tls: enable if Redis speaks TLS, tls: disable if not',
+    );
   if (values.tls === 'disable' && located.some((each) => each.tls === true))
     fault('tls', 'says disable, but the address says rediss://');
   if ((values.cert === undefined) !== (values.key === undefined) && !awaited.has('cert') && !awaited.has('key')) {
@@ -135,9 +152,11 @@ export function deploymentOf(kind: DeploymentKind, values: ConnectionValues): De
   const pairs = (values.host ?? []).map((host, index) => ({ host, port: Number(values.port?.[index]) }));
   const addresses = [...located.map(({ address }) => address), ...pairs];
   const [first] = located;
-  const tls =
-    values.tls === 'enable' || first?.tls === true ? tlsSettings(values, values.insecureSkipVerify !== true) : undefined;
+  const unverified =
+    values.insecureSkipVerify === true || (located.length > 0 && located.every((each) => each.unverified === true));
+  const tls = values.tls === 'enable' || first?.tls === true ? tlsSettings(values, !unverified) : undefined;
   const access: Access = {
+    kind: kind === 'cluster' ? 'cluster' : 'standalone',
     // In the URL of a sentinel the credentials are the servers', as are those beside it.
     username: values.username ?? first?.username,
     password: values.password ?? (first?.password === undefined ? undefined : new Secret(first.password)),
@@ -152,10 +171,24 @@ export function deploymentOf(kind: DeploymentKind, values: ConnectionValues): De
         ? addresses.slice(0, 1)
         : addresses.toSorted((left, right) => (addressText(left) < addressText(right) ? -1 : 1)),
     access,
-    sentinelAccess: { username: values.sentinelUsername, password: values.sentinelPassword, tls, database: 0 },
+    sentinelAccess: { kind: 'sentinel', username: values.sentinelUsername, password: values.sentinelPassword, tls, database: 0 },
     masterName: values.sentinelMaster ?? '',
     natMap: new Map((values.natMap ?? []).map(natPair).filter((pair) => pair !== undefined)),
   };
+}
+
+/** Parameters by which URLs of redis-py, Celery and go-redis leave certificates unchecked, and their values that do. */
+const UNVERIFIED: ReadonlyMap<string, readonly string[]> = new Map([
+  ['ssl_cert_reqs', ['none', 'cert_none', 'optional', 'cert_optional']],
+  ['skip_verify', ['true', '1']],
+]);
+
+/** What of the address is passed over, for a person; a client's own parameters stand in the URLs of applications. */
+export function addressNotes({ address = [] }: ConnectionValues): readonly string[] {
+  const ignored = address.map(locate).flatMap((each) => (typeof each === 'string' ? [] : (each.ignored ?? [])));
+  return ignored.length === 0
+    ? []
+    : [`parameters of the address that mean nothing here are ignored: ${[...new Set(ignored)].join(', ').slice(0, 200)}`];
 }
 
 /** One element of `address`; a text says what is wrong with it without repeating it, as it may hold a password. */
@@ -175,16 +208,19 @@ function locate(word: string): Located | string {
   if (url.protocol !== 'redis:' && url.protocol !== 'rediss:') return 'must have the scheme redis:// or rediss://';
   const host = url.hostname.replace(/^\[|\]$/g, '');
   if (host === '') return 'names no host';
-  const path = /^\/?(\d{0,5})$/.exec(url.pathname);
-  if (path === null || url.search !== '' || url.hash !== '')
-    return 'may have a database number as its path, and nothing behind it';
+  // The parameter counts more than the path, as in redis-py, whose URLs have it.
+  const database = url.searchParams.get('db') ?? url.pathname.replace(/^\//, '');
+  if (!/^\d{0,5}$/.test(database)) return 'must have a number as its database, which is its path or db parameter';
+  if (url.hash !== '') return 'may not have a # part; percent-encode special characters of user and password';
   try {
     return {
       address: { host, port: url.port === '' ? DEFAULT_PORT : Number(url.port) },
       tls: url.protocol === 'rediss:',
       username: url.username === '' ? undefined : decodeURIComponent(url.username),
       password: url.password === '' ? undefined : decodeURIComponent(url.password),
-      database: path[1] === '' || path[1] === undefined ? undefined : Number(path[1]),
+      database: database === '' ? undefined : Number(database),
+      unverified: [...url.searchParams].some(([name, value]) => UNVERIFIED.get(name)?.includes(value.toLowerCase()) === true),
+      ignored: [...url.searchParams.keys()].filter((name) => name !== 'db' && !UNVERIFIED.has(name)),
     };
   } catch {
     return 'has a user or password that is not percent-encoded well';

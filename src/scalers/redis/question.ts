@@ -4,8 +4,13 @@
 import type { Question } from '../contract.ts';
 import type { NamePattern } from './names.ts';
 
+interface RedisTriggerQuestion extends Question {
+  /** Remarks on the trigger, for a person. */
+  readonly notes: readonly string[];
+}
+
 /** The lengths of lists, sets, sorted sets or hashes. */
-export interface KeysQuestion extends Question {
+export interface KeysQuestion extends RedisTriggerQuestion {
   readonly kind: 'keys';
   readonly names: readonly NamePattern[];
   /** Where the workers keep what they are working on. */
@@ -17,7 +22,7 @@ export interface KeysQuestion extends Question {
 
 export type StreamMode = 'length' | 'pending' | 'lag';
 
-export interface StreamQuestion extends Question {
+export interface StreamQuestion extends RedisTriggerQuestion {
   readonly kind: 'stream';
   readonly stream: string;
   readonly group: string | undefined;

@@ -7,8 +7,9 @@ import { key, type Values } from '../metadata.ts';
 import { metricName } from '../metricName.ts';
 import { defineScaler, type Decision, type Scaler } from '../contract.ts';
 import { flag, text, whole } from '../values.ts';
+import { inProgressKey, type InProgress } from '../inProgress.ts';
 import { asksDeployment } from './deployment.ts';
-import { CONNECTION_KEYS, KEYS_OF_KIND, type DeploymentKind } from './keys.ts';
+import { addressNotes, CONNECTION_KEYS, connectionRules, KEYS_OF_KIND, type DeploymentKind } from './keys.ts';
 import type { Known } from '../reading.ts';
 import type { Measures, StreamMode, StreamQuestion } from './question.ts';
 
@@ -23,6 +24,7 @@ const STREAM_KEYS = {
     'Target with a group, in place of pendingEntriesCount: entries not yet delivered or not yet acknowledged per replica.',
     whole({ min: 1 }),
   ),
+  inProgress: inProgressKey('pending entries, with `lagCount`,'),
   activationLagCount: key('The trigger is active above this number, whichever of the three is counted.', whole({ min: 0 }), {
     default: '0',
   }),
@@ -41,6 +43,14 @@ function defineStreams(type: string, kind: DeploymentKind, doc: string): Scaler 
     keys,
     advice: async () => (await import('./advice.ts')).streamAdvice(kind),
     ...asksDeployment(kind),
+    rules(values, fault, awaited, metadata) {
+      connectionRules(values, fault, awaited, metadata);
+      if (values.inProgress !== undefined && (values.consumerGroup === undefined || values.lagCount === undefined))
+        fault(
+          'inProgress',
+          'goes with consumerGroup and lagCount: without them nothing but pending entries, or none, are counted',
+        );
+    },
     spec: (values) => ({
       name: metricName('redis-streams', values.stream),
       target: { length: values.streamLength, pending: values.pendingEntriesCount, lag: values.lagCount ?? NaN }[modeOf(values)],
@@ -49,16 +59,23 @@ function defineStreams(type: string, kind: DeploymentKind, doc: string): Scaler 
       const { stream, consumerGroup: group, requireMatch, staleAfter: staleAfterMs } = values;
       const mode = modeOf(values);
       const subject = group === undefined ? stream : `${stream} (group ${group})`;
-      const key = fingerprint('stream', { stream, group, mode, requireMatch, staleAfterMs });
-      return { kind: 'stream', key, subject, stream, group, mode, requireMatch, staleAfterMs };
+      const notes = addressNotes(values);
+      const key = fingerprint('stream', { stream, group, mode, requireMatch, staleAfterMs, notes });
+      return { kind: 'stream', key, subject, stream, group, mode, requireMatch, staleAfterMs, notes };
     },
-    decide: (values) => (reading) => decideStream(reading, modeOf(values), values.activationLagCount),
+    decide: (values) => (reading) =>
+      decideStream(reading, modeOf(values), values.activationLagCount, values.inProgress ?? 'count'),
     backlog: ({ length, pending, lag }: Measures) => ({ waiting: lag ?? length, held: pending }),
   });
 }
 
-/** Active above the threshold; and in a group always while a consumer holds an entry, as it must not be stopped then. */
-function decideStream({ measures }: Known<Measures>, mode: StreamMode, activationLagCount: number): Decision {
+/** Active above the threshold; and in a group, unless told otherwise, while a consumer holds an entry, as it must not be stopped then. */
+function decideStream(
+  { measures }: Known<Measures>,
+  mode: StreamMode,
+  activationLagCount: number,
+  inProgress: InProgress,
+): Decision {
   if (mode === 'length') {
     const { length } = measures;
     if (length === undefined) throw new QueueError('FIELD_MISSING', 'the reading holds no length');
@@ -71,11 +88,12 @@ function decideStream({ measures }: Known<Measures>, mode: StreamMode, activatio
   const { pending, lag } = measures;
   if (pending === undefined || lag === undefined)
     throw new QueueError('FIELD_MISSING', 'the reading holds no pending entries or no lag');
-  const work = pending + lag;
-  const active = pending > 0 || work > activationLagCount;
+  const work = inProgress === 'count' ? pending + lag : lag;
+  const busy = inProgress !== 'ignore' && pending > 0;
+  const active = busy || work > activationLagCount;
   const because = [
-    `${lag} unread + ${pending} pending = ${work}`,
-    pending > 0 ? `active: ${pending} pending` : compared(work, activationLagCount),
+    inProgress === 'count' ? `${lag} unread + ${pending} pending = ${work}` : `${lag} unread`,
+    busy ? `active: ${pending} pending` : compared(work, activationLagCount),
   ];
   return mode === 'lag'
     ? { value: work, active, because }

@@ -6,6 +6,7 @@ import { execFile } from 'node:child_process';
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { endingWithParent } from '../process.ts';
 
 const run = promisify(execFile);
 
@@ -43,7 +44,9 @@ export async function openSuite(suite: string, mirror: string, folder: string): 
       'Acquire::Languages': 'none',
     };
     const options = Object.entries(settings).flatMap(([name, value]) => ['-o', `${name}=${value}`]);
-    const { stdout } = await run(program, ['-q', ...options, ...args], {
+    // An apt-get that lives on would hold its locks against the next one.
+    const [command, ...commandArgs] = endingWithParent(program, ['-q', ...options, ...args]);
+    const { stdout } = await run(command, commandArgs, {
       timeout: DEADLINE_MS,
       maxBuffer: 100_000_000,
       env: { ...process.env, LC_ALL: 'C', DEBIAN_FRONTEND: 'noninteractive' },
@@ -73,5 +76,5 @@ export async function mirrors(): Promise<string[]> {
     timeout: DEADLINE_MS,
   });
   const own = stdout.split('\n').map((line) => line.trim().replace(/\/$/, ''));
-  return [...new Set([...own.filter((uri) => /\/debian$/.test(uri)), FALLBACK_MIRROR])];
+  return [...new Set([...own.filter((uri) => uri.endsWith('/debian')), FALLBACK_MIRROR])];
 }

@@ -7,6 +7,7 @@ import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { endingWithParent } from '../process.ts';
 import { mirrors, openSuite } from './apt.ts';
 import { cacheFolder, provisioned, recordProvisioned, type Provisioned } from './cache.ts';
 import { versionNamed, type BrokerVersion } from './catalogue.ts';
@@ -86,9 +87,9 @@ async function unpack(version: BrokerVersion, files: readonly string[]): Promise
   for (const file of files) {
     // Without owners and set-user-id bits: the cache is the user's own.
     const tar = 'tar -x --keep-directory-symlink --no-same-owner --no-same-permissions --exclude=./dev/* -C "$1"';
-    await run('bash', ['-o', 'pipefail', '-c', `dpkg-deb --fsys-tarfile "$0" | ${tar}`, file, root], {
-      timeout: UNPACK_DEADLINE_MS,
-    });
+    const pipe = ['-o', 'pipefail', '-c', `dpkg-deb --fsys-tarfile "$0" | ${tar}`, file, root];
+    const [command, ...args] = endingWithParent('bash', pipe);
+    await run(command, args, { timeout: UNPACK_DEADLINE_MS });
   }
   writeFileSync(join(root, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/sh\n');
   writeFileSync(join(root, 'etc/group'), 'root:x:0:\n');

@@ -41,7 +41,8 @@ const SHARED: Readonly<Record<string, (word: string) => string>> = {
         scalerAddress: keda-queue-scaler.keda:6000
         scaler: redis
         address: redis.shop:6379
-        listName: orders`,
+        listName: orders
+        processingListName: orders:busy`,
   deployment: () => `apiVersion: apps/v1
 kind: Deployment
 metadata: { name: orders }

@@ -1,6 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { endpointLabel, parseAddress, parseEndpoint, type Address } from '../../../src/scalers/rabbitmq/address.ts';
+import {
+  endpointLabel,
+  ignoredParameters,
+  parseAddress,
+  parseEndpoint,
+  type Address,
+} from '../../../src/scalers/rabbitmq/address.ts';
 
 function parse(url: string): Address {
   const address = parseAddress(url);
@@ -53,6 +59,35 @@ describe('the vhost of an amqp host', () => {
     expect(parse(url)).toMatchObject({ vhost, endpoint: { host: 'h', port: 5672, path: '' } });
   });
 });
+
+describe('a query', () => {
+  it.each([
+    ['amqp://h?heartbeat=30', '/', { heartbeat: '30' }],
+    ['amqp://u:p@h:1/shop?heartbeat=30&connection_timeout=500', 'shop', { heartbeat: '30', connection_timeout: '500' }],
+    ['amqps://h/%2F?cacertfile=/etc/ca.pem&verify=verify_peer', '/', { cacertfile: '/etc/ca.pem', verify: 'verify_peer' }],
+    ['amqp://u:p?a=b@h/shop', 'shop', {}],
+  ])('of %s is taken apart from the vhost', (url, vhost, parameters) => {
+    expect(parse(url)).toMatchObject({ endpoint: { host: 'h' }, vhost, parameters });
+  });
+
+  it('that has no effect is named without its value', () => {
+    expect(ignoredParameters(parse('amqps://h?auth_mechanism=external&verify=verify_none'))).toBeUndefined();
+    expect(ignoredParameters(parse('amqp://h?heartbeat=30&password=s3cret&certfile=c'))).toBe(
+      'host: heartbeat, password, certfile have no effect here; certificates are given as ca, cert and key',
+    );
+  });
+
+  it.each(['http://h/v?x=y', 'amqp://h/shop?', 'amqp://h/a?b'])('of %s is refused', (url) => {
+    expect(parseAddress(url)).toContain('encode ?');
+  });
+});
+
+it.each(['amqp://a/;amqp://b/', 'amqp://u:p@a:1//;amqp://u:p@b:2//', 'amqp://a,amqp://b'])(
+  'a list of URLs, %s, is refused, and the key for it named',
+  (url) => {
+    expect(parseAddress(url)).toContain('hosts');
+  },
+);
 
 describe('a login in the URL', () => {
   it.each([

@@ -79,6 +79,34 @@ describe.each([
     expect(await value(by({ ...set, operation: 'max' }))).toBe(6);
   });
 
+  it('leaves queues out of a set', async () => {
+    for (const end of ['one', 'two', 'two.dead']) {
+      await queues.declare(`${name}.kept.${end}`);
+      await queues.put(`${name}.kept.${end}`, 2);
+    }
+    const set = { queueName: `^${name}\\.kept\\.`, useRegex: 'true' };
+    await expect.poll(() => value(by(set))).toBe(6);
+    expect(await value(by({ ...set, exclude: '\\.dead$' }))).toBe(4);
+  });
+
+  it('adds up queues that are named, and says which of them does not exist', async () => {
+    for (const [queue, messages] of [
+      [`${name}.named.a`, 1],
+      [`${name}.named.b`, 2],
+    ] as const) {
+      await queues.declare(queue);
+      await queues.put(queue, messages);
+    }
+    const both = `${name}.named.a,${name}.named.b`;
+    await expect.poll(() => value(by({ queueNames: both }))).toBe(3);
+    expect(await value(by({ queueNames: `${name}.named.b, ${name}.named.a`, operation: 'max' }))).toBe(2);
+    const missing = { queueNames: `${both},${name}.named.c` };
+    const error = await asker.refusal(by(missing));
+    expect(error).toMatchObject({ code: 'QUEUE_MISSING' });
+    expect(error.message).toContain(`queue ${name}.named.c does not exist`);
+    expect(await value(by({ ...missing, onMissingQueue: 'zero' }))).toBe(3);
+  });
+
   it('takes a queue that is not there for an error, and for zero only where told', async () => {
     const missing = { queueName: queue('nowhere') };
     expect(await asker.refusal(by(missing))).toMatchObject({ code: 'QUEUE_MISSING' });
@@ -88,8 +116,9 @@ describe.each([
     expect(await value(by({ ...nothing, onMissingQueue: 'zero', confirmZero: '0' }))).toBe(0);
   });
 
-  it('believes the zero of a quorum queue only after it has lasted, and its messages at once', async () => {
+  it('believes the zero of a quorum queue with a consumer only after it has lasted, and its messages at once', async () => {
     await queues.declare(queue('quorum'), { durable: true, arguments: { 'x-queue-type': 'quorum' } });
+    const { consumerTag } = await queues.channel.consume(queue('quorum'), () => undefined);
     const trigger = asker.trigger(by({ queueName: queue('quorum'), confirmZero: '6s', staleAfter: '0' }));
     const read = (): Promise<Sample> => trigger.read(AbortSignal.timeout(2_000));
     const startedAt = performance.now();
@@ -97,6 +126,7 @@ describe.each([
     const zero = await until('the zero is believed', () => read().catch(() => undefined), { deadlineMs: 28_000, everyMs: 500 });
     expect(performance.now() - startedAt).toBeGreaterThan(5_900);
     expect(zero.decision).toMatchObject({ value: 0, active: false });
+    await queues.channel.cancel(consumerTag);
     await queues.put(queue('quorum'), 4);
     await expect.poll(async () => (await read()).decision.value, { timeout: 12_000 }).toBe(4);
   }, 45_000);
@@ -202,6 +232,29 @@ describe('by amqp', () => {
     expect(await asker.refusal(metadata)).toMatchObject({ code: 'QUEUE_LOCKED' });
   });
 
+  it('reads a queue that is exclusive to another connection by the lists, whatever is asked of it', async () => {
+    for (const name of ['own.empty', 'own.full']) await queues.declare(name, { exclusive: true });
+    await queues.put('own.full', 3);
+    await queues.hold('own.full', 1);
+    const read = async (more: Metadata): Promise<number | string> => {
+      const trigger = asker.trigger(byAmqp({ confirmZero: '3s', staleAfter: '0', ...more }));
+      return trigger.read(AbortSignal.timeout(2_000)).then(
+        ({ decision }) => decision.value,
+        (error: unknown) => (error as Error).message,
+      );
+    };
+    const wait = { timeout: 25_000, interval: 250 };
+    await Promise.all([
+      expect.poll(() => read({ queueName: 'own.full' }), wait).toBe(3),
+      expect.poll(() => read({ queueName: 'own.full', excludeUnacknowledged: 'true' }), wait).toBe(2),
+      expect.poll(() => read({ queueName: 'own.empty' }), wait).toBe(0),
+      expect.poll(() => read({ queueName: 'own.empty', excludeUnacknowledged: 'true' }), wait).toBe(0),
+      expect.poll(() => read({ queueName: '^own\\.', useRegex: 'true' }), wait).toBe(3),
+      expect.poll(() => read({ queueName: '^own\\.e', useRegex: 'true' }), wait).toBe(0),
+      expect.poll(() => read({ queueName: 'own.empty', mode: 'MessageRate', value: '5' }), wait).toBe(0),
+    ]);
+  }, 30_000);
+
   it('does not take a sharded exchange for a queue', async () => {
     await node.api('PUT', '/policies/%2F/trap', {
       pattern: '^trap$',
@@ -215,6 +268,44 @@ describe('by amqp', () => {
       return refusal.code === 'QUEUE_WRONG_TYPE' && refusal;
     });
     expect(error.message).toContain('shardedExchange');
+  });
+
+  it('falls back to AMQP for a user without tags, and names the tag wherever the API is needed', async () => {
+    await node.api('PUT', '/users/plain', { password: 'plain', tags: '' });
+    await node.api('PUT', '/permissions/%2F/plain', { configure: '.*', write: '.*', read: '.*' });
+    await queues.declare('plain');
+    await queues.put('plain', 3);
+    const login = { usernameFromEnv: 'plain', passwordFromEnv: 'plain' };
+    const as = (more: Metadata): Metadata => byAmqp({ ...login, host: `amqp://127.0.0.1:${node.amqpPort}`, ...more });
+    const { reading, decision } = await asker.ask(as({ queueName: 'plain' }));
+    expect(decision).toMatchObject({ value: 3, active: true });
+    expect(reading.notes?.join()).toContain('`management`');
+    const http = { scaler: 'rabbitmq', host: `http://127.0.0.1:${node.managementPort}`, ...login, queueName: 'plain' };
+    for (const metadata of [
+      as({ queueName: 'plain', mode: 'MessageRate', value: '5' }),
+      as({ queueName: '^plain', useRegex: 'true' }),
+      http,
+    ]) {
+      const error = await asker.refusal(metadata);
+      expect(error).toMatchObject({ code: 'BROKER_FORBIDDEN' });
+      expect(error.message).toContain('tag `management`');
+    }
+    // Nobody but a monitor sees the nodes, which is no reason to go without the queues.
+    await node.api('PUT', '/users/plain', { password: 'plain', tags: 'management' });
+    await queues.hold('plain', 1);
+    await expect
+      .poll(async () => (await asker.ask(as({ queueName: 'plain' }))).reading.measures, { timeout: 10_000 })
+      .toMatchObject({
+        ...{ ready: 2, unacknowledged: 1 },
+      });
+    await queues.finish('plain');
+  }, 30_000);
+
+  it('needs no management API for queues that are named', async () => {
+    for (const queue of ['named.x', 'named.y']) await queues.declare(queue);
+    await queues.put('named.y', 4);
+    const metadata = { scaler: 'rabbitmq', host: node.amqpUrl(), management: 'off', queueNames: 'named.x,named.y' };
+    expect(await value(metadata)).toBe(4);
   });
 
   it('without the management API lets consumers stand in for what they hold, for a while', async () => {

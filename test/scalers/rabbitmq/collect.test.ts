@@ -40,7 +40,7 @@ function collectorOf(more: Partial<VhostReaders>): Collector {
     single: () => Promise.reject(new Error('was asked')),
     ...more,
   };
-  const cluster = { refresh: () => Promise.resolve(), state: () => STABLE };
+  const cluster = { refresh: () => Promise.resolve(), seeNodes: () => Promise.resolve(), state: () => STABLE };
   return createCollector({ readers, cluster, memory: createQueueMemory(), sets: createQueueSets() });
 }
 

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { IN_PROGRESS } from '../../../src/scalers/inProgress.ts';
 import { combine, decide, MODES, type Policy } from '../../../src/scalers/rabbitmq/decision.ts';
 import { OPERATIONS } from '../../../src/scalers/rabbitmq/question.ts';
 import type { Measures } from '../../../src/scalers/reading.ts';
@@ -8,7 +9,7 @@ const POLICY: Policy = {
   mode: 'QueueLength',
   target: 20,
   activation: 0,
-  excludeUnacknowledged: false,
+  inProgress: 'count',
   oneConsumerPerShard: false,
 };
 
@@ -29,13 +30,16 @@ describe('QueueLength', () => {
   it.each([
     [counts(30, 0), {}, { value: 30, active: true }],
     [counts(25, 5), {}, { value: 30, active: true }],
-    [counts(25, 5), { excludeUnacknowledged: true }, { value: 25, active: true }],
+    [counts(25, 5), { inProgress: 'active' }, { value: 25, active: true }],
+    [counts(25, 5), { inProgress: 'ignore' }, { value: 25, active: true }],
     [counts(0, 0), {}, { value: 0, active: false }],
     [counts(5, 0), { activation: 5 }, { value: 5, active: false }],
     [counts(6, 0), { activation: 5 }, { value: 6, active: true }],
     // Differs from KEDA: busy is active, below the activation value too.
     [counts(0, 1), { activation: 5 }, { value: 1, active: true }],
-    [counts(0, 1), { activation: 5, excludeUnacknowledged: true }, { value: 0, active: false }],
+    [counts(0, 1), { activation: 5, inProgress: 'active' }, { value: 0, active: true }],
+    [counts(0, 1), { activation: 5, inProgress: 'ignore' }, { value: 0, active: false }],
+    [{ ready: 0, mayBeBusy: 1 }, { inProgress: 'active' }, { value: 0, active: true }],
   ] as const)('of %j with %j is %j', (measures, policy, expected) => {
     expect(judge(policy, measures)).toEqual(expected);
   });
@@ -101,7 +105,7 @@ describe('any decision', () => {
     mode: fc.constantFrom(...MODES),
     target: fc.double({ min: 0.001, max: 1e6, noNaN: true }),
     activation: fc.double({ min: 0, max: 1e6, noNaN: true }),
-    excludeUnacknowledged: fc.boolean(),
+    inProgress: fc.constantFrom(...IN_PROGRESS),
     oneConsumerPerShard: fc.boolean(),
   });
 
@@ -122,12 +126,13 @@ describe('any decision', () => {
     );
   });
 
-  it('is active while a consumer holds a message, unless that is excluded', () => {
+  it('is active while a consumer holds a message, unless that is ignored', () => {
     fc.assert(
       fc.property(policy, measures, fc.nat({ max: 1000 }), (some, read, held) => {
+        fc.pre(some.inProgress !== 'ignore');
         const busy = { ...read, ready: 0, messages: held + 1, unacknowledged: held + 1, publishRate: 0, deliverRate: 0 };
         delete (busy as { mayBeBusy?: number }).mayBeBusy;
-        expect(decide({ ...some, excludeUnacknowledged: false }, busy, 'q').active).toBe(true);
+        expect(decide(some, busy, 'q').active).toBe(true);
       }),
     );
   });
@@ -135,10 +140,10 @@ describe('any decision', () => {
   it('never says inactive while what it needs to know is missing', () => {
     fc.assert(
       fc.property(policy, fc.nat(), (some, ready) => {
-        const needy = { ...some, excludeUnacknowledged: false };
+        fc.pre(some.inProgress !== 'ignore');
         let active = true;
         try {
-          ({ active } = decide(needy, { ready }, 'q'));
+          ({ active } = decide(some, { ready }, 'q'));
         } catch {
           return;
         }

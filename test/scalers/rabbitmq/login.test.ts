@@ -26,6 +26,7 @@ describe('the login over AMQP', () => {
     ['a certificate and credentials is that user', 'amqps://broker', { cert: 'c', username: 'u', password: 'p' }, 'u:p'],
     ['a certificate without TLS is never shown, so the default user', 'amqp://broker', { cert: 'c' }, 'guest:guest'],
     ['an authority alone is no login, so the default user', 'amqps://broker', {}, 'guest:guest'],
+    ['a URL that says so is SASL EXTERNAL', 'amqps://user:pass@broker?auth_mechanism=EXTERNAL', { cert: 'c' }, 'EXTERNAL'],
     ['credentials go before those in host', 'amqp://user:pass@broker', { username: 'u', password: 'p' }, 'u:p'],
     ['a user in host without password', 'amqp://user@broker', {}, 'user:'],
   ])('with %s', (_, url, given, expected) => {

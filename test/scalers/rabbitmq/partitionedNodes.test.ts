@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createManagementHealth } from '../../../src/scalers/rabbitmq/management/health.ts';
 import type { Management, Node } from '../../../src/scalers/rabbitmq/management/api.ts';
 import { createAsker } from '../redis/ask.ts';
+import { OVERVIEW } from './questionFixture.ts';
 
 const RUNS = { name: 'r3@h', running: true, uptime: 100_000 };
 const AWAY = { name: 'r3@h', running: false };
@@ -108,7 +109,7 @@ it('one look at the nodes does for all who want it, and all of them wait for it'
   let answers: ((nodes: readonly Node[]) => void)[] = [];
   const management: Partial<Management> = {
     nodes: () => new Promise((resolve) => answers.push(resolve)),
-    overview: () => Promise.resolve({ prometheus: [], queues: 1, ratesMode: 'basic' }),
+    overview: () => Promise.resolve(OVERVIEW),
   };
   const health = createManagementHealth(management as Management, false, new AbortController().signal);
   const first = health.refresh();

@@ -1,4 +1,5 @@
 /** What readers of RabbitMQ are given in tests: questions, a cluster, and what is known about its queues. */
+import type { Overview } from '../../../src/scalers/rabbitmq/management/api.ts';
 import type { ClusterState } from '../../../src/scalers/rabbitmq/management/clusterState.ts';
 import type { QueueStats } from '../../../src/scalers/rabbitmq/management/queueStats.ts';
 import { createQuestion, type RabbitQuestion, type Selection } from '../../../src/scalers/rabbitmq/question.ts';
@@ -18,12 +19,17 @@ export const STABLE: ClusterState = {
     managementAbsent: false,
     queues: 10,
     countsMessages: false,
+    ratesOff: false,
+    statisticsOff: false,
     recentNodeChange: false,
     clusterStable: true,
     allReport: true,
   },
-  ...{ nodeNames: undefined, partitionedNodes: [], prometheusListeners: [] },
+  ...{ nodeNames: undefined, rejoinedNodes: [], calm: false, nodesAskedAt: -Infinity, prometheusListeners: [] },
 };
+
+/** What the API says of a broker of one queue that keeps statistics. */
+export const OVERVIEW: Overview = { prometheus: [], queues: 1, ratesMode: 'basic', statisticsOff: false, usualPrometheus: false };
 
 export const CHANGED: ClusterState = { ...STABLE, recentNodeChange: true, clusterStable: false };
 

@@ -6,7 +6,7 @@ import type { ListKind, QueueList, QueueStats } from '../../../src/scalers/rabbi
 import { createRabbitClient } from '../../../src/scalers/rabbitmq/client.ts';
 import type { RabbitQuestion } from '../../../src/scalers/rabbitmq/question.ts';
 import { createForgettingMap, createQueueMemory } from '../../../src/scalers/rabbitmq/read/queueMemory.ts';
-import { ask, stats } from './questionFixture.ts';
+import { ask, OVERVIEW, stats } from './questionFixture.ts';
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['performance'] });
@@ -85,7 +85,7 @@ it(`${NAMES} short-lived queue names, in as many vhosts as batches, leave at mos
   const list = (kind: ListKind): Promise<QueueList> =>
     Promise.resolve({ kind, at: performance.now(), queues: new Map(alive.map((each) => [each.name, each])) });
   const management: Management = {
-    overview: () => Promise.resolve({ prometheus: [], queues: BATCH, ratesMode: 'basic' }),
+    overview: () => Promise.resolve({ ...OVERVIEW, queues: BATCH }),
     nodes: () => Promise.resolve([{ name: 'r1@h', running: true, reports: true }]),
     totals: () => list('totals'),
     statistics: () => list('statistics'),

@@ -1,8 +1,9 @@
+/** What is told of queues by what their readers say. More than 300 lines because each law is tried on the same readers, which stand here once. */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { BrokerError, QueueError, type QueueScalerError } from '../../../src/errors.ts';
 import type { Reading } from '../../../src/scalers/reading.ts';
 import type { Declared } from '../../../src/scalers/rabbitmq/amqp/declared.ts';
-import { NODE_CHANGE_MS } from '../../../src/scalers/rabbitmq/management/clusterState.ts';
+import { NODE_CHANGE_MS, type ClusterState } from '../../../src/scalers/rabbitmq/management/clusterState.ts';
 import type { QueueStats } from '../../../src/scalers/rabbitmq/management/queueStats.ts';
 import type { RabbitQuestion } from '../../../src/scalers/rabbitmq/question.ts';
 import type { VhostReaders } from '../../../src/scalers/rabbitmq/read/collect.ts';
@@ -13,10 +14,16 @@ import { ask, CHANGED, STABLE, stats } from './questionFixture.ts';
 
 /** What the broker says about its queues through each reader; a test changes them. */
 let listed: Map<string, QueueStats | undefined>;
-let declared: Map<string, { readonly ready: number; readonly serviceMs?: number } | QueueScalerError>;
+let declared: Map<
+  string,
+  { readonly ready: number; readonly serviceMs?: number; readonly consumers?: number } | QueueScalerError
+>;
 let listFailure: QueueScalerError | undefined;
 let lists: number;
 let changedAt: number;
+/** What else the cluster is like, and how often its nodes were looked at. */
+let state: Partial<ClusterState>;
+let looks: number;
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -25,6 +32,8 @@ beforeEach(() => {
   listFailure = undefined;
   lists = 0;
   changedAt = -Infinity;
+  state = {};
+  looks = 0;
 });
 afterEach(() => {
   vi.useRealTimers();
@@ -55,7 +64,7 @@ function readerOf(amqp: boolean): (question: RabbitQuestion) => Promise<Reading>
         const queues = new Map(
           [...listed].flatMap(([name, each]) => (each === undefined ? [] : [[name, totalsOf(each)] as const])),
         );
-        return Promise.resolve({ kind: kind === 'prometheus' ? 'totals' : kind, at: performance.now(), queues });
+        return Promise.resolve({ kind: kind === 'statistics' ? kind : 'totals', at: performance.now(), queues });
       },
       learnType: () => Promise.resolve(),
       typeOf: (queue) => listed.get(queue)?.type,
@@ -70,7 +79,12 @@ function readerOf(amqp: boolean): (question: RabbitQuestion) => Promise<Reading>
   };
   const cluster = {
     refresh: () => Promise.resolve(),
-    state: () => (performance.now() - changedAt < NODE_CHANGE_MS ? CHANGED : STABLE),
+    seeNodes: () => {
+      looks++;
+      state = { ...state, nodesAskedAt: performance.now() };
+      return Promise.resolve();
+    },
+    state: () => ({ ...(performance.now() - changedAt < NODE_CHANGE_MS ? CHANGED : STABLE), ...state }),
   };
   const reader = createQuestionReader({ readers, cluster, memory: createQueueMemory(), sets: createQueueSets() });
   return (question) => reader.read(question, 1);
@@ -196,6 +210,163 @@ describe('a zero', () => {
     declared.set('q', { ready: 3 });
     expect(await read(queue)).toMatchObject({ known: true, measures: { ready: 3 } });
   });
+});
+
+describe('the zero of a quorum queue', () => {
+  beforeEach(() => {
+    listed.set('q', stats('q', 0, { type: 'quorum' }));
+    declared.set('q', { ready: 0 });
+  });
+
+  it('counts at once in a calm cluster, whose nodes are looked at for it once', async () => {
+    state = { calm: true };
+    const read = readerOf(true);
+    expect(await read(queue)).toMatchObject({ known: true, measures: { messages: 0 } });
+    await read(queue);
+    expect(looks).toBe(1);
+  });
+
+  it.each([
+    ['a consumer may hold a message that lists don’t tell yet', { consumers: 1 }],
+    ['the declare took as long as one that does not reach the leader', { serviceMs: 251 }],
+  ])('does not where %s', async (_, more) => {
+    state = { calm: true };
+    declared.set('q', { ready: 0, ...more });
+    const read = readerOf(true);
+    expect(told(await read(queue))).toBe('ZERO_UNCONFIRMED');
+  });
+
+  it('counts at once with a consumer where held messages don’t count', async () => {
+    state = { calm: true };
+    declared.set('q', { ready: 0, consumers: 1 });
+    const read = readerOf(true);
+    expect(await read(ask({ kind: 'queue', name: 'q' }, { needs: 'ready' }))).toMatchObject({ known: true });
+  });
+
+  /** Confirmed by the time it has lasted, or almost. */
+  async function readFor(read: (question: RabbitQuestion) => Promise<Reading>, ms: number): Promise<void> {
+    for (let passed = 0; passed < ms; passed += 2_500, vi.advanceTimersByTime(2_500)) await read(queue);
+  }
+
+  it('is not withdrawn by a trigger whose rate the broker does not tell', async () => {
+    const rates = ask({ kind: 'queue', name: 'q' }, { needs: 'rates' });
+    const read = readerOf(true);
+    await readFor(read, 10_000);
+    expect(told(await read(rates))).toBe('FIELD_MISSING');
+    // Nor by one to which the broker tells nothing, as it collects no statistics.
+    listed.set('q', stats('q', 0, { messages: undefined, ready: undefined }));
+    expect(told(await read(rates))).toBe('FIELD_MISSING');
+    listed.set('q', stats('q', 0, { type: 'quorum' }));
+    await readFor(read, 5_000);
+    expect(told(await read(queue))).toBe(0);
+  });
+
+  it('of a queue that is missing is not withdrawn by a trigger to which that is an error', async () => {
+    const read = readerOf(true);
+    const missingIsZero = ask({ kind: 'queue', name: 'gone' }, { missingIsZero: true });
+    for (let look = 0; look < 6; look++, vi.advanceTimersByTime(2_500)) {
+      await read(missingIsZero);
+      expect(told(await read(ask({ kind: 'queue', name: 'gone' })))).toBe('QUEUE_MISSING');
+    }
+    expect(told(await read(missingIsZero))).toBe(0);
+  });
+
+  it('is not withdrawn by a pattern of which another queue is in trouble', async () => {
+    const read = readerOf(true);
+    listed.set('q2', stats('q2', 1, { error: new QueueError('QUEUE_DOWN', 'queue q2 is down') }));
+    declared.set('q2', new QueueError('QUEUE_DOWN', 'queue q2 is down'));
+    await readFor(read, 10_000);
+    expect(told(await read(set))).toBe('QUEUE_DOWN');
+    await readFor(read, 5_000);
+    expect(told(await read(queue))).toBe(0);
+  });
+
+  it('is not withdrawn by a broker’s list that one trigger waits for in vain', async () => {
+    const read = readerOf(true);
+    await readFor(read, 10_000);
+    listFailure = new BrokerError('BROKER_TIMEOUT', 'the management API does not answer');
+    expect(told(await read(set))).toBe('BROKER_TIMEOUT');
+    listFailure = undefined;
+    await readFor(read, 5_000);
+    expect(told(await read(queue))).toBe(0);
+  });
+
+  it('is withdrawn when the queue itself is in doubt, whoever asks', async () => {
+    const read = readerOf(true);
+    await readFor(read, 10_000);
+    declared.set('q', { ready: 0, serviceMs: 251 });
+    expect(await read(set)).toMatchObject({ error: { message: expect.stringContaining('0 after 251 ms') as string } });
+    declared.set('q', { ready: 0 });
+    await readFor(read, 5_000);
+    expect(told(await read(queue))).toBe('ZERO_UNCONFIRMED');
+  });
+
+  it('of messages that wait says nothing of those that consumers hold', async () => {
+    const waiting = ask({ kind: 'queue', name: 'q' }, { needs: 'ready' });
+    const read = readerOf(true);
+    listed.set('q', stats('q', 0, { type: 'quorum', messages: 2, unacknowledged: 2 }));
+    for (let look = 0; look < 6; look++, vi.advanceTimersByTime(2_500)) {
+      await read(waiting);
+      // Nor do held ones withdraw it.
+      expect(told(await read(queue))).toBe(2);
+    }
+    expect(await read(waiting)).toMatchObject({ known: true });
+    listed.set('q', stats('q', 0, { type: 'quorum' }));
+    expect(told(await read(queue))).toBe('ZERO_UNCONFIRMED');
+  });
+});
+
+describe('after a node that hung has come back,', () => {
+  const counters = { published: 9, delivered: 1, acknowledged: 1, rates: { published: 1, delivered: 1, acknowledged: 1 } };
+  const rates = ask({ kind: 'queue', name: 'q' }, { needs: 'rates' });
+
+  beforeEach(() => {
+    state = { rejoinedNodes: ['r3@h'], countsMessages: true };
+  });
+
+  it('a stream is what its declare says, and not twice that as by the statistics', async () => {
+    listed.set('q', stats('q', 16, { type: 'stream', replicated: true }));
+    declared.set('q', { ready: 8 });
+    expect(told(await readerOf(true)(queue))).toBe(8);
+    declared.set('q', { ready: 0 });
+    expect(told(await readerOf(true)(queue))).toBe('VALUE_IMPLAUSIBLE');
+    expect(told(await readerOf(false)(queue))).toBe('VALUE_IMPLAUSIBLE');
+  });
+
+  it('statistics of a queue with members on several nodes are believed only where the declare agrees', async () => {
+    const read = readerOf(true);
+    listed.set('q', stats('q', 14, { type: 'quorum', replicated: true, counters }));
+    declared.set('q', { ready: 7 });
+    expect(told(await read(rates))).toBe('VALUE_IMPLAUSIBLE');
+    listed.set('q', stats('q', 14, { counters }));
+    expect(told(await read(rates))).toBe('FIELD_MISSING');
+  });
+
+  it('rates are unknown, as counters may come back all at once', async () => {
+    const read = readerOf(true);
+    listed.set('q', stats('q', 5, { counters }));
+    declared.set('q', { ready: 5 });
+    expect(told(await read(rates))).toBe('FIELD_MISSING');
+    state = { countsMessages: true };
+    vi.advanceTimersByTime(5_000);
+    expect(told(await read(rates))).toBe('FIELD_MISSING');
+    vi.advanceTimersByTime(5_000);
+    expect(await read(rates)).toMatchObject({ known: true, measures: { publishRate: 0 } });
+  });
+});
+
+it('a stream is what its declare says also where nobody saw a node hang', async () => {
+  listed.set('q', stats('q', 16, { type: 'stream', replicated: true }));
+  declared.set('q', { ready: 8 });
+  expect(told(await readerOf(true)(queue))).toBe(8);
+});
+
+it('a queue that answers is not missing, though a list lacks it', async () => {
+  const read = readerOf(true);
+  declared.set('q', { ready: 0 });
+  expect(told(await read(queue))).toBe('QUEUE_DOWN');
+  const missingIsZero = ask({ kind: 'queue', name: 'q' }, { missingIsZero: true, confirmZeroMs: 0 });
+  expect(told(await read(missingIsZero))).toBe('QUEUE_DOWN');
 });
 
 it('a stream’s figure from the statistics alone does not count just after a node event', async () => {

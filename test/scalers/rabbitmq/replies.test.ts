@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { parseMetrics } from '../../../src/scalers/rabbitmq/prometheus/exposition.ts';
+import { readMetrics } from '../../../src/scalers/rabbitmq/prometheus/exposition.ts';
+import type { QueueStats } from '../../../src/scalers/rabbitmq/management/queueStats.ts';
 import { createAsker } from '../redis/ask.ts';
 
 /** What is beyond what may be held of one answer and its parsing, in bytes. */
@@ -118,6 +119,7 @@ describe('an answer of the management API', () => {
       `[${row({}).slice(1, -1).replace('"messages":5', '"messages":5,"messages":0')},{"name":"stream"}]`,
       'VALUE_IMPLAUSIBLE',
     ],
+    ['more messages than are ready or held, which are delayed', row({ messages: 9 }), 5],
     ['arguments named like a figure', row({ arguments: { messages: 9, more: [{ messages: '"messages":\\' }] } }), 5],
     ['a text where a row should be', '["q"]', 'error'],
     ['a list in a list', `[${row({})}]`, 'error'],
@@ -159,8 +161,10 @@ describe('an answer of the management API', () => {
         body = whole.slice(0, at) + text + whole.slice(at + 1);
         const found = await outcome(host);
         if (typeof found !== 'number') return;
-        const parsed = JSON.parse(body) as readonly { messages?: unknown; messages_ready?: unknown }[];
-        expect(parsed.map(({ messages }) => messages)).toContain(found);
+        const [parsed] = JSON.parse(body) as readonly Readonly<Record<string, number>>[];
+        const { messages = NaN, messages_ready: ready = NaN, messages_unacknowledged: held = NaN } = parsed ?? {};
+        // What is neither ready nor held is delayed, and does not count yet.
+        expect(found).toBe(Math.min(messages, ready + held));
       }),
       { numRuns: 60 },
     );
@@ -216,6 +220,7 @@ describe('an answer of the Prometheus plugin', () => {
     expect(process.memoryUsage().rss - before).toBeLessThan(MEMORY_BYTES);
   });
 
+  const rowsOf = (body: string): Promise<Map<string, QueueStats>> => readMetrics([body], '/');
   const NAMES = ['messages', 'messages_ready', 'messages_unacked'];
   const metrics = (queue: string, figures: readonly (number | string)[], vhost = '/'): string =>
     NAMES.map(
@@ -223,10 +228,7 @@ describe('an answer of the Prometheus plugin', () => {
     ).join('');
 
   it('is read queue by queue, with any characters in names', async () => {
-    const rows = await parseMetrics(
-      `# TYPE x gauge\n${metrics('a\\"b\\\\c\\nd', [5, 3, 2])}${metrics('other', [9, 9, 0], 'v')}`,
-      '/',
-    );
+    const rows = await rowsOf(`# TYPE x gauge\n${metrics('a\\"b\\\\c\\nd', [5, 3, 2])}${metrics('other', [9, 9, 0], 'v')}`);
     expect([...rows.keys()]).toEqual(['a"b\\c\nd']);
     expect(rows.get('a"b\\c\nd')).toMatchObject({ messages: 5, ready: 3, unacknowledged: 2 });
   });
@@ -235,28 +237,47 @@ describe('an answer of the Prometheus plugin', () => {
     const body = `# x\n${Array.from({ length: 5_000 }, (_, index) => metrics(`queue-${index}`, [index, index, 0])).join('')}`;
     let turns = 0;
     const others = setInterval(() => turns++, 0);
-    const rows = await parseMetrics(body, '/');
+    const rows = await rowsOf(body);
     clearInterval(others);
     expect([...rows.values()].filter(({ name, messages }) => name === `queue-${messages}`)).toHaveLength(5_000);
     expect(turns).toBeGreaterThan(3);
   });
 
   it.each(['NaN', '-1', '1e3', '', '+Inf', '1.5'])('that holds %j lacks the figure', async (text) => {
-    expect((await parseMetrics(`# x\n${metrics('q', [text, 0, 0])}`, '/')).get('q')?.messages).toBeUndefined();
+    expect((await rowsOf(`# x\n${metrics('q', [text, 0, 0])}`)).get('q')?.messages).toBeUndefined();
+  });
+
+  const COUNTERS =
+    '# TYPE rabbitmq_detailed_queue_messages_acked_total counter\n# TYPE rabbitmq_detailed_queue_exchange_messages_published_total counter\n';
+  const counted = (name: string, count: number, labels = 'vhost="/",queue="q"'): string =>
+    `rabbitmq_detailed_queue_${name}_total{${labels}} ${count}\n`;
+
+  it('has counters of a queue on every node that it has traffic through, and none where a node does not count', async () => {
+    const leader = `${COUNTERS}${metrics('q', [5, 3, 2])}${counted('get', 1)}${counted('get_ack', 2)}${counted('messages_acked', 4)}`;
+    const other = `${COUNTERS}${counted('messages_delivered', 8)}${counted('messages_delivered_ack', 16)}${counted(
+      'exchange_messages_published',
+      32,
+      'vhost="/",exchange="",queue="q"',
+    )}${counted('exchange_messages_published', 64, 'vhost="/",exchange="x",queue="q"')}`;
+    const rows = await readMetrics([leader, other, `${COUNTERS}${metrics('idle', [0, 0, 0])}`], '/');
+    expect(rows.get('q')).toMatchObject({ messages: 5, counters: { published: 96, delivered: 27, acknowledged: 4 } });
+    expect(rows.get('idle')).toMatchObject({ counters: { published: 0, delivered: 0, acknowledged: 0 } });
+    expect((await readMetrics([leader, '# x\n'], '/')).get('q')?.counters).toBeUndefined();
+    expect((await readMetrics([leader, `${COUNTERS}${counted('get', NaN)}`], '/')).get('q')?.counters).toBeUndefined();
   });
 
   it('that gives a figure twice lacks it', async () => {
-    expect((await parseMetrics(`# x\n${metrics('q', [0, 0, 0])}${metrics('q', [5, 5, 0])}`, '/')).get('q')).toMatchObject({
+    expect((await rowsOf(`# x\n${metrics('q', [0, 0, 0])}${metrics('q', [5, 5, 0])}`)).get('q')).toMatchObject({
       messages: undefined,
       ready: undefined,
     });
   });
 
   it('is refused where it is no metrics, and never crashes', async () => {
-    await expect(parseMetrics('<html>', '/')).rejects.toThrow('something other than metrics');
+    await expect(rowsOf('<html>')).rejects.toThrow('something other than metrics');
     await fc.assert(
       fc.asyncProperty(fc.string({ maxLength: 300 }), async (text) => {
-        for (const [, { ready }] of await parseMetrics(`# x\n${metrics('q', [1, 1, 0])}${text}`, '/')) {
+        for (const [, { ready }] of await rowsOf(`# x\n${metrics('q', [1, 1, 0])}${text}`)) {
           expect(ready === undefined || Number.isSafeInteger(ready)).toBe(true);
         }
       }),

@@ -3,6 +3,7 @@ import type { HttpClient } from '../../../src/scalers/rabbitmq/management/http.t
 import { createManagementHealth, type ManagementHealth } from '../../../src/scalers/rabbitmq/management/health.ts';
 import type { Management, Node, Overview } from '../../../src/scalers/rabbitmq/management/api.ts';
 import { createPrometheusScraper, type PrometheusScraper } from '../../../src/scalers/rabbitmq/prometheus/scraper.ts';
+import { OVERVIEW } from './questionFixture.ts';
 
 const NODES = ['r1@one', 'r2@two', 'r3@three'];
 const listenerOf = (node: string, tls = false): Overview['prometheus'][number] => ({ node, port: tls ? 15691 : 15692, tls });
@@ -11,6 +12,7 @@ const listenerOf = (node: string, tls = false): Overview['prometheus'][number] =
 interface Cluster {
   nodes: readonly Node[];
   listeners: Overview['prometheus'];
+  usualPrometheus?: boolean;
 }
 
 function clusterOf(names: readonly string[]): Cluster {
@@ -22,10 +24,11 @@ function runs(name: string): Node {
 }
 
 /** What looks at the cluster, and the URLs that its metrics were asked at. */
-function observe(cluster: Cluster): { health: ManagementHealth; metrics: PrometheusScraper; asked: string[] } {
+function observe(cluster: Cluster, body = ''): { health: ManagementHealth; metrics: PrometheusScraper; asked: string[] } {
   const management: Partial<Management> = {
     nodes: () => Promise.resolve(cluster.nodes),
-    overview: () => Promise.resolve({ prometheus: cluster.listeners, queues: 1, ratesMode: 'basic' }),
+    overview: () =>
+      Promise.resolve({ ...OVERVIEW, prometheus: cluster.listeners, usualPrometheus: cluster.usualPrometheus ?? false }),
   };
   const { signal } = new AbortController();
   const health = createManagementHealth(management as Management, false, signal);
@@ -33,7 +36,7 @@ function observe(cluster: Cluster): { health: ManagementHealth; metrics: Prometh
   const http: HttpClient = {
     get: ({ scheme, host, port }) => {
       asked.push(`${scheme}://${host}:${port}`);
-      return Promise.resolve({ status: 200, body: '', at: performance.now() });
+      return Promise.resolve({ status: 200, body, at: performance.now() });
     },
     close: () => Promise.resolve(),
   };
@@ -62,6 +65,20 @@ describe('the Prometheus plugins that the overview names', () => {
     await health.refresh();
     await metrics.scrape('/');
     expect(asked).toEqual(['http://named.by.user:15692']);
+  });
+
+  test('are not taken for those of another node', async () => {
+    const { health, metrics } = observe(clusterOf(['r1@one']), '# x\nrabbitmq_identity_info{rabbitmq_node="r9@one",x="y"} 1\n');
+    await health.refresh();
+    expect(await metrics.scrape('/')).toBeUndefined();
+  });
+
+  test('are looked for at their usual port where the overview names none and one was found there', async () => {
+    const cluster = { ...clusterOf(NODES), listeners: [], usualPrometheus: true };
+    const { health, metrics, asked } = observe(cluster);
+    await health.refresh();
+    await metrics.scrape('/');
+    expect(asked).toEqual(['http://one:15692', 'http://two:15692', 'http://three:15692']);
   });
 
   test('are left alone while a node is without one, as its queues would seem to be gone', async () => {

@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { NODE_CHANGE_MS } from '../../../src/scalers/rabbitmq/management/clusterState.ts';
 import type { ZeroStreak } from '../../../src/scalers/rabbitmq/read/queueMemory.ts';
 import { confirmZero, type ReaderKind } from '../../../src/scalers/rabbitmq/read/zero.ts';
@@ -9,6 +9,8 @@ interface Said {
   readonly type: string | undefined;
   readonly available: number;
   readonly kinds: ReadonlySet<ReaderKind>;
+  readonly unheld?: boolean;
+  readonly calm?: boolean;
 }
 
 function evidence(type: string | undefined, available: number, ...kinds: ReaderKind[]): Said {
@@ -28,7 +30,9 @@ function create() {
     },
     zero: (said: Said, confirmMs = CONFIRM_MS): boolean => {
       const recentNodeChange = clock.now - changedAt < NODE_CHANGE_MS;
-      const found = confirmZero(streak, { ...said, recentNodeChange, askedAt: clock.now, at: clock.now }, confirmMs);
+      const { unheld = false, calm = false } = said;
+      const seen = { ...said, unheld, calm: calm && !recentNodeChange, recentNodeChange, askedAt: clock.now, at: clock.now };
+      const found = confirmZero(streak, seen, confirmMs);
       streak = found.streak;
       return found.verdict.confirmed;
     },
@@ -108,7 +112,43 @@ it('takes no zero of a replicated queue for a while after a node came or went, h
   expect(zero(some)).toBe(true);
 });
 
-it('takes any zero with confirmZero 0', () => {
+it('takes any zero with confirmZero 0, which confirms it for no other trigger', () => {
   const { zero } = create();
   expect(zero(evidence('quorum', 2, 'totals'), 0)).toBe(true);
+  expect(zero(evidence('quorum', 2, 'totals', 'declare'))).toBe(false);
+});
+
+it('gives a zero the time that each trigger wants for it', () => {
+  const { zero, clock } = create();
+  const some = evidence('quorum', 2, 'totals', 'declare');
+  for (let look = 0; look < 3; look++, clock.now += 6_000) zero(some);
+  expect(zero(some)).toBe(true);
+  expect(zero(some, 30_000)).toBe(false);
+});
+
+describe('the zero of a quorum queue that its leader and another reader tell', () => {
+  const told = { ...evidence('quorum', 2, 'totals', 'declare'), unheld: true, calm: true };
+
+  it('counts at once where all nodes are well and nobody can hold a message', () => {
+    expect(create().zero(told)).toBe(true);
+  });
+
+  it.each([
+    ['a node has changed', { calm: false }],
+    ['a consumer may hold a message', { unheld: false }],
+    ['only the leader tells it', { kinds: new Set(['declare'] as const) }],
+    ['its leader does not tell it', { kinds: new Set(['totals', 'statistics'] as const) }],
+    ['it is a stream', { type: 'stream' }],
+  ])('does not where %s', (_, less) => {
+    expect(create().zero({ ...told, ...less })).toBe(false);
+  });
+
+  it('goes on to count while it lasts, though somebody consumes now, until a node changes', () => {
+    const { zero, zeros, clock } = create();
+    zero(told);
+    clock.now += 1_000;
+    expect(zero({ ...told, unheld: false, calm: false })).toBe(true);
+    zeros.nodeEvent();
+    expect(zero(told)).toBe(false);
+  });
 });

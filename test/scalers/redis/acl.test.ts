@@ -29,7 +29,7 @@ async function allow(server: RedisServer, rule: readonly string[]): Promise<void
   await server.call('ACL', 'LOG', 'RESET');
 }
 
-/** Fills one key of each kind, and a stream whose group's lag is nil and has to be counted. */
+/** Fills one key of each kind, a stream whose group's lag is nil and has to be counted, and one that is too long for it. */
 async function fill(server: RedisServer): Promise<void> {
   const call: RedisServer['call'] = (command, ...args) => server.call(command, ...args);
   await call('RPUSH', '{k}list', 'a');
@@ -41,6 +41,8 @@ async function fill(server: RedisServer): Promise<void> {
   await call('XGROUP', 'CREATE', '{k}stream', 'g', ids[0] ?? '');
   // Behind the group's position.
   await call('XDEL', '{k}stream', ids[2] ?? '');
+  await call('EVAL', "for n = 1, 120 do redis.call('XADD', KEYS[1], '*', 'n', n) end", 1, '{k}many');
+  await call('XGROUP', 'CREATE', '{k}many', 'g', 0);
 }
 
 /** What each of the readings gives: its value, the code of its error, or how a push is noticed. */
@@ -61,6 +63,7 @@ async function readAll(base: Readonly<Record<string, string>>, family: string, s
   const streams = { scaler: `${family}-streams`, stream: '{k}stream' };
   await ask('length', streams);
   await ask('lag', { ...streams, consumerGroup: 'g', lagCount: '1' });
+  await ask('many', { ...streams, stream: '{k}many', consumerGroup: 'g', lagCount: '1' });
   await server.call('DEL', '{k}watched');
   const { samples, troubles, stop } = follow(asker, { ...base, scaler: family, listName: '{k}watched' });
   await until('a first sample or none', () => samples.length + troubles.length > 0);
@@ -75,7 +78,7 @@ async function readAll(base: Readonly<Record<string, string>>, family: string, s
   return heard;
 }
 
-const ALL = ['list 1', 'set 1', 'zset 1', 'hash 1', 'pattern 1', 'database 0', 'length 3', 'lag 2', 'watch told'];
+const ALL = ['list 1', 'set 1', 'zset 1', 'hash 1', 'pattern 1', 'database 0', 'length 3', 'lag 2', 'many 120', 'watch told'];
 const WITHOUT_DATABASES = ALL.filter((said) => !said.startsWith('database'));
 
 it('the documented rule is enough for all that is read and watched on a server', async () => {

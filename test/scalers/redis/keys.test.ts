@@ -30,11 +30,31 @@ describe.each(TYPES)('%s', (type) => {
     expect(faults({ ...minimal(type), address: 'rediss://a:1', tls: 'disable' })).toEqual(['tls']);
   });
 
-  it('leaves enableTLS and unsafeSsl to KEDA’s own connection to this scaler', () => {
-    const plain = bind({ ...minimal(type), address: 'a:1', enableTLS: 'true', unsafeSsl: 'true' });
-    const secured = bind({ ...minimal(type), address: 'a:1' }, { tls: 'enable' });
-    expect(plain.broker.key).toBe(bind({ ...minimal(type), address: 'a:1' }).broker.key);
-    expect(secured.broker.key).not.toBe(plain.broker.key);
+  it('leaves unsafeSsl to KEDA’s own connection to this scaler, and enableTLS where tls says what Redis speaks', () => {
+    const plain = { ...minimal(type), address: 'a:1' };
+    const own = { enableTLS: 'true', unsafeSsl: 'true' };
+    expect(bind({ ...plain, ...own, tls: 'disable' }).broker).toEqual(bind(plain).broker);
+    expect(bind({ ...plain, ...own }, { tls: 'enable' }).broker).toEqual(bind(plain, { tls: 'enable' }).broker);
+    expect(faults({ ...plain, address: 'rediss://a:1', ...own })).toEqual([]);
+    expect(faults({ ...plain, ...own, enableTLS: 'false' })).toEqual([]);
+    // Without it Redis would be read in plain text where the owner thinks of TLS.
+    expect(faults({ ...plain, ...own })).toEqual(['tls']);
+    expect(() => bind({ ...plain, ...own })).toThrow(/tls: enable.*tls: disable/);
+  });
+
+  it('takes the parameters of applications’ URLs for what they mean here, and passes over the others', () => {
+    const at = (address: string) => bind({ ...minimal(type), address });
+    const secure = bind({ ...minimal(type), address: 'rediss://a:1', insecureSkipVerify: 'true' });
+    for (const parameter of ['ssl_cert_reqs=none', 'ssl_cert_reqs=CERT_NONE', 'skip_verify=true'])
+      expect(at(`rediss://a:1?${parameter}`).broker).toEqual(secure.broker);
+    expect(at('rediss://a:1?ssl_cert_reqs=required').broker).toEqual(at('rediss://a:1').broker);
+    expect(at('redis://a:1/2?db=3').broker).toEqual(at('redis://a:1/3').broker);
+    expect(at('redis://a:1?socket_timeout=5&constructor=3').broker).toEqual(at('redis://a:1').broker);
+    expect(at('redis://a:1?socket_timeout=5&protocol=3').question).toMatchObject({
+      notes: ['parameters of the address that mean nothing here are ignored: socket_timeout, protocol'],
+    });
+    for (const wrong of ['redis://a:1/x', 'redis://a:1?db=x', 'redis://a:1#2'])
+      expect(faults({ ...minimal(type), address: wrong }), wrong).toEqual(['address']);
   });
 
   it('shares a client with equal settings only, and shows no password', () => {

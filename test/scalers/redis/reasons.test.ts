@@ -45,26 +45,12 @@ it('a server that still loads its data is told to be loading, never empty', asyn
   ]);
 });
 
-it('a replica that has lost its primary and may not serve without it is told to be none', async () => {
-  const primary = await start();
-  const replica = await start({ config: { 'replica-serve-stale-data': 'no' } });
-  await primary.call('RPUSH', 'q', 'a');
-  await replica.call('REPLICAOF', primary.host, primary.port);
-  await until('in step', async () => (await codeOf(replica)) === 'value 1');
-  await primary.kill();
-  await until('alone', async () => (await codeOf(replica)) === 'BROKER_NOT_PRIMARY');
-});
-
 it('a cluster of which nobody serves the slot is told to be down, not empty', async () => {
   const node = await start({ config: { 'cluster-enabled': 'yes' } });
   const metadata = { scaler: 'redis-cluster', address: `127.0.0.1:${node.port}`, listName: 'q' };
   const error = await asker.refusal(metadata);
   expect(error).toMatchObject({ code: 'BROKER_CLUSTER_DOWN' });
   expect(error.message).toContain('slot');
-  // The node's own word for it, asked as if it stood alone.
-  const alone = await asker.refusal({ ...metadata, scaler: 'redis' });
-  expect(alone).toMatchObject({ code: 'BROKER_CLUSTER_DOWN' });
-  expect(alone.message).toContain('CLUSTERDOWN');
 });
 
 it('a server whose memory is used up is still read, as reading takes none', async () => {

@@ -149,7 +149,7 @@ describe('the status page', () => {
     await page.getByRole('heading', { name: 'Why it is unknown' }).waitFor();
     const text = await page.locator('#detail').innerText();
     expect(text).toContain('memory://: connection refused');
-    expect(text).toContain('KEDA holds the number of replicas');
+    expect(text).toContain('an error, on which it scales nothing as a rule');
     await page.close();
   });
 

@@ -5,7 +5,7 @@ import { BrokerError, toQueueScalerError } from '../../../errors.ts';
 import type { Endpoint } from '../address.ts';
 import { BERT } from './bert.ts';
 import type { Endpoints } from '../../net/failover.ts';
-import type { PrometheusListener } from './clusterState.ts';
+import { PROMETHEUS_PORT, type PrometheusListener } from './clusterState.ts';
 import type { HttpAnswer, HttpClient } from './http.ts';
 import {
   asRecord,
@@ -24,6 +24,10 @@ export interface Overview {
   readonly queues: number | undefined;
   /** `none` means that there are no rates. */
   readonly ratesMode: string | undefined;
+  /** The broker collects no statistics: it tells no listeners then, no figures of nodes, and of queues only totals. */
+  readonly statisticsOff: boolean;
+  /** Without a list of listeners: the node that answered serves its metrics at the plugin's usual port. */
+  readonly usualPrometheus: boolean;
 }
 
 export interface Node {
@@ -31,6 +35,8 @@ export interface Node {
   readonly running: boolean;
   /** Whether the node's own figures were in the answer: one that hangs still counts as running, but does not report. */
   readonly reports: boolean;
+  /** Since the node was started. */
+  readonly uptimeMs?: number | undefined;
 }
 
 export interface Management {
@@ -109,9 +115,20 @@ export function createManagement(lists: HttpPool, others: HttpPool): Management 
     return { kind, at: answer.at, queues: rows };
   }
 
+  /** Whether the node that answers has a listener there; false as well where the API does not tell. */
+  async function listensAt(port: number, signal: AbortSignal): Promise<boolean> {
+    try {
+      // Past the failover: a node without that listener answers 503, which is no trouble of its own.
+      const answer = await others.http.get(others.endpoints.current, `/api/health/checks/port-listener/${port}`, signal);
+      return answer.status === 200;
+    } catch {
+      return false;
+    }
+  }
+
   return {
     async overview(signal) {
-      const { json } = await get('/api/overview?columns=listeners,object_totals.queues,rates_mode', signal);
+      const { json } = await get('/api/overview?columns=listeners,object_totals.queues,rates_mode,disable_stats', signal);
       const overview = asRecord(json);
       const listeners = Array.isArray(overview['listeners']) ? overview['listeners'].map(asRecord) : [];
       const prometheus = listeners.flatMap(({ protocol, node, port }) => {
@@ -120,18 +137,26 @@ export function createManagement(lists: HttpPool, others: HttpPool): Management 
         return typeof node === 'string' && isCount(port) && port > 0 && port < 65_536 ? [{ node, port, tls }] : [];
       });
       const ratesMode = overview['rates_mode'];
+      const statisticsOff = overview['disable_stats'] === true;
       return {
         prometheus,
         queues: count(asRecord(overview['object_totals'])['queues']),
         ratesMode: typeof ratesMode === 'string' ? ratesMode : undefined,
+        statisticsOff,
+        usualPrometheus: statisticsOff && (await listensAt(PROMETHEUS_PORT, signal)),
       };
     },
 
     async nodes(signal) {
       const { json } = await get('/api/nodes?columns=name,running,uptime', signal);
       if (!Array.isArray(json)) throw new BrokerError('BROKER_REPLY_INVALID', 'the management API answered no list of nodes');
-      return json.map(asRecord).flatMap(({ name, running, uptime }) => {
-        return typeof name === 'string' ? [{ name, running: running === true, reports: uptime !== undefined }] : [];
+      const rows = json.map(asRecord);
+      // Where the broker collects no statistics no node has figures.
+      const someReport = rows.some(({ uptime }) => uptime !== undefined);
+      return rows.flatMap(({ name, running, uptime }) => {
+        if (typeof name !== 'string') return [];
+        const runs = running === true;
+        return [{ name, running: runs, reports: someReport ? uptime !== undefined : runs, uptimeMs: count(uptime) }];
       });
     },
 

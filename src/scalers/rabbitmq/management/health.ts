@@ -4,7 +4,8 @@
  */
 import { toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
 import type { Management, Node, Overview } from './api.ts';
-import { NODE_CHANGE_MS, type Cluster } from './clusterState.ts';
+import { NODE_CHANGE_MS, PROMETHEUS_PORT, type Cluster } from './clusterState.ts';
+import { createNodeHistory } from './nodeHistory.ts';
 
 /** Interval for reading the nodes while questions are asked. */
 const NODES_MS = 5_000;
@@ -17,17 +18,19 @@ const RETRY_ABSENT_MS = 5_000;
 export interface ManagementHealth extends Cluster {
   /** Records that a node came, went, or does not answer. */
   readonly nodeChanged: () => void;
-  /** Makes sure that the nodes of a cluster were read at `notBefore` or later, in ms of `performance.now()`; never rejects. */
-  seeNodes(notBefore: number): Promise<void>;
   /** Returns the management API's answer, and learns from it whether the API is there. */
   use<T>(run: (management: Management) => Promise<T>): Promise<T>;
 }
 
-/** `optional`: AMQP is available too, and nobody said that there is a management API. */
+/**
+ * `optional`: AMQP is available too, and nobody said that there is a management API. One that was named may still refuse the user, and
+ * `besideAmqp` is then done without.
+ */
 export function createManagementHealth(
   management: Management | undefined,
   optional: boolean,
   signal: AbortSignal,
+  besideAmqp = optional,
 ): ManagementHealth {
   let reached = false;
   let absentUntil = -Infinity;
@@ -36,8 +39,11 @@ export function createManagementHealth(
   let overviewAt = -Infinity;
   let changedAt = -Infinity;
   let nodes: readonly Node[] | undefined;
+  const history = createNodeHistory();
   /** When the nodes were last requested. */
   let nodesAt = -Infinity;
+  /** The same for the answer that came last. */
+  let nodesAskedAt = -Infinity;
   let readingNodes: Promise<void> | undefined;
   let refreshing: Promise<void> | undefined;
 
@@ -45,9 +51,9 @@ export function createManagementHealth(
     changedAt = performance.now();
   }
 
-  async function use<T>(run: (management: Management) => Promise<T>): Promise<T> {
+  async function use<T>(run: (management: Management) => Promise<T>, extra = false): Promise<T> {
     if (management === undefined) throw new Error('there is no management API to use');
-    if (absence !== undefined && !reached && performance.now() < absentUntil) throw absence;
+    if (absence !== undefined && performance.now() < absentUntil) throw absence;
     try {
       const result = await run(management);
       reached = true;
@@ -55,7 +61,10 @@ export function createManagementHealth(
       return result;
     } catch (thrown) {
       const error = toQueueScalerError(thrown);
-      if (!reached && optional) {
+      const forbidden = error.code === 'BROKER_FORBIDDEN';
+      // A user who may not see the nodes may see the queues.
+      if (forbidden && extra) throw error;
+      if ((!reached && optional) || (besideAmqp && forbidden)) {
         absence = error;
         absentUntil = performance.now() + RETRY_ABSENT_MS;
       }
@@ -71,15 +80,15 @@ export function createManagementHealth(
   }
 
   async function requestNodes(): Promise<void> {
-    nodesAt = performance.now();
+    const askedAt = (nodesAt = performance.now());
     try {
-      const seen = await use((each) => each.nodes(signal));
-      // A cluster first met in trouble may have been in it for a moment only.
-      if (nodes === undefined ? seen.some(({ running, reports }) => !running || !reports) : describe(seen) !== describe(nodes))
-        nodeChanged();
+      const seen = await use((each) => each.nodes(signal), true);
+      if (history.see(seen, performance.now())) nodeChanged();
       nodes = seen;
+      nodesAskedAt = askedAt;
     } catch (thrown) {
       const error = toQueueScalerError(thrown);
+      if (error.code === 'BROKER_TIMEOUT') history.unseen(performance.now());
       // A user who may not see nodes goes without this warning; any other failure may be a node that hangs.
       if ((reached || !optional) && error.code !== 'BROKER_FORBIDDEN' && error.code !== 'BROKER_REFUSED') nodeChanged();
     }
@@ -100,7 +109,7 @@ export function createManagementHealth(
     nodeChanged,
     use,
     async seeNodes(notBefore) {
-      if (nodes === undefined || nodes.length === 1) return;
+      if (nodes === undefined) return;
       // A request from before may have been answered before; one made since, whoever made it, is waited for.
       if (nodesAt < notBefore) await readingNodes;
       await (nodesAt < notBefore ? readNodes() : readingNodes);
@@ -118,26 +127,29 @@ export function createManagementHealth(
       return refreshing;
     },
     state() {
-      const recentNodeChange = performance.now() - changedAt < NODE_CHANGE_MS;
+      const now = performance.now();
+      const recentNodeChange = now - changedAt < NODE_CHANGE_MS;
+      const rejoinedNodes = history.rejoined(now);
+      const statisticsOff = overview?.statisticsOff ?? false;
       return {
-        managementAbsent: management === undefined || (optional && !reached && absence !== undefined),
+        managementAbsent: management === undefined || absence !== undefined,
+        absence,
         queues: overview?.queues,
-        countsMessages: (overview?.ratesMode ?? 'none') !== 'none',
+        countsMessages: !statisticsOff && (overview?.ratesMode ?? 'none') !== 'none',
+        ratesOff: overview?.ratesMode === 'none',
+        statisticsOff,
         recentNodeChange,
         clusterStable: !recentNodeChange && (nodes?.every(({ running }) => running) ?? true),
         allReport: nodes?.every(({ reports }) => reports) ?? true,
         nodeNames: nodes?.map(({ name }) => name),
-        // They report their own figures and yet do not run as the others see it.
-        partitionedNodes: nodes?.filter(({ running, reports }) => reports && !running).map(({ name }) => name) ?? [],
-        prometheusListeners: overview?.prometheus ?? [],
+        rejoinedNodes,
+        calm: !recentNodeChange && rejoinedNodes.length === 0 && history.allSettled(now),
+        nodesAskedAt,
+        prometheusListeners:
+          overview?.usualPrometheus === true
+            ? (nodes ?? []).map(({ name }) => ({ node: name, port: PROMETHEUS_PORT, tls: false }))
+            : (overview?.prometheus ?? []),
       };
     },
   };
-}
-
-function describe(nodes: readonly Node[]): string {
-  return nodes
-    .map(({ name, running, reports }) => `${name} ${running} ${reports}`)
-    .sort()
-    .join();
 }

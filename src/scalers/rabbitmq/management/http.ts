@@ -16,6 +16,14 @@ const MAX_HEADER_BYTES = 16_384;
 const KEEP_ALIVE_MS = 60_000;
 const MAX_QUOTED = 200;
 
+/** What the API says where a right is missing, and what gives it. */
+const RIGHTS: readonly (readonly [RegExp, string])[] = [
+  [/not management user/i, 'the user needs the tag `management`, or `monitoring`, which shows the nodes as well'],
+  [/not a? ?monitor/i, 'the user needs the tag `monitoring`'],
+  [/not administrator/i, 'the user needs the tag `administrator`'],
+  [/not authori[sz]ed to access/i, 'the user needs a permission in that vhost'],
+];
+
 export interface HttpAnswer {
   readonly status: 200 | 404;
   /** As it came; BERT is converted to JSON. */
@@ -99,11 +107,11 @@ export function createHttpClient(options: HttpOptions): HttpClient {
   function refusal(status: number, body: string, subject: string): QueueScalerError {
     const said = scrub(body.slice(0, MAX_QUOTED).replaceAll(/\s+/g, ' '), secrets);
     const message = `${subject} answered ${status}: ${said}`;
-    if (status === 401) {
-      // The same status stands for wrong credentials and for good ones without the right.
-      const forbidden = /not management user|not authorised to access|not a? ?monitor|not administrator/i.test(body);
-      return new BrokerError(forbidden ? 'BROKER_FORBIDDEN' : 'BROKER_REFUSED', message);
-    }
+    // The same status stands for wrong credentials and for good ones without the right.
+    const [, remedy] = RIGHTS.find(([text]) => text.test(body)) ?? [];
+    if (remedy !== undefined && (status === 401 || status === 403))
+      return new BrokerError('BROKER_FORBIDDEN', `${message}; ${remedy}`);
+    if (status === 401) return new BrokerError('BROKER_REFUSED', message);
     if (status === 403) return new BrokerError('BROKER_FORBIDDEN', message);
     if (status >= 500 || status === 429) return new BrokerError('BROKER_BUSY', message);
     return new BrokerError('BROKER_REPLY_INVALID', message);

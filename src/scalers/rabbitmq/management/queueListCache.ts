@@ -4,8 +4,11 @@
 import { toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
 import type { ListKind, QueueList } from './queueStats.ts';
 
+/** What can be fetched: lists of each kind, and `counters`, the Prometheus plugin's with the counters that rates are taken from. */
+export type ListSource = ListKind | 'counters';
+
 /** How old a list may be to answer again, in ms: the live one as young as a reading, the others half of the broker's own 5 s. */
-const FRESH_MS: Readonly<Record<ListKind, number>> = { totals: 500, prometheus: 2_500, statistics: 2_500 };
+const FRESH_MS: Readonly<Record<ListSource, number>> = { totals: 500, prometheus: 2_500, statistics: 2_500, counters: 2_500 };
 /** A failure is shared for this long, so that a thousand questions do not each try again. */
 const FAILURE_FRESH_MS = 250;
 /** A queue may be deleted and declared again as another type: how long a type is taken for granted, in ms. */
@@ -14,10 +17,10 @@ const TYPES_RETRY_MS = 5_000;
 
 export interface QueueListCache {
   /**
-   * A list of that kind, or of another where that one cannot be had. With `notBefore`, in ms of `performance.now()`, an older list
-   * is fetched again.
+   * A list from that source, or of another kind where that one cannot be had. With `notBefore`, in ms of `performance.now()`, an
+   * older list is fetched again.
    */
-  get(kind: ListKind, notBefore?: number): Promise<QueueList>;
+  get(source: ListSource, notBefore?: number): Promise<QueueList>;
   /** The type of a queue as the latest list that reports types has it. */
   typeOf(queue: string): string | undefined;
   /** Fetches the totals list, which reports types, unless the queue's type is known well enough; never rejects. */
@@ -37,8 +40,8 @@ interface Slot {
   failure?: { readonly at: number; readonly error: QueueScalerError } | undefined;
 }
 
-export function createQueueListCache(fetch: Readonly<Record<ListKind, () => Promise<QueueList>>>): QueueListCache {
-  const slots: Record<ListKind, Slot> = { totals: {}, prometheus: {}, statistics: {} };
+export function createQueueListCache(fetch: Readonly<Record<ListSource, () => Promise<QueueList>>>): QueueListCache {
+  const slots: Record<ListSource, Slot> = { totals: {}, prometheus: {}, statistics: {}, counters: {} };
   let size: number | undefined;
 
   function typeOf(queue: string): string | undefined {
@@ -47,13 +50,13 @@ export function createQueueListCache(fetch: Readonly<Record<ListKind, () => Prom
     return newer.list?.queues.get(queue)?.type ?? older.list?.queues.get(queue)?.type;
   }
 
-  function get(kind: ListKind, notBefore = -Infinity): Promise<QueueList> {
-    const slot = slots[kind];
+  function get(source: ListSource, notBefore = -Infinity): Promise<QueueList> {
+    const slot = slots[source];
     const now = performance.now();
     const { list, listedAt = -Infinity, failure } = slot;
-    if (list !== undefined && list.at >= notBefore && now - listedAt <= FRESH_MS[kind]) return Promise.resolve(list);
+    if (list !== undefined && list.at >= notBefore && now - listedAt <= FRESH_MS[source]) return Promise.resolve(list);
     if (failure !== undefined && now - failure.at <= FAILURE_FRESH_MS) return Promise.reject(failure.error);
-    slot.pending ??= fetch[kind]()
+    slot.pending ??= fetch[source]()
       .then((fetched) => {
         // What it says may be as old as the request, and what was told in between is newer.
         slot.list = { ...fetched, at: now };

@@ -5,14 +5,15 @@
  */
 import { BrokerError, toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
 import type { Declared } from '../amqp/declared.ts';
-import type { Cluster } from '../management/clusterState.ts';
+import type { Cluster, ClusterState } from '../management/clusterState.ts';
 import type { QueueListCache } from '../management/queueListCache.ts';
-import { isCounted, type QueueList, type QueueStats } from '../management/queueStats.ts';
+import { isCounted, type ListKind, type QueueList, type QueueStats } from '../management/queueStats.ts';
 import type { RabbitQuestion } from '../question.ts';
-import { figureOf, isListed, type Answers, type Listed, type Observation } from './observation.ts';
+import { countedBy, figureOf, isListed, isLocked, type Answers, type Listed, type Observation } from './observation.ts';
 import type { QueueMemory } from './queueMemory.ts';
 import type { QueueSets } from './queueSet.ts';
 import { chooseReader, type BulkReader } from './readStrategy.ts';
+import { createSecondOpinion } from './secondOpinion.ts';
 import { currentStreak } from './zero.ts';
 
 /** Up to this many queues are declared beside a list that is not live: that costs less than a live list would. */
@@ -27,6 +28,7 @@ const OVERDUE_PATIENCE_MS = 100;
 /** Likely time for each queue of a list, in ms: measured on RabbitMQ 3.10 with 5000 that slept. */
 const LISTED_QUEUE_MS = 0.1;
 const LATE = Symbol('late');
+const isFound = (listed: Listed | undefined | typeof LATE): listed is Listed => typeof listed === 'object';
 
 /** The readers of one vhost's queues. */
 export interface VhostReaders {
@@ -58,54 +60,78 @@ export function createCollector({ readers, cluster, memory, sets }: ReadContext)
   const { declare, lists } = readers;
   /** Late answers that may still come. */
   let overdue = 0;
+  const secondOpinion = createSecondOpinion({ listedBy, beside });
 
   async function collect(question: RabbitQuestion, wanted: number): Promise<readonly Observation[]> {
     const askedAt = performance.now();
-    const { vhost, selection } = question;
+    const names = namesOf(question);
     const answers =
-      selection.kind === 'queue' ? [await askOne(question, selection.name, wanted, askedAt)] : await askSet(question, askedAt);
+      names === undefined
+        ? await askSet(question, askedAt)
+        : await Promise.all(names.map((name) => askOne(question, name, wanted - 1 + names.length, askedAt)));
     // Nothing is awaited from here on, so that the state and the records are those of the answers.
     const at = performance.now();
     const state = cluster.state();
     return answers.map((answer) => {
-      const record = memory.get(vhost, answer.queue);
+      const record = memory.get(question.vhost, answer.queue);
       const type = (isListed(answer.listed) ? answer.listed.stats.type : undefined) ?? lists.typeOf(answer.queue) ?? record.type;
-      // By HTTP alone there are two, but the totals list leaves streams out.
-      const available = state.managementAbsent || (declare === undefined && type === 'stream') ? 1 : 2;
+      const available = kindsFor(type, answer, state);
       return { ...answer, askedAt, at, type, available, memory: record, cluster: state };
     });
   }
 
+  /** How many kinds of reader can report the messages of such a queue. */
+  function kindsFor(type: string | undefined, { live }: Answers, { managementAbsent, statisticsOff }: ClusterState): number {
+    const can = [
+      declare !== undefined && !isLocked(live),
+      !managementAbsent && type !== 'stream',
+      !managementAbsent && !statisticsOff,
+      !managementAbsent && readers.prometheusAvailable(),
+    ];
+    return can.filter(Boolean).length;
+  }
+
   async function askOne(question: RabbitQuestion, queue: string, wanted: number, askedAt: number): Promise<Answers> {
     if (declare === undefined) {
-      return { queue, listed: await secondOpinion(queue, await list(question, queue, wanted)), live: undefined };
+      return { queue, listed: await list(question, queue, wanted), live: undefined };
     }
     if (question.needs === 'ready') {
       const live = await declare(queue);
       const settled =
-        live instanceof Error ? live.spec.radius === 'queue' : live.ready > 0 || isKnownZero(question, queue, askedAt);
-      return { queue, live, listed: settled ? undefined : await inTime(queue, list(question, queue, wanted)) };
+        live instanceof Error
+          ? live.spec.radius === 'queue' && !isLocked(live)
+          : live.ready > 0 || isKnownZero(question, queue, askedAt);
+      return agreed(question, { queue, live, listed: settled ? undefined : await inTime(queue, list(question, queue, wanted)) });
     }
     const listed = await inTime(queue, list(question, queue, wanted));
-    return { queue, listed, live: wantsLive(question, queue, listed, wanted, askedAt) ? await declare(queue) : undefined };
+    const live = wantsLive(question, queue, listed, wanted, askedAt) ? await declare(queue) : undefined;
+    return agreed(question, { queue, listed, live });
+  }
+
+  /** Where only the connection that owns the queue may declare it, another list must agree on a zero instead. */
+  async function agreed(question: RabbitQuestion, answers: Answers): Promise<Answers> {
+    return isLocked(answers.live) ? { ...answers, listed: await secondOpinion(question, answers.listed, true) } : answers;
   }
 
   async function askSet(question: RabbitQuestion, askedAt: number): Promise<readonly Answers[]> {
     const { kind, at, found } = await find(question);
-    const answers = [...found].map(([queue, stats]): Answers => {
-      return { queue, listed: stats === undefined ? 'not listed any more' : { stats, kind, at }, live: undefined };
-    });
-    if (declare === undefined) {
-      return Promise.all(answers.map(async (each) => ({ ...each, listed: await secondOpinion(each.queue, each.listed) })));
-    }
+    const answers = await Promise.all(
+      [...found].map(async ([queue, stats]): Promise<Answers> => {
+        const first = stats === undefined ? 'not listed any more' : { stats, kind, at };
+        return { queue, listed: await secondOpinion(question, first, declare === undefined), live: undefined };
+      }),
+    );
+    if (declare === undefined) return answers;
     // With work found, the list's figures will do; without, each queue is asked itself.
     const idle = answers.every(({ listed }) => isListed(listed) && figureOf(question, listed.stats) === 0);
     const few = idle || answers.length <= DECLARE_ALONG;
     return Promise.all(
       answers.map(async (each) => {
         const { queue, listed } = each;
-        const asks = few ? wantsLive(question, queue, listed, answers.length, askedAt) : !isListed(listed);
-        return asks ? { ...each, live: await declare(queue) } : each;
+        const asks = few
+          ? wantsLive(question, queue, listed, answers.length, askedAt)
+          : !isListed(listed) || !isCounted(listed.stats);
+        return asks ? agreed(question, { ...each, live: await declare(queue) }) : each;
       }),
     );
   }
@@ -115,7 +141,7 @@ export function createCollector({ readers, cluster, memory, sets }: ReadContext)
     const reader = await readerFor(question, undefined);
     if (reader === undefined) {
       const message = `${question.subject} are listed by the management API, which cannot be reached`;
-      throw new BrokerError('BROKER_UNREACHABLE', message);
+      throw cluster.state().absence ?? new BrokerError('BROKER_UNREACHABLE', message);
     }
     const all = await lists.get(reader === 'single' ? 'totals' : reader);
     return { ...all, found: sets.find(question, all, cluster.state()) };
@@ -124,15 +150,30 @@ export function createCollector({ readers, cluster, memory, sets }: ReadContext)
   /** The reader for that number of queues, or for a pattern; undefined where there is no management API. */
   async function readerFor({ needs }: RabbitQuestion, wanted: number | undefined): Promise<BulkReader | undefined> {
     await cluster.refresh();
-    const { managementAbsent, queues = wanted ?? 0 } = cluster.state();
+    const { managementAbsent, queues = wanted ?? 0, statisticsOff, ratesOff } = cluster.state();
+    const rates = needs === 'rates';
     if (managementAbsent) return undefined;
-    return chooseReader(wanted, lists.size ?? queues, needs === 'rates', readers.prometheusAvailable());
+    return chooseReader({
+      wanted,
+      listed: lists.size ?? queues,
+      rates,
+      prometheus: readers.prometheusAvailable(),
+      statistics: !statisticsOff && !(rates && ratesOff),
+    });
+  }
+
+  function beside(kind: ListKind): readonly BulkReader[] {
+    const { statisticsOff } = cluster.state();
+    return [
+      ...(kind === 'totals' ? [] : (['totals'] as const)),
+      ...(kind === 'statistics' || statisticsOff ? [] : (['single'] as const)),
+      ...(kind === 'prometheus' || !readers.prometheusAvailable() ? [] : (['prometheus'] as const)),
+    ];
   }
 
   async function inTime(queue: string, listing: Promise<Answers['listed']>): Promise<Answers['listed']> {
     const listed = await unlessLate(listing);
-    if (listed !== LATE) return listed;
-    return new BrokerError('BROKER_TIMEOUT', `queue ${queue}: the management API has not answered in time`);
+    return listed === LATE ? noList(queue) : listed;
   }
 
   async function unlessLate<T>(answer: Promise<T>): Promise<T | typeof LATE> {
@@ -169,8 +210,9 @@ export function createCollector({ readers, cluster, memory, sets }: ReadContext)
     return Math.max(LIST_PATIENCE_MS, Math.min(MAX_PATIENCE_MS, PATIENCE_FACTOR * likelyMs));
   }
 
-  function isZeroConfirmed({ vhost }: RabbitQuestion, queue: string, askedAt: number): boolean {
-    return currentStreak(memory.get(vhost, queue).zero, askedAt)?.confirmed === true;
+  function isZeroConfirmed(question: RabbitQuestion, queue: string, askedAt: number): boolean {
+    const { zeros } = memory.get(question.vhost, queue);
+    return currentStreak(zeros?.[countedBy(question)], askedAt)?.confirmed === true;
   }
 
   function isKnownZero(question: RabbitQuestion, queue: string, askedAt: number): boolean {
@@ -191,42 +233,30 @@ export function createCollector({ readers, cluster, memory, sets }: ReadContext)
     return !isLive || !isZeroConfirmed(question, queue, askedAt);
   }
 
-  /** By HTTP alone, a second list must agree on a zero that is not live, and stands in where the totals list lacks the queue. */
-  async function secondOpinion(queue: string, listed: Answers['listed']): Promise<Answers['listed']> {
-    if (!isListed(listed)) return listed;
-    const { stats, kind } = listed;
-    if (kind === 'totals') {
-      if (stats.type === 'classic' || (isCounted(stats) && stats.messages > 0)) return listed;
-      const single = await listedBy('single', queue);
-      if (single === undefined) return listed;
-      return isCounted(single.stats) && isCounted(stats) && single.stats.messages === 0
-        ? { ...listed, agreed: 'statistics' }
-        : single;
-    }
-    if (stats.messages !== 0) return listed;
-    const totals = await listedBy('totals', queue);
-    // The statistics are kept, as only they have the rates.
-    if (kind === 'statistics') return totals?.stats.messages === 0 ? { ...listed, agreed: 'totals' } : listed;
-    if (totals === undefined || !isCounted(totals.stats)) return listed;
-    return totals.stats.messages === 0 ? { ...totals, agreed: 'prometheus' } : totals;
-  }
-
   /** The queue as the reader that fits lists it; undefined where there is no management API. */
   async function list(question: RabbitQuestion, queue: string, wanted: number): Promise<Answers['listed']> {
     const reader = await readerFor(question, wanted);
     if (reader === undefined) return undefined;
     try {
-      const listed = await listedInTime(reader, queue);
-      if (listed === LATE) return (await listedBy('single', queue)) ?? 'not listed';
+      const first = await listedInTime(reader, queue);
+      const standIn = standInFor(reader, first === LATE);
+      if (first === LATE && standIn === undefined) return noList(queue);
+      // What one list lacks another answer may have: a new queue has no line of metrics yet.
+      const listed = isFound(first) ? first : standIn && (await listedBy(standIn, queue));
+      if (listed === undefined) return 'not listed';
       // Only by its type can a zero be believed at once, and metrics lack it.
-      if (listed?.kind === 'prometheus' && listed.stats.messages === 0) await lists.learnType(queue);
-      // What one list lacks another answer may have: streams have no totals, and a new queue no line of metrics yet.
-      const complete = listed !== undefined && (listed.stats.error !== undefined || isCounted(listed.stats));
-      if (reader === 'single' || complete) return listed ?? 'not listed';
-      return (await listedBy('single', queue)) ?? 'not listed';
+      if (listed.kind === 'prometheus' && listed.stats.messages === 0) await lists.learnType(queue);
+      return await secondOpinion(question, listed, declare === undefined);
     } catch (thrown) {
       return cluster.state().managementAbsent ? undefined : toQueueScalerError(thrown);
     }
+  }
+
+  /** Who is asked for a queue that a reader lacks, or where it is late. Metrics may show a queue that is gone. */
+  function standInFor(reader: BulkReader, late: boolean): BulkReader | undefined {
+    if (!cluster.state().statisticsOff) return reader === 'single' ? undefined : 'single';
+    if (reader !== 'totals') return 'totals';
+    return late && readers.prometheusAvailable() ? 'prometheus' : undefined;
   }
 
   /** By HTTP alone, a list that another queue holds up must not hold up what the API can report of this one. */
@@ -256,7 +286,15 @@ export function createCollector({ readers, cluster, memory, sets }: ReadContext)
 
   return {
     collect,
-    queuesOf: async (question) =>
-      question.selection.kind === 'queue' ? [question.selection.name] : [...(await find(question)).found.keys()],
+    queuesOf: async (question) => namesOf(question) ?? [...(await find(question)).found.keys()],
   };
+}
+
+/** The queues, where the question names them itself. */
+function namesOf({ selection }: RabbitQuestion): readonly string[] | undefined {
+  return selection.kind === 'queue' ? [selection.name] : selection.kind === 'names' ? selection.names : undefined;
+}
+
+function noList(queue: string): BrokerError {
+  return new BrokerError('BROKER_TIMEOUT', `queue ${queue}: the management API has not answered in time`);
 }

@@ -6,7 +6,7 @@ import type { Declared } from '../amqp/declared.ts';
 import type { ClusterState } from '../management/clusterState.ts';
 import type { ListKind, QueueStats } from '../management/queueStats.ts';
 import type { RabbitQuestion } from '../question.ts';
-import type { QueueRecord } from './queueMemory.ts';
+import type { Counted, QueueRecord } from './queueMemory.ts';
 
 /** What a list or a single GET said about a queue. */
 export interface Listed {
@@ -43,7 +43,16 @@ export function isListed(listed: Answers['listed']): listed is Listed {
   return typeof listed === 'object' && !(listed instanceof Error);
 }
 
+export function countedBy({ needs }: RabbitQuestion): Counted {
+  return needs === 'ready' ? 'ready' : 'messages';
+}
+
 /** The figure that the question is about; NaN where it is absent. */
 export function figureOf(question: RabbitQuestion, stats: QueueStats): number {
-  return (question.needs === 'ready' ? stats.ready : stats.messages) ?? NaN;
+  return stats[countedBy(question)] ?? NaN;
+}
+
+/** Only the connection that the queue is exclusive to may ask the queue itself. */
+export function isLocked(live: Answers['live']): boolean {
+  return live instanceof Error && live.code === 'QUEUE_LOCKED';
 }

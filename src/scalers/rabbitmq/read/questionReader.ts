@@ -8,9 +8,9 @@ import type { Declared } from '../amqp/declared.ts';
 import { combine } from '../decision.ts';
 import type { Measures, RabbitQuestion } from '../question.ts';
 import { createCollector, type ReadContext } from './collect.ts';
-import type { Observation } from './observation.ts';
+import { countedBy, type Observation } from './observation.ts';
 import { reconcile, type QueueShare } from './reconcile.ts';
-import { confirmZero, type ReaderKind, type Verdict, type ZeroEvidence } from './zero.ts';
+import { calmWouldConfirm, confirmZero, type ReaderKind, type Verdict, type ZeroEvidence } from './zero.ts';
 
 export interface QuestionReader {
   /** Never rejects. `wanted` is the number of queues asked for along with this question. */
@@ -27,16 +27,14 @@ export function createQuestionReader(context: ReadContext): QuestionReader {
 
   async function read(question: RabbitQuestion, wanted: number): Promise<Reading> {
     try {
-      return assemble(question, await collect(question, wanted));
+      return await assemble(question, await collect(question, wanted));
     } catch (thrown) {
       const error = toQueueScalerError(thrown);
-      if (error.code === 'QUEUE_MISSING' && question.missingIsZero) return missingAsZero(question, error);
-      if (question.selection.kind === 'queue' && error.code !== 'ZERO_UNCONFIRMED') resetZero(question, question.selection.name);
-      return unknown(error);
+      return error.code === 'QUEUE_MISSING' && question.missingIsZero ? missingAsZero(question, error) : unknown(error);
     }
   }
 
-  function assemble(question: RabbitQuestion, observations: readonly Observation[]): Reading {
+  async function assemble(question: RabbitQuestion, observations: readonly Observation[]): Promise<Reading> {
     const shares: QueueShare[] = [];
     const failures: QueueScalerError[] = [];
     for (const observation of observations) {
@@ -45,7 +43,7 @@ export function createQuestionReader(context: ReadContext): QuestionReader {
       memory.update(question.vhost, queue, changes);
       if (!(result instanceof Error)) shares.push(result);
       // A queue that is gone for certain is no part of a set any more.
-      else if (question.selection.kind !== 'queue' && result.code === 'QUEUE_MISSING') sets.gone(question, queue);
+      else if (result.code === 'QUEUE_MISSING' && mayBeMissing(question)) sets.gone(question, queue);
       else failures.push(result);
     }
     const [first] = failures;
@@ -55,9 +53,8 @@ export function createQuestionReader(context: ReadContext): QuestionReader {
     const notes = new Set(shares.flatMap((share) => share.notes));
     // A single queue's zero among others that have work changes little; a zero of all together scales to zero.
     if (shares.every(({ measures }) => countOf(question, measures) === 0)) {
-      for (const note of confirmAll(question, shares)) notes.add(note);
-    } else {
-      for (const { queue, measures } of shares) if (countOf(question, measures) > 0) resetZero(question, queue);
+      const seen = await withNodesSeen(question, shares);
+      for (const note of confirmAll(question, seen)) notes.add(note);
     }
     return {
       known: true,
@@ -67,6 +64,20 @@ export function createQuestionReader(context: ReadContext): QuestionReader {
       queues: shares.map(({ queue, reader, measures }) => ({ queue, reader, measures })),
       ...(notes.size > 0 ? { notes: [...notes].slice(0, MAX_NOTES) } : {}),
     };
+  }
+
+  /** The shares, with what the nodes are like since they were read, where that can confirm a zero which only time could confirm else. */
+  async function withNodesSeen(question: RabbitQuestion, shares: readonly QueueShare[]): Promise<readonly QueueShare[]> {
+    const { vhost } = question;
+    const waits = shares.some(({ queue, evidence }) => {
+      return calmWouldConfirm(evidence) && memory.get(vhost, queue).zeros?.[countedBy(question)]?.confirmed !== true;
+    });
+    if (!waits) return shares;
+    const at = Math.max(...shares.map(({ evidence }) => evidence.at));
+    await cluster.seeNodes(at);
+    const { calm, recentNodeChange, nodesAskedAt } = cluster.state();
+    const since = { calm: calm && nodesAskedAt >= at, recentNodeChange };
+    return shares.map((share) => ({ ...share, evidence: { ...share.evidence, ...since } }));
   }
 
   /** Throws unless every queue's zero counts. */
@@ -83,15 +94,14 @@ export function createQuestionReader(context: ReadContext): QuestionReader {
     throw new QueueError('ZERO_UNCONFIRMED', pending.slice(0, 3).join('; ') + more);
   }
 
-  function addZero({ vhost, confirmZeroMs }: RabbitQuestion, queue: string, evidence: ZeroEvidence): Verdict {
-    const { verdict, streak } = confirmZero(memory.get(vhost, queue).zero, evidence, confirmZeroMs);
-    memory.update(vhost, queue, { zero: streak });
+  function addZero(question: RabbitQuestion, queue: string, evidence: ZeroEvidence): Verdict {
+    const { vhost, confirmZeroMs } = question;
+    const { zeros, workAt = -Infinity } = memory.get(vhost, queue);
+    if (workAt > evidence.at) return { confirmed: false, why: 'messages were noticed in it since it was asked' };
+    const counted = countedBy(question);
+    const { verdict, streak } = confirmZero(zeros?.[counted], evidence, confirmZeroMs);
+    memory.update(vhost, queue, { zeros: { ...zeros, [counted]: streak } });
     return verdict;
-  }
-
-  /** The queue had messages, or could not be read. */
-  function resetZero({ vhost }: RabbitQuestion, queue: string): void {
-    if (memory.get(vhost, queue).zero !== undefined) memory.update(vhost, queue, { zero: undefined });
   }
 
   function missingAsZero(question: RabbitQuestion, error: QueueScalerError): Reading {
@@ -99,7 +109,8 @@ export function createQuestionReader(context: ReadContext): QuestionReader {
     const at = performance.now();
     const reader: ReaderKind = readers.declare === undefined ? 'totals' : 'declare';
     const { recentNodeChange } = cluster.state();
-    const evidence = { kinds: new Set([reader]), type: undefined, available: 1, recentNodeChange, askedAt: at, at };
+    const unseen = { type: undefined, available: 1, unheld: false, calm: false };
+    const evidence = { kinds: new Set([reader]), ...unseen, recentNodeChange, askedAt: at, at };
     const verdict = addZero(question, selection.kind === 'queue' ? selection.name : subject, evidence);
     if (!verdict.confirmed) return unknown(new QueueError('ZERO_UNCONFIRMED', `${error.message}; ${verdict.why}`));
     const nothing = { ready: 0, unacknowledged: 0, messages: 0, consumers: 0 };
@@ -136,7 +147,11 @@ function countOf(question: RabbitQuestion, { ready, messages, mayBeBusy = 0 }: M
 
 function ofSet(question: RabbitQuestion, first: QueueScalerError, failed: number, all: number): QueueScalerError {
   if (question.selection.kind === 'queue' || first.spec.radius !== 'queue') return first;
-  return new QueueError('QUEUE_DOWN', `${question.subject}: ${failed} of ${all} cannot be read: ${first.message}`, {
-    cause: first,
-  });
+  const code = first.code === 'QUEUE_MISSING' ? first.code : 'QUEUE_DOWN';
+  return new QueueError(code, `${question.subject}: ${failed} of ${all} cannot be read: ${first.message}`, { cause: first });
+}
+
+/** Whether the others are told without a queue that does not exist: of a set that was found, always. */
+function mayBeMissing({ selection, missingIsZero }: RabbitQuestion): boolean {
+  return selection.kind === 'names' ? missingIsZero : selection.kind !== 'queue';
 }

@@ -2,11 +2,15 @@
  * What is remembered about queues between readings: one record a queue, in a map that forgets.
  */
 
-/** Zeros of one queue in a row. Times in ms of `performance.now()`. */
+/** What a question counts: messages that wait, or those that consumers hold as well. */
+export type Counted = 'ready' | 'messages';
+
+/** Zeros of one figure of a queue in a row. Times in ms of `performance.now()`. */
 export interface ZeroStreak {
   readonly since: number;
   readonly lastAt: number;
   readonly samples: number;
+  /** By more than the time that it has lasted. */
   readonly confirmed: boolean;
 }
 
@@ -26,12 +30,14 @@ export interface RateTrack {
   readonly outliers: number;
   /** The counters restarted, so the broker's own rates are in doubt as well. */
   readonly restarted: boolean;
+  /** Since when the queue has had no counters for a reason other than its having counted nothing, in ms of `performance.now()`. */
+  readonly missingSince?: number | undefined;
 }
 
 export interface QueueRecord {
   /** `classic`, `quorum`, `stream` or another, as last reported. */
   readonly type?: string | undefined;
-  readonly zero?: ZeroStreak | undefined;
+  readonly zeros?: Readonly<Partial<Record<Counted, ZeroStreak | undefined>>> | undefined;
   /** When messages were last seen waiting, or when the queue was first seen. */
   readonly workAt?: number;
   /** One for each window asked for. */

@@ -41,11 +41,14 @@ export function createQueueSets(): QueueSets {
   const matchers = createForgettingMap<Matcher>(IDLE_MS);
 
   function matcherOf({ selection }: RabbitQuestion): Matcher {
-    if (selection.kind === 'queue') throw new Error('a single queue is no set');
-    const pattern =
-      selection.kind === 'pattern' ? selection.pattern : `^sharding: ${RE2JS.quote(selection.exchange)} - [^ ]+ - [0-9]+$`;
-    let matcher = matchers.get(pattern);
-    if (matcher === undefined) matchers.set(pattern, (matcher = createMatcher(pattern)));
+    if (selection.kind === 'queue' || selection.kind === 'names') throw new Error('queues that are named are not looked for');
+    const { pattern, exclude } =
+      selection.kind === 'pattern'
+        ? selection
+        : { pattern: `^sharding: ${RE2JS.quote(selection.exchange)} - [^ ]+ - [0-9]+$`, exclude: undefined };
+    const key = JSON.stringify([pattern, exclude]);
+    let matcher = matchers.get(key);
+    if (matcher === undefined) matchers.set(key, (matcher = createMatcher(pattern, exclude)));
     return matcher;
   }
 
@@ -91,14 +94,15 @@ function demandComplete({ selection, subject }: RabbitQuestion, set: QueueSet, c
 /** Whether a queue's name matches, given how many queues are listed with it. */
 type Matcher = (name: string, listed: number) => boolean;
 
-function createMatcher(pattern: string): Matcher {
+function createMatcher(pattern: string, exclude: string | undefined): Matcher {
   const compiled = RE2JS.compile(pattern);
+  const excluded = exclude === undefined ? undefined : RE2JS.compile(exclude);
   const known = new Map<string, boolean>();
   return (name, listed) => {
     let answer = known.get(name);
     if (answer === undefined) {
       if (known.size >= listed + SPARE_NAMES) known.clear();
-      known.set(name, (answer = compiled.matcher(name).find()));
+      known.set(name, (answer = compiled.matcher(name).find() && excluded?.matcher(name).find() !== true));
     }
     return answer;
   };

@@ -3,6 +3,7 @@
  * falls means that the node forgot it; neither may become a rate. Pure.
  */
 import { QueueError } from '../../../errors.ts';
+import { NODE_CHANGE_MS } from '../management/clusterState.ts';
 import { implausible, type Counters, type Traffic } from '../management/queueStats.ts';
 import type { CounterSample, RateTrack } from './queueMemory.ts';
 
@@ -26,21 +27,42 @@ export function newTrack(windowMs: number): RateTrack {
   return { windowMs, samples: [], outliers: 0, restarted: false };
 }
 
-/** Adds an answer of the time `at`, in ms, to the queue's track. The result is an error while no rate is known. */
+/**
+ * Adds an answer of the time `at`, in ms, to the queue's track: its counters, that it has `none` as nothing was counted yet, or why they
+ * are not known. The result is an error while no rate is known.
+ */
 export function observeRates(
   queue: string,
   before: RateTrack,
-  counters: Counters,
+  counters: Counters | 'none' | QueueError,
   at: number,
 ): { readonly track: RateTrack; readonly rates: Rates | QueueError } {
+  if (counters instanceof Error || counters === 'none') return withoutCounters(queue, before, counters, at);
   const { published, delivered, acknowledged } = counters;
   const track = add(before, { at, published, delivered, acknowledged });
   return { track, rates: ratesOf(queue, track, counters.rates) };
 }
 
+/** What comes back need not have been published just now, so a new track begins, and no zero is ever its first sample. */
+function withoutCounters(
+  queue: string,
+  before: RateTrack,
+  counters: 'none' | QueueError,
+  at: number,
+): { readonly track: RateTrack; readonly rates: Rates | QueueError } {
+  const areMissing = before.samples.length > 0 || counters instanceof Error;
+  const missingSince = before.missingSince ?? (areMissing ? at : undefined);
+  const track = { ...before, samples: [], outliers: 0, missingSince, restarted: before.restarted || areMissing };
+  if (counters instanceof Error) return { track, rates: counters };
+  if (missingSince !== undefined && at - missingSince < NODE_CHANGE_MS) {
+    return { track, rates: new QueueError('FIELD_MISSING', `queue ${queue}: its counters are missing now`) };
+  }
+  return { track, rates: { published: 0, delivered: 0, acknowledged: 0, source: 'no counters, as nothing was counted yet' } };
+}
+
 function add(track: RateTrack, sample: CounterSample): RateTrack {
   const last = track.samples.at(-1);
-  if (last === undefined) return { ...track, samples: [sample], outliers: 0 };
+  if (last === undefined) return { ...track, samples: [sample], outliers: 0, missingSince: undefined };
   if (sample.at - last.at < MIN_STEP_MS) return track;
   if (NAMES.some((name) => sample[name] < last[name])) return { ...track, samples: [sample], restarted: true };
   const seconds = (sample.at - last.at) / 1000;
@@ -69,7 +91,10 @@ function ratesOf(queue: string, { samples, outliers, restarted }: RateTrack, own
   if (restarted || outliers > 0) {
     return new QueueError('FIELD_MISSING', `queue ${queue}: its counters began anew; a rate needs ${MIN_SPAN_MS / 1000} s`);
   }
-  if (own === undefined || NAMES.some((name) => own[name] > MAX_PER_SECOND)) {
+  if (own === undefined) {
+    return new QueueError('FIELD_MISSING', `queue ${queue}: a rate needs ${MIN_SPAN_MS / 1000} s of counters`);
+  }
+  if (NAMES.some((name) => own[name] > MAX_PER_SECOND)) {
     return implausible(queue, 'the broker’s rates cannot be true');
   }
   return { ...own, source: 'the broker’s own rates' };

@@ -5,9 +5,10 @@
 import { QueueError, type QueueScalerError } from '../../../errors.ts';
 import type { QueueReading } from '../../reading.ts';
 import type { Declared } from '../amqp/declared.ts';
-import { implausible, isCounted, type CountedStats, type ListKind } from '../management/queueStats.ts';
+import { STATISTICS_OFF, whyNoCounters } from '../management/clusterState.ts';
+import { implausible, isCounted, type Counters, type CountedStats, type ListKind } from '../management/queueStats.ts';
 import type { Measures, RabbitQuestion } from '../question.ts';
-import { figureOf, isListed, type Listed, type Observation } from './observation.ts';
+import { figureOf, isListed, isLocked, type Listed, type Observation } from './observation.ts';
 import type { QueueRecord } from './queueMemory.ts';
 import { newTrack, observeRates } from './rates.ts';
 import type { ReaderKind, ZeroEvidence } from './zero.ts';
@@ -28,7 +29,7 @@ export interface Reconciled {
 
 /** A passive declare that took longer was ended by the broker's own limit of 250 ms, and says 0 without having asked the leader. */
 export const SLOW_DECLARE_MS = 200;
-const NO_TRAFFIC = { published: 0, delivered: 0, acknowledged: 0 };
+const DOUBTS: ReadonlySet<string> = new Set(['QUEUE_DOWN', 'VALUE_IMPLAUSIBLE', 'ZERO_UNCONFIRMED']);
 const LIST_NAMES: Readonly<Record<ListKind, string>> = {
   totals: 'totals list',
   prometheus: 'Prometheus plugin',
@@ -38,83 +39,140 @@ const LIST_NAMES: Readonly<Record<ListKind, string>> = {
 export function reconcile(question: RabbitQuestion, observation: Observation): Reconciled {
   const { queue, live, listed, type, memory, cluster } = observation;
   const changes: QueueRecord = type === undefined ? {} : { type };
-  if (live instanceof Error && live.spec.radius === 'queue') return { result: live, changes };
+  const listTells = isListed(listed) && isCounted(listed.stats);
+  // A list tells of a queue that is exclusive to another connection, too.
+  const locked = isLocked(live);
+  if (live instanceof Error && live.spec.radius === 'queue' && !(locked && listTells)) return inDoubt(live, changes);
   const declared = live instanceof Error ? undefined : live;
   if (declared?.ready === 0 && declared.serviceMs >= SLOW_DECLARE_MS && type !== 'classic') {
     const after = `0 after ${Math.round(declared.serviceMs)} ms, as when its leader does not answer the broker`;
-    const result = new QueueError('ZERO_UNCONFIRMED', `queue ${queue}: ${after}`);
-    return { result, changes: { ...changes, zero: undefined } };
+    return inDoubt(new QueueError('ZERO_UNCONFIRMED', `queue ${queue}: ${after}`), changes);
   }
   if (isListed(listed)) {
     // The list may be from before AMQP broke, and must not be alone in saying that there is nothing.
-    if (live instanceof Error && figureOf(question, listed.stats) === 0) return { result: live, changes };
+    if (live instanceof Error && !locked && figureOf(question, listed.stats) === 0) return inDoubt(live, changes);
     const { stats } = listed;
     if (isCounted(stats)) return withList(question, observation, { ...listed, stats }, declared, changes);
   }
   const listError = errorOfList(observation);
   if (declared === undefined) {
-    return { result: listError ?? (live instanceof Error ? live : incomplete(queue)), changes };
+    return inDoubt(listError ?? (live instanceof Error ? live : incomplete(observation)), changes);
   }
 
   const { ready, consumers, at } = declared;
   // A queue never seen before may have had messages just now.
   const workAt = ready > 0 ? at : (memory.workAt ?? at);
   const withWork = { ...changes, workAt };
-  const share = { queue, reader: 'passive declare', at, evidence: evidenceOf(observation, ['declare']), notes: [] };
+  const kinds = ['declare'] as const;
+  const told = (measures: Measures, notes: readonly string[]): Reconciled => {
+    const share = { queue, reader: 'passive declare', at, evidence: evidenceOf(question, observation, kinds, measures) };
+    return { result: { ...share, measures, notes }, changes: { ...withWork, ...endedZeros(memory, measures) } };
+  };
   if (cluster.managementAbsent) {
-    const notes = ['no management API: consumers stand in for what they hold'];
-    return { result: { ...share, measures: busyEstimate(declared, workAt, question.busyForMs), notes }, changes: withWork };
+    if (question.needs === 'rates' && cluster.absence !== undefined) return { result: cluster.absence, changes: withWork };
+    const why =
+      cluster.absence?.code === 'BROKER_FORBIDDEN' ? `no management API (${cluster.absence.message})` : 'no management API';
+    const notes = [`${why}: consumers stand in for what they hold`];
+    return told(busyEstimate(declared, workAt, question.busyForMs), notes);
   }
-  if (question.needs === 'ready' || ready > 0) return { result: { ...share, measures: { ready, consumers } }, changes: withWork };
-  return { result: listError ?? incomplete(queue), changes: withWork };
+  if (question.needs === 'rates') return inDoubt(listError ?? incomplete(observation), withWork);
+  // A stream keeps its messages, whoever reads them, and does not tell its consumers to a declare. A list that only lacks its length
+  // does not doubt it.
+  if (type === 'stream' && (ready > 0 || (isListed(listed) && listed.stats.error === undefined))) {
+    return told({ ready, unacknowledged: 0, messages: ready }, []);
+  }
+  if (question.needs === 'ready' || ready > 0) return told({ ready, consumers }, []);
+  return inDoubt(listError ?? incomplete(observation), withWork);
 }
 
 function withList(
   question: RabbitQuestion,
   observation: Observation,
-  { stats, kind, agreed, at }: Listed & { readonly stats: CountedStats },
+  listed: Listed & { readonly stats: CountedStats },
   declared: Declared | undefined,
   changes: QueueRecord,
 ): Reconciled {
-  const { queue, memory, cluster } = observation;
-  const alone = declared?.ready !== stats.messages;
-  // After a split has healed the statistics count a stream on both sides of it, for ten seconds and without any sign of it.
-  if (stats.type === 'stream' && cluster.recentNodeChange && alone) {
-    return { result: implausible(queue, `${stats.messages} by the statistics alone, just after a node changed`), changes };
-  }
-  // The only sign of it where both sides report the same members of the queue.
-  if (stats.replicated && kind === 'statistics' && stats.messages > 0 && alone && cluster.partitionedNodes.length > 0) {
-    const sides = `both sides of a healed split until ${cluster.partitionedNodes.join(', ')} is restarted`;
-    return { result: implausible(queue, `${stats.messages} by the statistics, which add up ${sides}`), changes };
-  }
+  const { queue, memory } = observation;
+  const { stats, kind, agreed, at } = listed;
+  const ruledOut = whyRuledOut(observation, listed, declared);
+  if (ruledOut !== undefined) return inDoubt(implausible(queue, ruledOut), changes);
+  const isStream = observation.type === 'stream';
   const kinds = [kind, agreed, declared && ('declare' as const)].filter((each) => each !== undefined);
-  const consumers = declared === undefined || stats.type === 'stream' ? stats.consumers : declared.consumers;
+  const consumers = declared === undefined || isStream ? stats.consumers : declared.consumers;
   const measures: Measures = {
-    // The list's figures fit each other, being of one moment; the declare is younger and can only add to them.
-    ready: Math.max(stats.ready, declared?.ready ?? 0),
-    unacknowledged: stats.unacknowledged,
-    messages: Math.max(stats.messages, declared?.ready ?? 0),
+    ...countsOf(stats, declared, isStream),
     ...(consumers === undefined ? {} : { consumers }),
   };
   const reader = declared === undefined ? LIST_NAMES[kind] : `${LIST_NAMES[kind]}+passive declare`;
-  const share = { queue, reader, at: Math.max(at, declared?.at ?? 0), evidence: evidenceOf(observation, kinds) };
-  if (question.needs !== 'rates') return { result: { ...share, measures, notes: [] }, changes };
+  const evidence = evidenceOf(question, observation, kinds, measures);
+  const share = { queue, reader, at: Math.max(at, declared?.at ?? 0), evidence };
+  const counted = { ...changes, ...endedZeros(memory, measures) };
+  const { delayed = 0 } = stats;
+  const notes = delayed > 0 ? [`queue ${queue}: ${delayed} delayed, which do not count before they are due`] : [];
+  if (question.needs !== 'rates') return { result: { ...share, measures, notes }, changes: counted };
 
-  // A queue without counters has counted nothing, if the broker counts at all.
-  const counters =
-    stats.counters ?? (cluster.countsMessages && !cluster.recentNodeChange ? { ...NO_TRAFFIC, rates: NO_TRAFFIC } : undefined);
-  if (counters === undefined) {
-    return { result: new QueueError('FIELD_MISSING', `queue ${queue}: the broker has counted nothing yet`), changes };
-  }
   const { rateWindowMs } = question;
   const { rates: tracks = [] } = memory;
   const before = tracks.find(({ windowMs }) => windowMs === rateWindowMs) ?? newTrack(rateWindowMs);
-  const { track, rates } = observeRates(queue, before, counters, at);
-  const withTrack = { ...changes, rates: [...tracks.filter((each) => each !== before), track] };
+  const { track, rates } = observeRates(queue, before, trafficOf(observation, stats), at);
+  const withTrack = { ...counted, rates: [...tracks.filter((each) => each !== before), track] };
   if (rates instanceof Error) return { result: rates, changes: withTrack };
   const { published, delivered, acknowledged, source } = rates;
   const withRates = { ...measures, publishRate: published, deliverRate: delivered, acknowledgeRate: acknowledged };
-  return { result: { ...share, measures: withRates, notes: [`rates from ${source}`] }, changes: withTrack };
+  return { result: { ...share, measures: withRates, notes: [...notes, `rates from ${source}`] }, changes: withTrack };
+}
+
+/** An error that speaks against the queue's zero, whoever asks for it; others only say that one reader does not tell of it. */
+function inDoubt(error: QueueScalerError, changes: QueueRecord): Reconciled {
+  return { result: error, changes: DOUBTS.has(error.code) ? { ...changes, zeros: undefined } : changes };
+}
+
+/** Why the list's figures are not believed beside what the declare says, if they are not. */
+function whyRuledOut(
+  { type, cluster }: Observation,
+  { stats, kind, agreed }: Listed & { readonly stats: CountedStats },
+  declared: Declared | undefined,
+): string | undefined {
+  const alone = declared?.ready !== stats.messages && agreed === undefined;
+  const { recentNodeChange, rejoinedNodes } = cluster;
+  if (!alone) return undefined;
+  if (type === 'stream' && recentNodeChange)
+    return `${stats.messages} by the ${LIST_NAMES[kind]} alone, just after a node changed`;
+  if (kind !== 'statistics' || !stats.replicated || stats.messages === 0 || rejoinedNodes.length === 0) return undefined;
+  // That is told instead.
+  if (type === 'stream' && declared !== undefined && declared.ready > 0) return undefined;
+  const sides = `both sides of a healed split until ${rejoinedNodes.join(', ')} is restarted, or for some minutes`;
+  return `${stats.messages} by the statistics, which may add up ${sides}`;
+}
+
+function countsOf(stats: CountedStats, declared: Declared | undefined, isStream: boolean): Measures {
+  const { ready, unacknowledged, messages } = stats;
+  if (declared === undefined) return { ready, unacknowledged, messages };
+  // Both are some seconds old; but statistics may add up the two sides of a split, and metrics those of a former leader.
+  if (isStream && declared.ready > 0) return { ready: declared.ready, unacknowledged, messages: declared.ready + unacknowledged };
+  // The list's figures fit each other, being of one moment; the declare is younger and can only add to them.
+  return { ready: Math.max(ready, declared.ready), unacknowledged, messages: Math.max(messages, declared.ready) };
+}
+
+/** The queue's counters; `none` where it has counted nothing yet, and an error where they are missing for another reason. */
+function trafficOf({ queue, cluster }: Observation, { counters }: CountedStats): Counters | 'none' | QueueError {
+  const { countsMessages, clusterStable, allReport, rejoinedNodes } = cluster;
+  if (rejoinedNodes.length > 0) {
+    // Each node counts what passes through it: what one that hung has counted is missing, and then comes back all at once.
+    const why = `what ${rejoinedNodes.join(', ')} counted before it hung may come back all at once`;
+    return new QueueError('FIELD_MISSING', `queue ${queue}: no rates are known, as ${why}`);
+  }
+  if (counters !== undefined) return counters;
+  if (countsMessages && clusterStable && allReport) return 'none';
+  const why = whyNoCounters(cluster) ?? 'its counters are missing, or nothing was counted yet';
+  return new QueueError('FIELD_MISSING', `queue ${queue}: ${why}`);
+}
+
+/** The streaks of zeros that such figures leave. */
+function endedZeros({ zeros }: QueueRecord, { ready = 0, messages = 0, mayBeBusy = 0 }: Measures): QueueRecord {
+  if (zeros === undefined) return {};
+  if (ready > 0) return { zeros: undefined };
+  return messages + mayBeBusy > 0 && zeros.messages !== undefined ? { zeros: { ...zeros, messages: undefined } } : {};
 }
 
 /**
@@ -127,19 +185,34 @@ function busyEstimate({ ready, consumers, at }: Declared, workAt: number, busyFo
   return { ready, consumers, mayBeBusy: at - workAt < busyForMs ? consumers : 0 };
 }
 
-function evidenceOf({ type, available, cluster, askedAt, at }: Observation, kinds: readonly ReaderKind[]): ZeroEvidence {
-  return { kinds: new Set(kinds), type, available, recentNodeChange: cluster.recentNodeChange, askedAt, at };
+function evidenceOf(
+  { needs }: RabbitQuestion,
+  { type, available, cluster, askedAt, at }: Observation,
+  kinds: readonly ReaderKind[],
+  { consumers }: Measures,
+): ZeroEvidence {
+  const { recentNodeChange, calm, nodesAskedAt } = cluster;
+  const unheld = needs === 'ready' || consumers === 0;
+  return { kinds: new Set(kinds), type, available, recentNodeChange, unheld, calm: calm && nodesAskedAt >= at, askedAt, at };
 }
 
-function errorOfList({ queue, listed, cluster }: Observation): QueueScalerError | undefined {
+function errorOfList(observation: Observation): QueueScalerError | undefined {
+  const { queue, listed, live, cluster } = observation;
   if (listed === undefined || listed instanceof Error) return listed;
   if (listed === 'not listed any more') return new QueueError('QUEUE_DOWN', `queue ${queue} was listed and is not now`);
-  if (listed !== 'not listed') return listed.stats.error ?? incomplete(queue);
+  if (listed !== 'not listed') return listed.stats.error ?? incomplete(observation);
+  // Just after its start RabbitMQ 4.3 answers an empty list for a second.
+  if (live !== undefined && !(live instanceof Error))
+    return new QueueError('QUEUE_DOWN', `queue ${queue} answers, but is not listed`);
   return cluster.clusterStable
     ? new QueueError('QUEUE_MISSING', `queue ${queue} does not exist`)
     : new QueueError('QUEUE_DOWN', `queue ${queue} is not listed, and a node is down or has just changed`);
 }
 
-function incomplete(queue: string): QueueError {
-  return new QueueError('FIELD_MISSING', `queue ${queue}: the broker does not tell its messages yet`);
+function incomplete({ queue, type, cluster }: Observation): QueueError {
+  if (type !== 'stream' || !cluster.statisticsOff) {
+    return new QueueError('FIELD_MISSING', `queue ${queue}: the broker does not tell its messages yet`);
+  }
+  const instead = 'an amqp host or the Prometheus plugin tells it as well';
+  return new QueueError('FIELD_MISSING', `queue ${queue}: a stream’s length needs statistics; ${STATISTICS_OFF}; ${instead}`);
 }

@@ -20,7 +20,7 @@ export function lengthRead(key: string): KeyRead {
     id: `count ${key}`,
     key,
     changesAreTracked: true,
-    first: (memory) => count(key, LENGTH_COMMANDS[memory.get(key) ?? 'list'] ?? 'LLEN', memory, false),
+    first: ({ types }) => count(key, LENGTH_COMMANDS[types.get(key) ?? 'list'] ?? 'LLEN', types, false),
   };
 }
 
@@ -65,13 +65,9 @@ export function streamRead(stream: string, group: string | undefined, mode: Stre
       id: `length ${stream}`,
       key: stream,
       changesAreTracked: true,
-      first: (memory) => count(stream, 'XLEN', memory, true),
+      first: ({ types }) => count(stream, 'XLEN', types, true),
     };
   }
-  return {
-    id: `group ${JSON.stringify([stream, group])}`,
-    key: stream,
-    changesAreTracked: false,
-    first: () => readGroup(stream, group),
-  };
+  const id = `group ${JSON.stringify([stream, group])}`;
+  return { id, key: stream, changesAreTracked: false, first: ({ groups }) => readGroup(id, stream, group, groups) };
 }

@@ -3,7 +3,7 @@
  * new pattern's. A key that was found once is kept: an emptied list has no key, and is the very one to watch.
  */
 import { BrokerError, QueueError, toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
-import type { NamePattern } from '../names.ts';
+import { matches, type NamePattern } from '../names.ts';
 import type { RedisNode } from '../topology/node.ts';
 import type { Topology } from '../topology/topology.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
@@ -32,7 +32,7 @@ export interface Discovery {
 }
 
 interface Known {
-  readonly text: string;
+  readonly pattern: NamePattern;
   readonly keys: Set<string>;
   readonly changed: Set<() => void>;
   /** Whether a scan has succeeded, and the pattern does not match too many keys. */
@@ -44,6 +44,10 @@ interface Known {
   error: QueueScalerError | undefined;
 }
 
+function idOf({ text, except = [] }: NamePattern): string {
+  return JSON.stringify([text, ...except.map((each) => [each.text, each.glob])]);
+}
+
 export function createDiscovery(topology: Topology): Discovery {
   const patterns = new Map<string, Known>();
   const closing = new AbortController();
@@ -52,17 +56,17 @@ export function createDiscovery(topology: Topology): Discovery {
 
   function lookAgain(): void {
     const now = performance.now();
-    for (const [text, known] of patterns) {
-      if (known.changed.size === 0 && now - known.askedAt > FORGET_MS) patterns.delete(text);
+    for (const [id, known] of patterns) {
+      if (known.changed.size === 0 && now - known.askedAt > FORGET_MS) patterns.delete(id);
       else if (now - known.lookedAt >= Math.max(LOOK_PERIOD_MS, known.lookMs * PERIOD_PER_LOOK)) void look(known);
     }
   }
 
   function knownOf(pattern: NamePattern): Known {
-    let known = patterns.get(pattern.text);
+    let known = patterns.get(idOf(pattern));
     if (known === undefined) {
       known = {
-        text: pattern.text,
+        pattern,
         keys: new Set(),
         changed: new Set(),
         complete: false,
@@ -72,7 +76,7 @@ export function createDiscovery(topology: Topology): Discovery {
         looking: undefined,
         error: undefined,
       };
-      patterns.set(pattern.text, known);
+      patterns.set(idOf(pattern), known);
     }
     known.askedAt = performance.now();
     return known;
@@ -100,20 +104,21 @@ export function createDiscovery(topology: Topology): Discovery {
   }
 
   async function scan(node: RedisNode, known: Known): Promise<void> {
-    const subject = `SCAN MATCH ${known.text}`;
+    const { text, except = [] } = known.pattern;
+    const subject = `SCAN MATCH ${text}`;
     let cursor = '0';
     do {
       closing.signal.throwIfAborted();
-      const [reply = null] = (await node.request([['SCAN', cursor, 'MATCH', known.text, 'COUNT', PAGE_KEYS]])).replies;
+      const [reply = null] = (await node.request([['SCAN', cursor, 'MATCH', text, 'COUNT', PAGE_KEYS]])).replies;
       if (reply instanceof ErrorReply) throw replyError(reply, node.where, subject);
       const [next, keys] = Array.isArray(reply) ? (reply as readonly unknown[]) : [];
       if (typeof next !== 'string' || !Array.isArray(keys)) throw replyInvalid(reply, node.where, subject);
       for (const key of keys as readonly unknown[]) {
         if (typeof key !== 'string') throw replyInvalid(reply, node.where, subject);
-        known.keys.add(key);
+        if (!except.some((each) => matches(each, key))) known.keys.add(key);
       }
       if (known.keys.size > MAX_KEYS) {
-        throw new QueueError('VALUE_IMPLAUSIBLE', `more than ${MAX_KEYS} keys match ${known.text}; give a narrower pattern`);
+        throw new QueueError('VALUE_IMPLAUSIBLE', `more than ${MAX_KEYS} keys match ${text}; give a narrower pattern`);
       }
       cursor = next;
     } while (cursor !== '0');
@@ -121,7 +126,7 @@ export function createDiscovery(topology: Topology): Discovery {
 
   return {
     keys(pattern) {
-      const known = patterns.get(pattern.text);
+      const known = patterns.get(idOf(pattern));
       return known?.complete === true ? known.keys : undefined;
     },
     async found(pattern) {

@@ -6,6 +6,7 @@ import { QueueError, type QueueScalerError } from '../../../errors.ts';
 import { sameMeasures } from '../../reading.ts';
 import type { Measures } from '../question.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
+import type { GroupRecord } from './streamFacts.ts';
 import { ErrorReply, type Command, type Reply } from '../wire/reply.ts';
 
 /** One thing to read of one key. Reads with the same id are the same, and are shared. */
@@ -14,7 +15,7 @@ export interface KeyRead {
   readonly key: string;
   /** Whether the server announces all that changes the figures; it announces no reads and acknowledgements of a group. */
   readonly changesAreTracked: boolean;
-  readonly first: (memory: TypeMemory) => Step;
+  readonly first: (memory: ReadMemory) => Step;
 }
 
 export interface KeyValue {
@@ -40,6 +41,15 @@ export interface Step {
 
 /** Remembers the types of keys that are no lists, which are then not asked for each time. */
 export type TypeMemory = Pick<LRUCache<string, string>, 'get' | 'set'>;
+
+/** Remembers what was established of streams' groups, by the id of the read. */
+export type GroupMemory = Pick<LRUCache<string, GroupRecord>, 'get' | 'set'>;
+
+/** What reads learn for later ones. */
+export interface ReadMemory {
+  readonly types: TypeMemory;
+  readonly groups: GroupMemory;
+}
 
 /** The count that a reply stands for, or why it is none. */
 export function countOf(reply: Reply, where: string, subject: string): number | QueueScalerError {

@@ -14,6 +14,8 @@ interface Role {
   readonly readId: string;
   readonly key: string;
   readonly as: 'waiting' | 'processing';
+  /** Whether only a pattern names it. */
+  readonly found: boolean;
 }
 
 export interface Plan {
@@ -31,17 +33,18 @@ export function patternsOf(question: RedisQuestion): readonly NamePattern[] {
 export function plan(question: RedisQuestion, found: (pattern: NamePattern) => ReadonlySet<string>): Plan {
   if (question.kind === 'stream') {
     const read = streamRead(question.stream, question.group, question.mode);
-    return { reads: [read], roles: [{ readId: read.id, key: question.stream, as: 'waiting' }] };
+    return { reads: [read], roles: [{ readId: read.id, key: question.stream, as: 'waiting', found: false }] };
   }
   const reads = new Map<string, KeyRead>();
   const roles: Role[] = [];
   const add = (patterns: readonly NamePattern[], as: Role['as']): void => {
-    for (const pattern of patterns) {
+    // What is named first: it is then not what a pattern has found.
+    for (const pattern of [...patterns.filter(({ glob }) => !glob), ...patterns.filter(({ glob }) => glob)]) {
       for (const key of pattern.glob ? found(pattern) : [pattern.text]) {
         const read = lengthRead(key);
         if (reads.has(read.id)) continue;
         reads.set(read.id, read);
-        roles.push({ readId: read.id, key, as });
+        roles.push({ readId: read.id, key, as, found: pattern.glob });
       }
     }
   };
@@ -53,9 +56,10 @@ export function plan(question: RedisQuestion, found: (pattern: NamePattern) => R
 
 /** Most keys that a reading lists one by one. */
 const MAX_TOLD = 100;
+const MAX_STRAYS_TOLD = 3;
 
 /**
- * The reading of a question, or undefined while a read has no result yet. `seen` says whether a key was ever seen to exist;
+ * The reading of a question, or undefined while a read has no result yet. A key without a length that only a pattern names is left out. `seen` says whether a key was ever seen to exist;
  * `notes` are for a person who asks why.
  */
 export function answer(
@@ -70,10 +74,15 @@ export function answer(
   const waiting: Measures[] = [];
   let processing = 0;
   let exists = false;
-  for (const { readId, key, as } of roles) {
+  const strays: string[] = [];
+  for (const { readId, key, as, found } of roles) {
     const result = resultOf(readId);
     if (result === undefined) return undefined;
-    if ('error' in result) return unknown(result.error);
+    if ('error' in result) {
+      if (!found || result.error.code !== 'QUEUE_WRONG_TYPE') return unknown(result.error);
+      strays.push(key);
+      continue;
+    }
     const { value } = result;
     readers.add(value.reader);
     exists ||= value.exists || seen(key);
@@ -92,7 +101,12 @@ export function answer(
           length: combine(waiting, question.operation),
           ...(question.processing.length > 0 ? { processing } : {}),
         };
-  const more = roles.length > MAX_TOLD ? [`${roles.length} keys in all, of which ${MAX_TOLD} are listed`] : [];
+  const counted = roles.length - strays.length;
+  const more = counted > MAX_TOLD ? [`${counted} keys in all, of which ${MAX_TOLD} are listed`] : [];
+  if (strays.length > 0) {
+    const shown = strays.length > MAX_STRAYS_TOLD ? [...strays.slice(0, MAX_STRAYS_TOLD), '…'] : strays;
+    more.push(`left out, as they have no length: ${shown.join(', ')} (${strays.length} in all)`);
+  }
   return {
     known: true,
     at: performance.now(),
@@ -100,7 +114,7 @@ export function answer(
     measures,
     // slice() drops the array's spare capacity; thousands are retained.
     queues: queues.slice(),
-    ...(notes.length + more.length > 0 ? { notes: [...notes, ...more] } : {}),
+    ...(notes.length + more.length + question.notes.length > 0 ? { notes: [...question.notes, ...notes, ...more] } : {}),
   };
 }
 

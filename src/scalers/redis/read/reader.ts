@@ -4,9 +4,9 @@
  */
 import { BrokerError, toQueueScalerError } from '../../../errors.ts';
 import type { RedisNode } from '../topology/node.ts';
-import type { KeyRead, KeyReadResult, Step, TypeMemory } from './keyRead.ts';
+import type { KeyRead, KeyReadResult, ReadMemory, Step } from './keyRead.ts';
 import { CONFIRM_WINDOW_MS, type Topology } from '../topology/topology.ts';
-import { replyError } from '../wire/failures.ts';
+import { isReplica, replyError } from '../wire/failures.ts';
 import { ErrorReply, type Command, type Reply } from '../wire/reply.ts';
 import type { Session } from '../wire/session.ts';
 
@@ -34,10 +34,9 @@ interface Task {
 /** Delivers every result exactly once; never rejects. */
 export type Reader = (reads: Iterable<KeyRead>, deliver: Deliver, signal: AbortSignal) => Promise<void>;
 
-export function createReader(topology: Topology, memory: TypeMemory): Reader {
+export function createReader(topology: Topology, memory: ReadMemory): Reader {
   /** Sessions that may not ask for their own role. */
   const roleForbidden = new WeakSet<Session>();
-  const wasPrimary = new WeakMap<RedisNode, boolean>();
 
   async function turn(tasks: readonly Task[], deliver: Deliver, signal: AbortSignal): Promise<void> {
     const retries: Task[] = [];
@@ -57,14 +56,14 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
         target === undefined ? step.commands : step.commands.flatMap((command): Command[] => [['ASKING'], command]),
       );
       const known = node.session();
-      const asksRole = topology.primary !== 'never' && (known === undefined || !roleForbidden.has(known));
+      const asksRole = !topology.anyRole && (known === undefined || !roleForbidden.has(known));
       if (asksRole) commands.push(['ROLE']);
       let answer;
       try {
         answer = await node.request(commands);
       } catch (thrown) {
         // A deployment of several servers may have another to ask; asking a single one again gains nothing.
-        const elsewhere = topology.primary !== 'once' && thrown instanceof BrokerError && thrown.spec.retry === 'endpoint';
+        const elsewhere = topology.several && thrown instanceof BrokerError && thrown.spec.retry === 'endpoint';
         if (elsewhere) again(asked, thrown);
         else fail(asked, thrown);
         return;
@@ -73,7 +72,7 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
       const arrivedAt = performance.now();
       if (asksRole && !rolePasses(node, session, replies.at(-1) ?? null)) {
         node.drop();
-        again(asked, new BrokerError('BROKER_NOT_PRIMARY', `${node.where} is a replica, not the primary`));
+        again(asked, isReplica(node.where));
         return;
       }
 
@@ -157,12 +156,7 @@ export function createReader(topology: Topology, memory: TypeMemory): Reader {
         roleForbidden.add(session);
       return true;
     }
-    const isPrimary = Array.isArray(reply) && reply[0] === 'master';
-    if (topology.primary === 'always') return isPrimary;
-    const before = wasPrimary.get(node);
-    // A name that led to a primary may now lead elsewhere. If it is a replica again after reconnecting, a replica is what is wanted.
-    wasPrimary.set(node, isPrimary);
-    return isPrimary || before !== true;
+    return Array.isArray(reply) && reply[0] === 'master';
   }
 
   return async (reads, deliver, signal) => {

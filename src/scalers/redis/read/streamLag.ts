@@ -1,14 +1,36 @@
 /**
  * What a consumer group has still to do in a stream: entries delivered and not acknowledged ("pending"), and entries not yet
- * delivered ("lag"). A lag that Redis does not know (nil: after `XDEL`, after `XGROUP SETID`, before version 7) is computed where
- * the stream's own figures prove it, counted where few entries are left, and unknown otherwise; it is never taken for 0.
+ * delivered ("lag"). Redis' own lag counts entries that left the stream unread, and is nil after `XDEL`, after `XGROUP SETID` and before
+ * version 7. So it is believed only as far as something else bears it out: few entries are counted, ids prove all or none, and for many the
+ * excess of Redis' count, once known, is followed. Where none of this tells, it is the least that is not refuted, or unknown; never 0
+ * while an entry is unread.
  */
-import { QueueError, type QueueScalerError } from '../../../errors.ts';
+import { QueueError } from '../../../errors.ts';
 import { replyError, replyInvalid } from '../wire/failures.ts';
-import { ErrorReply, fieldsOf, type Fields, type Reply } from '../wire/reply.ts';
-import { countOf, type KeyReadResult, type Step } from './keyRead.ts';
+import { ErrorReply, fieldsOf, type Reply } from '../wire/reply.ts';
+import { countOf, type GroupMemory, type KeyReadResult, type Step } from './keyRead.ts';
+import {
+  excessOf,
+  isUnchanged,
+  keepsExcess,
+  parseId,
+  sizeOf,
+  streamFacts,
+  unreadByCounters,
+  unreadByIds,
+  wholeIn,
+  type GroupFacts,
+  type StreamFacts,
+} from './streamFacts.ts';
 
-export function readGroup(stream: string, group: string): Step {
+/** Most entries fetched to be counted, and their most characters: an entry carries its whole message. */
+const MOST_COUNTED = 100;
+const MOST_COUNTED_SIZE = 32_000;
+/** Entries fetched first, as long as their size is not known. */
+const FIRST_PAGE = 4;
+
+/** `id` is the read's, under which the memory keeps what was established of the group. */
+export function readGroup(id: string, stream: string, group: string, memory: GroupMemory): Step {
   const subject = `XINFO GROUPS ${stream}`;
   return {
     commands: [
@@ -17,7 +39,7 @@ export function readGroup(stream: string, group: string): Step {
     ],
     then([groups = null, length = null], where) {
       // KEDA takes an absent stream for an empty one too; a group can't exist without its stream.
-      if (groups instanceof ErrorReply && /no such key/i.test(groups.text)) return absent();
+      if (isAbsent(groups)) return absent();
       if (groups instanceof ErrorReply) return { error: replyError(groups, where, subject) };
       if (!Array.isArray(groups)) return { error: replyInvalid(groups, where, subject) };
       const total = countOf(length, where, `XLEN ${stream}`);
@@ -26,102 +48,139 @@ export function readGroup(stream: string, group: string): Step {
       if (all.some((fields) => typeof fields.get('name') !== 'string')) return { error: replyInvalid(groups, where, subject) };
       const mine = all.find((fields) => fields.get('name') === group);
       // A group that nobody has created has read nothing: all entries are before it.
-      if (mine === undefined) return known({ pending: 0, lag: total }, true);
+      if (mine === undefined) return known(0, total, 'XINFO GROUPS');
       const pending = countOf(mine.get('pending') ?? null, where, subject);
       if (typeof pending !== 'number') return { error: pending };
-      const lag = mine.get('lag') ?? null;
-      if (lag === null) return readStream(stream, mine, pending, total);
-      const reported = countOf(lag, where, subject);
-      if (typeof reported !== 'number') return { error: reported };
-      return known({ pending, lag: reported }, true);
+      if (total === 0) return known(pending, 0, 'XINFO GROUPS');
+      const delivered = mine.get('last-delivered-id');
+      return readUnread({
+        id,
+        stream,
+        memory,
+        facts: {
+          length: total,
+          pending,
+          delivered: typeof delivered === 'string' ? delivered : undefined,
+          read: wholeIn(mine, 'entries-read'),
+          lag: wholeIn(mine, 'lag'),
+        },
+      });
     },
   };
 }
 
-/** A second look, at the stream itself, where the group's lag is nil. */
-function readStream(stream: string, group: Fields, pending: number, length: number): Step {
+interface Reading {
+  readonly id: string;
+  readonly stream: string;
+  readonly memory: GroupMemory;
+  readonly facts: GroupFacts;
+}
+
+function readUnread(reading: Reading): Step | KeyReadResult {
+  const { id, memory, facts } = reading;
+  const record = memory.get(id);
+  if (record !== undefined && isUnchanged(record, facts)) return known(facts.pending, record.unread, record.reader);
+  const expected = facts.lag === undefined ? undefined : facts.lag - (record === undefined ? 0 : excessOf(record));
+  const { countable } = record ?? {};
+  if (facts.delivered === undefined || (expected ?? 0) > (countable ?? MOST_COUNTED)) return readStream(reading, 0);
+  const wanted = (expected ?? MOST_COUNTED) + 1;
+  return countBehind(
+    reading,
+    facts.delivered,
+    Math.max(1, Math.min(wanted, countable === undefined ? FIRST_PAGE : countable + 1)),
+    0,
+  );
+}
+
+/** Counts the entries behind the last delivered one, of which `counted` were up to `from`, as far as that is cheap. */
+function countBehind(reading: Reading, from: string, page: number, counted: number): Step {
+  return {
+    commands: [['XRANGE', reading.stream, `(${from}`, '+', 'COUNT', page]],
+    then([entries = null]) {
+      // Refused, or behind the highest id that there can be.
+      if (!Array.isArray(entries)) return readStream(reading, counted);
+      const now = counted + entries.length;
+      const countable =
+        entries.length === 0 ? reading.memory.get(reading.id)?.countable : countableOf(Math.max(...entries.map(sizeOf)));
+      if (entries.length < page) return established(reading, now, 'XINFO GROUPS+XRANGE', countable);
+      const [last] = entries.at(-1) as readonly Reply[];
+      const next = (countable ?? 0) + 1 - now;
+      return typeof last !== 'string' || next <= 0 ? readStream(reading, now) : countBehind(reading, last, next, now);
+    },
+  };
+}
+
+function countableOf(entrySize: number): number {
+  return Math.min(MOST_COUNTED, Math.floor(MOST_COUNTED_SIZE / Math.max(1, entrySize)));
+}
+
+/** Looks at the stream itself, where at least so many entries are unread. */
+function readStream(reading: Reading, atLeast: number): Step {
+  const { id, stream, memory, facts } = reading;
   const subject = `XINFO STREAM ${stream}`;
   return {
     commands: [['XINFO', 'STREAM', stream]],
     then([reply = null], where) {
-      if (reply instanceof ErrorReply && /no such key/i.test(reply.text)) return absent();
+      if (isAbsent(reply)) return absent();
       if (reply instanceof ErrorReply) return { error: replyError(reply, where, subject) };
-      const lag = computeLag(group, fieldsOf(reply));
-      if (typeof lag === 'number') return known({ pending, lag }, true, 'XINFO GROUPS+STREAM');
-      const delivered = group.get('last-delivered-id');
-      if (typeof delivered !== 'string' || parseId(delivered) === undefined) return { error: unknownLag(stream, lag) };
-      return countRest(stream, delivered, pending, length, lag);
+      const found = streamFacts(reply);
+      const delivered = parseId(facts.delivered);
+      if (found.length === undefined || delivered === undefined) return { error: replyInvalid(reply, where, subject) };
+      const countable = countableOf(found.entrySize);
+      const proven = unreadByIds(delivered, found);
+      if (proven !== undefined) return established(reading, proven, 'XINFO GROUPS+STREAM', countable);
+      const record = memory.get(id);
+      if (record !== undefined && facts.lag !== undefined && keepsExcess(record, facts, found)) {
+        const unread = facts.lag - excessOf(record);
+        if (unread > atLeast && unread < found.length) return established(reading, unread, 'XINFO GROUPS+STREAM', countable);
+      }
+      return countBefore(reading, found, atLeast, countable);
     },
   };
 }
 
-/** More entries than these are not fetched just to be counted: an entry carries its whole message. */
-const MOST_COUNTED = 100;
-
-/** Counts the entries behind the last delivered one, if they are few. */
-function countRest(stream: string, delivered: string, pending: number, length: number, why: string): Step {
+/** Counts the entries up to the last delivered one: what is left of the stream is unread. */
+function countBefore(reading: Reading, found: StreamFacts, atLeast: number, countable: number): Step {
+  const { stream, facts } = reading;
   return {
-    commands: [['XRANGE', stream, `(${delivered}`, '+', 'COUNT', MOST_COUNTED + 1]],
-    then([reply = null]) {
-      if (!Array.isArray(reply)) return { error: unknownLag(stream, why) };
-      if (reply.length <= MOST_COUNTED) return known({ pending, lag: reply.length }, true, 'XINFO GROUPS+XRANGE');
-      return { error: unknownLag(stream, `${why}, and between ${MOST_COUNTED + 1} and ${length} entries are left`) };
+    commands: [
+      ['XLEN', stream],
+      ['XRANGE', stream, '-', facts.delivered ?? '-', 'COUNT', countable + 1],
+    ],
+    then([length = null, entries = null], where) {
+      const total = countOf(length, where, `XLEN ${stream}`);
+      if (typeof total !== 'number') return { error: total };
+      const before = Array.isArray(entries) ? entries.length : 1;
+      const atMost = total - before;
+      if (Array.isArray(entries) && before <= countable)
+        return established(reading, Math.max(0, atMost), 'XINFO GROUPS+XRANGE', countable);
+      const unread = Math.min(atMost, unreadByCounters(facts, found) ?? NaN);
+      // A count below what was seen is no count.
+      if (unread > atLeast) return established(reading, unread, 'XINFO GROUPS+STREAM', countable);
+      const why = `Redis does not count them after XDEL or XGROUP SETID, and between ${atLeast + 1} and ${atMost} are left`;
+      return { error: new QueueError('FIELD_MISSING', `how many entries of stream ${stream} are unread is unknown: ${why}`) };
     },
   };
 }
 
-function unknownLag(stream: string, why: string): QueueScalerError {
-  return new QueueError('FIELD_MISSING', `the lag of stream ${stream} is unknown: ${why}`);
+function established(
+  { id, memory, facts }: Reading,
+  unread: number,
+  reader: string,
+  countable: number | undefined,
+): KeyReadResult {
+  memory.set(id, { facts, unread, reader, countable });
+  return known(facts.pending, unread, reader);
 }
 
-/**
- * Entries behind the group's last delivered one, from `XINFO GROUPS` and `XINFO STREAM` alone; a text says why that is impossible.
- * An id is proof where it lies before the first or not before the last entry; the counters are where nothing was deleted behind the
- * last delivered id (https://redis.io/docs/latest/commands/xinfo-groups/, "Consumer group lag").
- */
-export function computeLag(group: Fields, stream: Fields): number | string {
-  const length = stream.get('length');
-  const delivered = parseId(group.get('last-delivered-id'));
-  if (typeof length !== 'number' || !Number.isSafeInteger(length) || length < 0) return 'XINFO STREAM reports no length';
-  if (length === 0) return 0;
-  if (delivered === undefined) return 'XINFO GROUPS reports no last-delivered-id';
-  const first = entryId(stream.get('first-entry'));
-  const last = entryId(stream.get('last-entry'));
-  if (first !== undefined && compareIds(delivered, first) < 0) return length;
-  if (last !== undefined && compareIds(delivered, last) >= 0) return 0;
-  const added = stream.get('entries-added');
-  const read = group.get('entries-read');
-  const deleted = parseId(stream.get('max-deleted-entry-id'));
-  if (typeof added === 'number' && typeof read === 'number' && deleted !== undefined && compareIds(deleted, delivered) <= 0) {
-    const lag = added - read;
-    if (Number.isSafeInteger(lag) && lag >= 0 && lag <= length) return lag;
-  }
-  return 'entries behind the last delivered one were deleted, or the group was set to an arbitrary id';
+function isAbsent(reply: Reply): boolean {
+  return reply instanceof ErrorReply && /no such key/i.test(reply.text);
 }
 
 function absent(): KeyReadResult {
-  return known({ pending: 0, lag: 0 }, false);
+  return { value: { reader: 'XINFO GROUPS', measures: { pending: 0, lag: 0 }, exists: false } };
 }
 
-function known(
-  measures: { readonly pending: number; readonly lag: number },
-  exists: boolean,
-  reader = 'XINFO GROUPS',
-): KeyReadResult {
-  return { value: { reader, measures, exists } };
-}
-
-type Id = readonly [bigint, bigint];
-
-function entryId(entry: Reply | undefined): Id | undefined {
-  return Array.isArray(entry) ? parseId(entry[0] as Reply) : undefined;
-}
-
-function parseId(text: Reply | undefined): Id | undefined {
-  const match = typeof text === 'string' ? /^(\d{1,20})-(\d{1,20})$/.exec(text) : null;
-  return match?.[1] === undefined || match[2] === undefined ? undefined : [BigInt(match[1]), BigInt(match[2])];
-}
-
-function compareIds([leftMs, leftSeq]: Id, [rightMs, rightSeq]: Id): number {
-  return leftMs === rightMs ? Number(leftSeq - rightSeq) : leftMs < rightMs ? -1 : 1;
+function known(pending: number, lag: number, reader: string): KeyReadResult {
+  return { value: { reader, measures: { pending, lag }, exists: true } };
 }

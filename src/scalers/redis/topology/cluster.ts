@@ -6,7 +6,7 @@ import { BrokerError } from '../../../errors.ts';
 import type { Deployment } from '../keys.ts';
 import type { NodeListener, RedisNode } from './node.ts';
 import { addressText } from '../../net/address.ts';
-import { replyError, replyInvalid } from '../wire/failures.ts';
+import { askedAmiss, replyInvalid } from '../wire/failures.ts';
 import { ErrorReply } from '../wire/reply.ts';
 import { createNodePool } from './nodePool.ts';
 import { createRefresher, firstResults } from './refresh.ts';
@@ -31,8 +31,9 @@ export function cluster({ addresses, access, natMap }: Deployment, listener: Nod
   let known: readonly RedisNode[] = [];
 
   async function fetchClusterNodes(peer: RedisNode): Promise<ClusterView> {
-    const [reply = null] = (await peer.request([['CLUSTER', 'NODES']])).replies;
-    if (reply instanceof ErrorReply) throw replyError(reply, peer.where, 'CLUSTER NODES');
+    const { replies, session } = await peer.request([['CLUSTER', 'NODES']]);
+    const [reply = null] = replies;
+    if (reply instanceof ErrorReply) throw askedAmiss(reply, peer.where, 'CLUSTER NODES', 'cluster', session.kind);
     const nodes = typeof reply === 'string' ? parseClusterNodes(reply, access.tls !== undefined) : undefined;
     if (nodes === undefined) throw replyInvalid(reply, peer.where, 'CLUSTER NODES');
     // Also from a peer that answered too late to count: only a slot's two ends know that it moves.
@@ -105,7 +106,8 @@ export function cluster({ addresses, access, natMap }: Deployment, listener: Nod
   return {
     ...refresher,
     nodeAt: pool.nodeAt,
-    primary: 'never',
+    anyRole: true,
+    several: true,
     follow: pool.follow,
     unserved: (key) => new BrokerError('BROKER_CLUSTER_DOWN', `no node of the cluster serves slot ${slotOf(key)} of ${key}`),
     close: pool.close,

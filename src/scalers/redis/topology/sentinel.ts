@@ -8,7 +8,7 @@ import { BrokerError } from '../../../errors.ts';
 import type { Deployment } from '../keys.ts';
 import { createNode, type NodeListener, type RedisNode } from './node.ts';
 import { addressText } from '../../net/address.ts';
-import { replyError, replyInvalid } from '../wire/failures.ts';
+import { askedAmiss, replyInvalid } from '../wire/failures.ts';
 import { ErrorReply, fieldsOf } from '../wire/reply.ts';
 import { createNodePool } from './nodePool.ts';
 import { createRefresher, firstResults } from './refresh.ts';
@@ -27,12 +27,12 @@ export function sentinel(
 
   async function named(by: RedisNode): Promise<Vote> {
     const subject = `the primary ${masterName}`;
-    const { replies } = await by.request([
+    const { replies, session } = await by.request([
       ['SENTINEL', 'GET-MASTER-ADDR-BY-NAME', masterName],
       ['SENTINEL', 'MASTER', masterName],
     ]);
     const [reply = null, master = null] = replies;
-    if (reply instanceof ErrorReply) throw replyError(reply, by.where, subject);
+    if (reply instanceof ErrorReply) throw askedAmiss(reply, by.where, subject, 'sentinel', session.kind);
     if (reply === null)
       throw new BrokerError('BROKER_REPLY_INVALID', `sentinel ${by.where} knows no primary called ${masterName}`);
     const [host, port] = Array.isArray(reply) ? (reply as readonly unknown[]) : [];
@@ -56,7 +56,8 @@ export function sentinel(
   return {
     ...refresher,
     nodeAt: () => undefined,
-    primary: 'always',
+    anyRole: false,
+    several: true,
     follow: pool.follow,
     unserved: () => new BrokerError('BROKER_BUSY', `the sentinels name no primary ${masterName}`),
     close() {

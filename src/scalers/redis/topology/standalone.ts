@@ -1,5 +1,5 @@
 /**
- * One server at one address, whoever is behind it. If it was a primary and is one no longer, the address is looked up anew.
+ * One server at one address. If it is no primary, or no longer, the address is looked up anew.
  */
 import { BrokerError } from '../../../errors.ts';
 import { createNode, type NodeListener } from './node.ts';
@@ -14,7 +14,8 @@ export function standalone(address: Address, access: Access, listener: NodeListe
     snapshot: () => Promise.resolve(snapshotNow()),
     snapshotSince: () => Promise.resolve(snapshotNow()),
     nodeAt: () => undefined,
-    primary: 'once',
+    anyRole: false,
+    several: false,
     follow: node.follow,
     unserved: (key) => new BrokerError('BROKER_BUSY', `${node.where} does not serve ${key}`),
     close: node.close,

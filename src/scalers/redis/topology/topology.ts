@@ -32,8 +32,10 @@ export interface Topology {
   snapshotSince(since: number): Promise<TopologySnapshot>;
   /** The server that a redirection names. */
   nodeAt(address: string): RedisNode | undefined;
-  /** Whether only answers of a primary count: always, never, or once the server has been one. */
-  readonly primary: 'always' | 'once' | 'never';
+  /** Whether a server may be asked that is no primary: a cluster's keys are asked of whoever owns their slot. */
+  readonly anyRole: boolean;
+  /** Whether another server may answer where one fails. */
+  readonly several: boolean;
   /** Whether to keep sessions open and tracking on all servers of the snapshot. */
   follow(on: boolean): void;
   /** The error for a key that no server serves. */

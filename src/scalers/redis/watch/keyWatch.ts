@@ -16,8 +16,10 @@ const SLEEPING_GAP_MS = 10;
 const BUSY_GAP_MS = 250;
 /** How often each key is read although the server announces changes: it announces no `SWAPDB`. */
 export const SAFETY_POLL_MS = 20_000;
-/** The same for a stream's group, whose reads and acknowledgements the server does not announce. */
+/** The same for a sleeping group of a stream, whose position the server does not announce. */
 const GROUP_POLL_MS = 5_000;
+/** The same for a key with work where the server does not announce its end: work that follows would be no news before that is seen. */
+const BUSY_POLL_MS = 500;
 /** For this long after its last reply a tracking server is trusted to have announced every change. */
 const VOUCHED_MS = 2_000;
 /** How often a sleeping key is read where the server does not track it. */
@@ -26,10 +28,11 @@ const UNTRACKED_POLL_MS = 200;
 const FAILED_POLL_MS = 1_000;
 const TICK_MS = 50;
 /**
- * Most keys polled a second, whatever their number: those that the server does not track, and those whose last read failed. Once
- * one of the latter can be read again, all others are read at once.
+ * Most keys polled a second, whatever their number: sleeping ones that the server does not track, those with work of whose end it
+ * does not tell, and those whose last read failed. Once one of the last can be read again, all others are read at once.
  */
 const MOST_UNTRACKED_PER_S = 5_000;
+const MOST_BUSY_PER_S = 1_000;
 const MOST_FAILED_PER_S = 100;
 
 export interface KeyWatcher {
@@ -211,9 +214,10 @@ export function createKeyWatch(reader: Reader, remember: (read: KeyRead, result:
 
   function period(watched: WatchedKey): number {
     if (watched.result !== undefined && 'error' in watched.result) return FAILED_POLL_MS;
-    const safety = watched.read.changesAreTracked ? SAFETY_POLL_MS : GROUP_POLL_MS;
-    if (isTracked(watched)) return safety;
-    return gap(watched) === SLEEPING_GAP_MS ? UNTRACKED_POLL_MS : GROUP_POLL_MS;
+    const tracked = isTracked(watched);
+    if (tracked && watched.read.changesAreTracked) return SAFETY_POLL_MS;
+    if (gap(watched) === BUSY_GAP_MS) return BUSY_POLL_MS;
+    return tracked ? GROUP_POLL_MS : UNTRACKED_POLL_MS;
   }
 
   /** Visits as many keys as make a round last as long as the shortest poll, and polls those that are due, a few at a time. */
@@ -224,6 +228,7 @@ export function createKeyWatch(reader: Reader, remember: (read: KeyRead, result:
     let safety = Math.ceil((watchedKeys.size * TICK_MS) / SAFETY_POLL_MS) * 2;
     let groups = Math.ceil((watchedKeys.size * TICK_MS) / GROUP_POLL_MS) * 2;
     let untracked = (MOST_UNTRACKED_PER_S * TICK_MS) / 1_000;
+    let busy = (MOST_BUSY_PER_S * TICK_MS) / 1_000;
     failedBudget = Math.min(MOST_FAILED_PER_S, failedBudget + (MOST_FAILED_PER_S * TICK_MS) / 1_000);
     while (visits-- > 0 && untracked > 0) {
       round ??= watchedKeys.values();
@@ -240,7 +245,7 @@ export function createKeyWatch(reader: Reader, remember: (read: KeyRead, result:
         if (failedBudget < 1) continue;
         failedBudget--;
       } else if (due === UNTRACKED_POLL_MS) untracked--;
-      else if (due === SAFETY_POLL_MS ? safety-- <= 0 : groups-- <= 0) continue;
+      else if ((due === SAFETY_POLL_MS ? safety-- : due === BUSY_POLL_MS ? busy-- : groups--) <= 0) continue;
       enqueue(watched);
     }
   }

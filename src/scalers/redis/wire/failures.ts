@@ -44,6 +44,37 @@ export function replyInvalid(reply: Reply, where: string, subject: string): Brok
   return new BrokerError('BROKER_REPLY_INVALID', `${where} answers ${shape} for ${subject}, which is no reply to that command`);
 }
 
+/** What a server says it is: one that stands alone or is its replicas' primary, a node of a cluster, or a sentinel. */
+export type ServerKind = 'standalone' | 'cluster' | 'sentinel';
+
+const SCALERS: Readonly<Record<ServerKind, string>> = {
+  standalone: 'a server that is in no cluster: read it with scaler redis or redis-streams',
+  cluster: 'a node of a cluster: read it with scaler redis-cluster or redis-cluster-streams',
+  sentinel: 'a sentinel: read its primary with scaler redis-sentinel or redis-sentinel-streams',
+};
+
+/** The error of a server that is of another kind than the trigger's scaler reads, with the scaler that would. */
+export function otherKind(where: string, kind: ServerKind): BrokerError {
+  return new BrokerError('BROKER_WRONG_KIND', `${where} is ${SCALERS[kind]}`);
+}
+
+/** The error that an error reply stands for, to a question that a server of another kind than `wanted` cannot answer. */
+export function askedAmiss(
+  reply: ErrorReply,
+  where: string,
+  subject: string,
+  wanted: ServerKind,
+  kind: ServerKind | undefined,
+): QueueScalerError {
+  const said = replyError(reply, where, subject);
+  return kind === undefined || kind === wanted || said.code !== 'BROKER_REPLY_INVALID' ? said : otherKind(where, kind);
+}
+
+export function isReplica(where: string): BrokerError {
+  const remedy = 'give the address of its primary, or let scaler redis-sentinel or redis-sentinel-streams find it';
+  return new BrokerError('BROKER_NOT_PRIMARY', `${where} is a replica, which may be behind: ${remedy}`);
+}
+
 /** The error of a connection that could not be opened, as {@link SocketOptions.describe} has it. */
 export function openingError(where: string, inHandshake: boolean, cause: Error | undefined, timeoutMs: number): BrokerError {
   if (!inHandshake && cause?.name !== 'TimeoutError') return brokenBy(where, cause, 0);

@@ -9,8 +9,8 @@ import { BrokerError } from '../../../errors.ts';
 import type { TlsSettings } from '../../net/tls.ts';
 import type { Address } from '../../net/address.ts';
 import { openConnection, type Connection } from './connection.ts';
-import { replyError, replyInvalid } from './failures.ts';
-import { ErrorReply, type Command, type Reply } from './reply.ts';
+import { isReplica, otherKind, replyError, replyInvalid, type ServerKind } from './failures.ts';
+import { ErrorReply, fieldsOf, type Command, type Reply } from './reply.ts';
 
 /** Below the two seconds that an answer to KEDA may take, so that the answer can give the reason. */
 const TIMEOUT_MS = 1_500;
@@ -18,6 +18,8 @@ const TIMEOUT_MS = 1_500;
 const CLIENT_NAME = 'keda-queue-scaler';
 
 export interface Access {
+  /** What a server must be to be asked. */
+  readonly kind: ServerKind;
   readonly username: string | undefined;
   readonly password: Secret | undefined;
   readonly tls: TlsSettings | undefined;
@@ -25,6 +27,8 @@ export interface Access {
 }
 
 export interface Session extends Connection {
+  /** What the server says it is; undefined where it says nothing of it. */
+  readonly kind: ServerKind | undefined;
   /** Whether the server tracks the keys read on this session: their next change is passed to `onInvalidated`. */
   readonly tracking: boolean;
   /** Why the server would not do so. */
@@ -49,12 +53,13 @@ export async function openSession(
     onInvalidated(Array.isArray(keys) ? keys.map(String) : null);
   });
   try {
-    const version3 = await login(connection, access);
+    const { version3, kind, primary } = await login(connection, access);
+    if (access.kind === 'standalone') await expectStandalone(connection, kind, primary);
     if (access.database !== 0) {
       const [selected] = await connection.request([['SELECT', access.database]]);
       expectOk(selected, connection.where, `SELECT ${access.database}`);
     }
-    const session = { ...connection, tracking: false, trackingRefused: undefined };
+    const session = { ...connection, kind, tracking: false, trackingRefused: undefined };
     if (tracking === 'never') return session;
     if (!version3) {
       const why = `${connection.where} speaks protocol version 2 only, which has no tracking on one connection`;
@@ -80,24 +85,63 @@ export async function track(session: Session, keep: boolean): Promise<Session> {
   return { ...session, tracking: keep && reply === 'OK', trackingRefused: refused };
 }
 
-/** Whether the server took protocol version 3. */
-async function login(connection: Connection, { username, password }: Access): Promise<boolean> {
+interface Login {
+  readonly version3: boolean;
+  readonly kind: ServerKind | undefined;
+  /** Whether the server is no replica; undefined where it says nothing of it. */
+  readonly primary: boolean | undefined;
+}
+
+async function login(connection: Connection, { username, password }: Access): Promise<Login> {
   const secrets = password === undefined ? [] : [password];
   const credentials = password === undefined ? [] : ['AUTH', username ?? 'default', password.reveal()];
   const [hello] = await connection.request([['HELLO', 3, ...credentials, 'SETNAME', CLIENT_NAME]]);
   if (!(hello instanceof ErrorReply)) {
-    if (Array.isArray(hello)) return true;
-    throw replyInvalid(hello ?? null, connection.where, 'HELLO');
+    if (!Array.isArray(hello)) throw replyInvalid(hello ?? null, connection.where, 'HELLO');
+    const fields = fieldsOf(hello);
+    const role = fields.get('role');
+    return {
+      version3: true,
+      kind: kindOf(fields.get('mode')),
+      primary: typeof role === 'string' ? role === 'master' : undefined,
+    };
   }
   // Servers before version 6 and some proxies know no HELLO; all know AUTH.
   if (hello.code !== 'NOPROTO' && !/unknown command|not supported|unsupported/i.test(hello.text)) {
     throw asBrokerError(hello, connection.where, 'HELLO', secrets);
   }
-  if (password === undefined) return false;
-  const secret = password.reveal();
-  const [auth] = await connection.request([username === undefined ? ['AUTH', secret] : ['AUTH', username, secret]]);
-  expectOk(auth, connection.where, 'AUTH', secrets);
-  return false;
+  if (password !== undefined) {
+    const secret = password.reveal();
+    const [auth] = await connection.request([username === undefined ? ['AUTH', secret] : ['AUTH', username, secret]]);
+    expectOk(auth, connection.where, 'AUTH', secrets);
+  }
+  // Many proxies know no INFO either.
+  const [info] = await connection.request([['INFO', 'server']]);
+  const mode = typeof info === 'string' ? /^redis_mode:(\w+)/m.exec(info)?.[1] : undefined;
+  return { version3: false, kind: kindOf(mode), primary: undefined };
+}
+
+function kindOf(mode: Reply | undefined): ServerKind | undefined {
+  return mode === 'standalone' || mode === 'cluster' || mode === 'sentinel' ? mode : undefined;
+}
+
+/**
+ * Refuses a server whose answers would be no error and no truth: a node of a cluster knows its own keys only, a sentinel none, and a
+ * replica those of some time ago.
+ */
+async function expectStandalone(
+  connection: Connection,
+  kind: ServerKind | undefined,
+  primary: boolean | undefined,
+): Promise<void> {
+  const { where } = connection;
+  if (kind === 'sentinel') throw otherKind(where, kind);
+  if (kind === 'cluster') {
+    // Some proxies in front of a cluster call themselves one, and serve every key.
+    const [reply] = await connection.request([['CLUSTER', 'NODES']]);
+    if (!(reply instanceof ErrorReply) || reply.code === 'NOPERM') throw otherKind(where, kind);
+  }
+  if (primary === false) throw isReplica(where);
 }
 
 function expectOk(reply: Reply | undefined, where: string, subject: string, secrets: readonly Secret[] = []): void {

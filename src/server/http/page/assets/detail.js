@@ -26,7 +26,7 @@ export function detailOf({ row, explanation, course }) {
       ['State', row.state],
       ['Metric', `${metric.name}, target ${number(metric.target)}`],
       ...(reading === undefined
-        ? [['To KEDA', trouble === undefined ? 'nothing yet' : 'an error: KEDA holds the number of replicas']]
+        ? [['To KEDA', trouble === undefined ? 'nothing yet' : 'an error, on which it scales nothing as a rule']]
         : [
             ['To KEDA', `${number(reading.value)}, ${reading.active ? 'active' : 'not active'}`],
             ['Read by', `${reading.reader}, ${ago(row.at)} ago`],
