@@ -54,41 +54,45 @@ function list(name: string) {
   };
 }
 
-it('tells every fill of a queue that was drained a moment before, whether KEDA has asked meanwhile or not', async () => {
-  const kinds = [
-    ...['classic-0', 'classic-1', 'classic-2'].map((name) => ({ ...queue(name, 'classic', amqp), polled: false })),
-    ...['polled-0', 'polled-1', 'polled-2'].map((name) => ({ ...queue(name, 'classic', amqp), polled: true })),
-    ...['quorum-0', 'quorum-1'].map((name) => ({ ...queue(name, 'quorum', amqp), polled: false })),
-    ...['http-0', 'http-1'].map((name) => ({ ...queue(name, 'classic', http), polled: false })),
-    ...['list-0', 'list-1'].map((name) => ({ ...list(name), polled: false })),
-    { ...list('list-2'), polled: true },
-  ];
-  const untold = await Promise.all(
-    kinds.map(async ({ name, backlog, metadata, polled }) => {
-      const filled = await backlog();
-      const trigger = scaler.client.trigger({ type: 'external-push', name, metadata: metadata() });
-      const push = trigger.push();
-      let over = false;
-      const poll = async (): Promise<void> => {
-        while (polled && !over) {
-          await trigger.poll().catch(() => undefined);
-          await sleep(POLL_MS);
+it(
+  'tells every fill of a queue that was drained a moment before, whether KEDA has asked meanwhile or not',
+  async () => {
+    const kinds = [
+      ...['classic-0', 'classic-1', 'classic-2'].map((name) => ({ ...queue(name, 'classic', amqp), polled: false })),
+      ...['polled-0', 'polled-1', 'polled-2'].map((name) => ({ ...queue(name, 'classic', amqp), polled: true })),
+      ...['quorum-0', 'quorum-1'].map((name) => ({ ...queue(name, 'quorum', amqp), polled: false })),
+      ...['http-0', 'http-1'].map((name) => ({ ...queue(name, 'classic', http), polled: false })),
+      ...['list-0', 'list-1'].map((name) => ({ ...list(name), polled: false })),
+      { ...list('list-2'), polled: true },
+    ];
+    const untold = await Promise.all(
+      kinds.map(async ({ name, backlog, metadata, polled }) => {
+        const filled = await backlog();
+        const trigger = scaler.client.trigger({ type: 'external-push', name, metadata: metadata() });
+        const push = trigger.push();
+        let over = false;
+        const poll = async (): Promise<void> => {
+          while (polled && !over) {
+            await trigger.poll().catch(() => undefined);
+            await sleep(POLL_MS);
+          }
+        };
+        const polling = poll();
+        await push.next(false, 40_000);
+        const missed: string[] = [];
+        for (let fill = 0; fill < FILLS; fill++) {
+          const pauseMs = PAUSE_MS.least + Math.random() * (PAUSE_MS.most - PAUSE_MS.least);
+          await sleep(pauseMs);
+          const { toldMs } = await refill(filled, push, PATIENCE_MS);
+          if (toldMs > PATIENCE_MS) missed.push(`${name}: fill ${fill}, ${Math.round(pauseMs)} ms after the drain`);
         }
-      };
-      const polling = poll();
-      await push.next(false, 40_000);
-      const missed: string[] = [];
-      for (let fill = 0; fill < FILLS; fill++) {
-        const pauseMs = PAUSE_MS.least + Math.random() * (PAUSE_MS.most - PAUSE_MS.least);
-        await sleep(pauseMs);
-        const { toldMs } = await refill(filled, push, PATIENCE_MS);
-        if (toldMs > PATIENCE_MS) missed.push(`${name}: fill ${fill}, ${Math.round(pauseMs)} ms after the drain`);
-      }
-      over = true;
-      await polling;
-      push.close();
-      return missed;
-    }),
-  );
-  expect(untold.flat()).toEqual([]);
-}, TIMEOUT_MS);
+        over = true;
+        await polling;
+        push.close();
+        return missed;
+      }),
+    );
+    expect(untold.flat()).toEqual([]);
+  },
+  TIMEOUT_MS,
+);
