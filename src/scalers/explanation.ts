@@ -5,7 +5,7 @@
 import { toQueueScalerError, type QueueScalerError } from '../errors.ts';
 import type { Measures } from './reading.ts';
 import type { MetricSpec } from './contract.ts';
-import type { Sample } from './triggers.ts';
+import type { Sample } from './trigger.ts';
 
 /** At most so many queues are listed one by one. */
 const MAX_QUEUES = 100;

@@ -156,10 +156,13 @@ export function createReadingCache(
     const entry = entries.get(key);
     if (entry === undefined) return;
     const { pending } = entry;
+    const wasKnown = entry.latest?.known === true;
     entry.pending = undefined;
     // What a watch has told meanwhile is newer, whenever this answer came.
     if (entry.latest === undefined || entry.heardAt < askedAt) record(entry, reading);
     pending?.resolve();
+    // A connection that was lost is opened again by the next question, which need not wait for a round.
+    if (wasKnown && !reading.known && reading.error.spec.retry === 'endpoint' && !closing.signal.aborted) ask(entry);
   }
 
   function record(entry: Entry, told: Reading, afresh = false): void {
@@ -291,7 +294,7 @@ export function createReadingCache(
       const shared = entry.pending !== undefined;
       const { since, ended } = ask(entry);
       try {
-        const patience = shared ? AbortSignal.timeout(Math.max(0, since + SHARED_WAIT_MS - now)) : undefined;
+        const patience = shared ? AbortSignal.timeout(Math.max(0, Math.ceil(since + SHARED_WAIT_MS - now))) : undefined;
         await untilAborted(ended, patience === undefined ? signal : AbortSignal.any([patience, signal]));
       } catch {
         const error = unanswered(entry, performance.now() - since);

@@ -4,7 +4,7 @@
 import { LRUCache } from 'lru-cache';
 import type { ErrorCode } from '../errors.ts';
 import type { Logger } from '../logger.ts';
-import type { Trigger } from '../scalers/triggers.ts';
+import type { Trigger } from '../scalers/trigger.ts';
 import type { CallEnd } from './grpc/adapt.ts';
 import type { CallSubject } from './grpc/externalScaler.ts';
 import type { Refusal } from './grpc/listener.ts';

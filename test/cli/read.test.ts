@@ -127,7 +127,7 @@ describe('read', () => {
       metadata: { scalerAddress: x.y:6000, scaler: rabbitmq, hostFromEnv: READ_TEST_NONE, queueName: orders, mode: QueueLength, value: "20" }`;
     const { code, out } = await run(manifest('unset', trigger));
     expect(code).toBe(1);
-    expect(out).toContain('READ_TEST_NONE is not set');
+    expect(out).toContain('READ_TEST_NONE is set neither here nor by a scale target');
     expect(out).toContain('[INVALID_TRIGGER]');
   });
 

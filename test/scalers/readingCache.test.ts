@@ -95,6 +95,15 @@ describe('asking', () => {
     }
   });
 
+  test('gives who asks meanwhile the answer that comes in time', async () => {
+    const it = script();
+    const reads = [it.cache.read(question('a'), never)];
+    await vi.advanceTimersByTimeAsync(10.25);
+    reads.push(it.cache.read(question('a'), never));
+    (await nextSweep(it, 0)).report('a', ready(4));
+    for (const reading of await Promise.all(reads)) expect(reading).toMatchObject({ measures: { ready: 4 } });
+  });
+
   test('has nobody wait for long for what another waits for already', async () => {
     const it = script();
     const first = it.cache.read(question('a'), never);
@@ -191,6 +200,19 @@ describe('what has been asked', () => {
     await vi.advanceTimersByTimeAsync(ROUND_MS);
     it.sweeps.at(-1)?.report('a', ready(7));
     expect(it.cache.latest(question('a'))).toMatchObject({ measures: { ready: 7 } });
+  });
+
+  test('that becomes trouble is asked again at once, and then with the rounds', async () => {
+    const it = script();
+    await answered(it, question('a'), ready(7));
+    await vi.advanceTimersByTimeAsync(MOST_ROUNDS * ROUND_MS);
+    const asked = it.sweeps.length;
+    it.sweeps.at(-1)?.report('a', failed(new BrokerError('BROKER_UNREACHABLE', 'gone')));
+    await vi.advanceTimersByTimeAsync(20);
+    expect(it.sweeps).toHaveLength(asked + 1);
+    it.sweeps.at(-1)?.report('a', failed(new BrokerError('BROKER_UNREACHABLE', 'gone')));
+    await vi.advanceTimersByTimeAsync(20);
+    expect(it.sweeps).toHaveLength(asked + 1);
   });
 });
 

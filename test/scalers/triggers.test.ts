@@ -7,7 +7,8 @@ import { endpoint, key } from '../../src/scalers/metadata.ts';
 import { unknown, type Known, type Reading } from '../../src/scalers/reading.ts';
 import { createBrokerPool } from '../../src/scalers/brokerPool.ts';
 import { defineScaler, type BrokerClient, type Question, type Watcher } from '../../src/scalers/contract.ts';
-import { createTriggers, MAX_METADATA_BYTES, type Sample } from '../../src/scalers/triggers.ts';
+import type { Sample } from '../../src/scalers/trigger.ts';
+import { createTriggers, MAX_METADATA_BYTES } from '../../src/scalers/triggers.ts';
 import { decimal, text } from '../../src/scalers/values.ts';
 import { ready } from './scriptedBroker.ts';
 

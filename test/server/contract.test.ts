@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { status, type ServiceError } from '@grpc/grpc-js';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createPush, REPEAT_AFTER_MS } from '../../src/server/grpc/push.ts';
-import type { Trigger, TriggerWatcher } from '../../src/scalers/triggers.ts';
+import type { Trigger, TriggerWatcher } from '../../src/scalers/trigger.ts';
 import { makeCertificates, type Certificates } from '../bed/certificates.ts';
 import { createMemoryBroker, UNREACHABLE, type MemoryBroker } from '../bed/memoryScaler.ts';
 import { startScaler, type TestScaler } from '../bed/scaler.ts';

@@ -11,7 +11,7 @@ import {
   UNTOLD,
 } from '../../src/server/grpc/push.ts';
 import type { Known } from '../../src/scalers/reading.ts';
-import type { Told, Trigger, TriggerWatcher } from '../../src/scalers/triggers.ts';
+import type { Told, Trigger, TriggerWatcher } from '../../src/scalers/trigger.ts';
 import { createMemoryBroker, UNREACHABLE, type MemoryBroker } from '../bed/memoryScaler.ts';
 import { startScaler, type TestScaler } from '../bed/scaler.ts';
 import type { PushStream } from '../keda/client.ts';

@@ -86,7 +86,8 @@ function takes(text: string, at: number, character: string): number | undefined 
   let within = false;
   for (; place < text.length && text[place] !== ']'; place++) {
     if (text[place] === '\\' && place + 1 < text.length) {
-      within ||= text[++place] === character;
+      place++;
+      within ||= text[place] === character;
     } else if (text[place + 1] === '-' && place + 2 < text.length) {
       const [low = '', high = ''] = [text[place], text[place + 2]].sort();
       within ||= low <= character && character <= high;

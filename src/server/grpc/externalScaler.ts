@@ -2,7 +2,8 @@
  * KEDA's five calls in terms of triggers. It never talks to a broker itself, and GetMetricSpec answers from metadata alone.
  */
 import { QueueError } from '../../errors.ts';
-import type { Sample, Trigger, Triggers } from '../../scalers/triggers.ts';
+import type { Sample, Trigger } from '../../scalers/trigger.ts';
+import type { Triggers } from '../../scalers/triggers.ts';
 import type { Adapter } from './adapt.ts';
 import type { ExternalScalerServer, GetMetricSpecResponse, GetMetricsRequest, ScaledObjectRef } from './gen/externalscaler.ts';
 import type { Push } from './push.ts';

@@ -3,7 +3,7 @@
  * before its own status is written, so it is repeated where no poll says the same; but each one costs KEDA a write of the object's status
  * and delays the scale to zero.
  */
-import type { Told, Trigger } from '../../scalers/triggers.ts';
+import type { Told, Trigger } from '../../scalers/trigger.ts';
 
 /** A stream that stays active is told so again after this time at the earliest, if no call has said it meanwhile. */
 export const REPEAT_AFTER_MS = 30_000;

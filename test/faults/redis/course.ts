@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { until } from '../../bed/until.ts';
-import type { Trigger } from '../../../src/scalers/triggers.ts';
+import type { Trigger } from '../../../src/scalers/trigger.ts';
 import type { Asker } from '../../scalers/redis/ask.ts';
 import { follow, type Followed } from '../../scalers/redis/follow.ts';
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Sample } from '../../../src/scalers/triggers.ts';
+import type { Sample } from '../../../src/scalers/trigger.ts';
 import { startRabbit, type RabbitNode } from '../../bed/rabbitmq.ts';
 import { until } from '../../bed/until.ts';
 import { createAsker, type Asker } from '../redis/ask.ts';

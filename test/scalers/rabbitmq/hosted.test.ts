@@ -1,8 +1,6 @@
 import { expect, it } from 'vitest';
-import { endpointLabel, parseEndpoint, type Endpoint } from '../../../src/scalers/rabbitmq/address.ts';
+import { endpointLabel, parseAddress } from '../../../src/scalers/rabbitmq/address.ts';
 import { managementBeside } from '../../../src/scalers/rabbitmq/hosted.ts';
-
-const LOCAL: Endpoint = { scheme: 'amqp', host: 'localhost', port: 5672, path: '' };
 
 it.each([
   ['amqp://rabbitmq.default.svc', 'http://rabbitmq.default.svc:15672'],
@@ -17,7 +15,7 @@ it.each([
   ['amqps://cloudamqp.com.example', 'https://cloudamqp.com.example:15671'],
   ['amqps://notcloudamqp.com', 'https://notcloudamqp.com:15671'],
 ])('beside %s the management API is looked for at %s', (host, management) => {
-  const endpoint = parseEndpoint(host, LOCAL);
-  if (typeof endpoint === 'string') throw new Error(endpoint);
-  expect(endpointLabel(managementBeside(endpoint))).toBe(management);
+  const address = parseAddress(host);
+  if (typeof address === 'string') throw new Error(address);
+  expect(endpointLabel(managementBeside(address.endpoint))).toBe(management);
 });

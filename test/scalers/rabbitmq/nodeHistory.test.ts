@@ -51,6 +51,21 @@ describe('a node', () => {
     expect(node.rejoined()).toEqual([]);
   });
 
+  it('met after nobody told of the cluster in time may have hung then, unless it has just been started', () => {
+    const hung = createCluster();
+    hung.unseen();
+    hung.well();
+    expect(hung.rejoined()).toEqual(['r1@h', 'r2@h']);
+    hung.wait(HEALED_MS);
+    hung.well();
+    expect(hung.rejoined()).toEqual([]);
+    const started = createCluster();
+    started.unseen();
+    started.restart();
+    started.well();
+    expect(started.rejoined()).toEqual(['r1@h']);
+  });
+
   it('that was restarted while it was away has not', () => {
     const node = createCluster();
     node.well();

@@ -1,8 +1,6 @@
 import { expect, it } from 'vitest';
 import { BrokerError, QueueError } from '../../../src/errors.ts';
-import type { QueueStats } from '../../../src/scalers/rabbitmq/management/queueStats.ts';
-import type { Listed } from '../../../src/scalers/rabbitmq/read/observation.ts';
-import type { BulkReader } from '../../../src/scalers/rabbitmq/read/readStrategy.ts';
+import type { BulkReader, Listed, QueueStats } from '../../../src/scalers/rabbitmq/management/queueStats.ts';
 import { createSecondOpinion } from '../../../src/scalers/rabbitmq/read/secondOpinion.ts';
 import { ask, stats } from './questionFixture.ts';
 

@@ -2,7 +2,8 @@
 import { noCredentialSource } from '../../../src/auth/credentials.ts';
 import { noEvents, type BrokerEvents } from '../../../src/scalers/brokerEvents.ts';
 import { createBrokerPool, type BrokerPool } from '../../../src/scalers/brokerPool.ts';
-import { createTriggers, type Sample, type Trigger } from '../../../src/scalers/triggers.ts';
+import type { Sample, Trigger } from '../../../src/scalers/trigger.ts';
+import { createTriggers } from '../../../src/scalers/triggers.ts';
 import type { QueueScalerError } from '../../../src/errors.ts';
 
 export interface Asker {

@@ -1,6 +1,6 @@
 /** Watches a trigger and keeps all that it is told. */
 import type { QueueScalerError } from '../../../src/errors.ts';
-import type { Sample } from '../../../src/scalers/triggers.ts';
+import type { Sample } from '../../../src/scalers/trigger.ts';
 import type { Asker } from './ask.ts';
 
 export interface Followed {

@@ -35,6 +35,10 @@ it('a pattern means to us what it means to the server', async () => {
   }
 });
 
+it('an escape in a class stands for one character, whatever the class has taken', () => {
+  expect(['a', ']', 'aa'].map((key) => matches({ text: '[a\\]a', glob: true }, key))).toEqual([true, true, false]);
+});
+
 it('a pattern is compared byte by byte, as the server does', () => {
   expect(['?', '??', 'é', '[é]'].map((text) => matches({ text, glob: true }, 'é'))).toEqual([false, true, true, false]);
 });

@@ -4,7 +4,7 @@ import { gzipSync } from 'node:zlib';
 import type { CDPSession, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { BrokerError } from '../../../src/errors.ts';
-import type { Trigger } from '../../../src/scalers/triggers.ts';
+import type { Trigger } from '../../../src/scalers/trigger.ts';
 import { startBrowser, type TestBrowser } from '../../bed/browser.ts';
 import { createMemoryBroker } from '../../bed/memoryScaler.ts';
 import { startScaler, type TestScaler } from '../../bed/scaler.ts';

@@ -2,10 +2,7 @@
  * The lists of one vhost's queues, each fetched at most once at a time and shared by all questions for a moment.
  */
 import { toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
-import type { ListKind, QueueList } from './queueStats.ts';
-
-/** What can be fetched: lists of each kind, and `counters`, the Prometheus plugin's with the counters that rates are taken from. */
-export type ListSource = ListKind | 'counters';
+import type { ListSource, QueueList } from './queueStats.ts';
 
 /** How old a list may be to answer again, in ms: the live one as young as a reading, the others half of the broker's own 5 s. */
 const FRESH_MS: Readonly<Record<ListSource, number>> = { totals: 500, prometheus: 2_500, statistics: 2_500, counters: 2_500 };

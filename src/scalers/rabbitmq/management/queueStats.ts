@@ -38,6 +38,28 @@ export interface Counters extends Traffic {
 /** The readers that list all queues of a vhost. */
 export type ListKind = 'totals' | 'statistics' | 'prometheus';
 
+/** What can be fetched: lists of each kind, and `counters`, the Prometheus plugin's with the counters that rates are taken from. */
+export type ListSource = ListKind | 'counters';
+
+/** Whoever can be asked for a queue: a list, or a GET of that queue alone. */
+export type BulkReader = ListSource | 'single';
+
+/** What a list or a single GET said about a queue. */
+export interface Listed {
+  readonly stats: QueueStats;
+  readonly kind: ListKind;
+  /** A second reader that says the same. */
+  readonly agreed?: ListKind;
+  readonly at: number;
+}
+
+/** Undefined: not asked, or there is no management API. `not listed any more` is a queue of a set that lists had lately. */
+export type ListAnswer = Listed | 'not listed' | 'not listed any more' | QueueScalerError | undefined;
+
+export function isListed(answer: ListAnswer): answer is Listed {
+  return typeof answer === 'object' && !(answer instanceof Error);
+}
+
 export interface QueueList {
   readonly kind: ListKind;
   /** A time that no figure is older than, but for what the broker's own sampling takes, in ms of `performance.now()`. */

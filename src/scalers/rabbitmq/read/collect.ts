@@ -7,27 +7,29 @@ import { BrokerError, toQueueScalerError, type QueueScalerError } from '../../..
 import type { Declared } from '../amqp/declared.ts';
 import type { Cluster, ClusterState } from '../management/clusterState.ts';
 import type { QueueListCache } from '../management/queueListCache.ts';
-import { isCounted, type ListKind, type QueueList, type QueueStats } from '../management/queueStats.ts';
+import {
+  isCounted,
+  isListed,
+  type BulkReader,
+  type ListAnswer,
+  type Listed,
+  type ListKind,
+  type QueueList,
+  type QueueStats,
+} from '../management/queueStats.ts';
 import type { RabbitQuestion } from '../question.ts';
-import { countedBy, figureOf, isListed, isLocked, type Answers, type Listed, type Observation } from './observation.ts';
+import { countedBy, figureOf, isLocked, type Answers, type Observation } from './observation.ts';
+import { createPatience, LATE } from './patience.ts';
 import type { QueueMemory } from './queueMemory.ts';
 import type { QueueSets } from './queueSet.ts';
-import { chooseReader, type BulkReader } from './readStrategy.ts';
+import { chooseReader } from './readStrategy.ts';
 import { createSecondOpinion } from './secondOpinion.ts';
 import { currentStreak } from './zero.ts';
 
 /** Up to this many queues are declared beside a list that is not live: that costs less than a live list would. */
 const DECLARE_ALONG = 200;
-/** How long a list is waited for, in ms, where another reader can answer; a late list still serves a later question. */
-const LIST_PATIENCE_MS = 1_000;
-/** While no node hangs, a list may take twice as long as is likely: one of ten thousand queues takes more than a second at any time. */
-const PATIENCE_FACTOR = 2;
-const MAX_PATIENCE_MS = 5_000;
-/** The same while an earlier answer is overdue. */
-const OVERDUE_PATIENCE_MS = 100;
 /** Likely time for each queue of a list, in ms: measured on RabbitMQ 3.10 with 5000 that slept. */
 const LISTED_QUEUE_MS = 0.1;
-const LATE = Symbol('late');
 const isFound = (listed: Listed | undefined | typeof LATE): listed is Listed => typeof listed === 'object';
 
 /** The readers of one vhost's queues. */
@@ -58,8 +60,10 @@ export interface Collector {
 
 export function createCollector({ readers, cluster, memory, sets }: ReadContext): Collector {
   const { declare, lists } = readers;
-  /** Late answers that may still come. */
-  let overdue = 0;
+  const unlessLate = createPatience(() => {
+    const { clusterStable, allReport, queues = 0 } = cluster.state();
+    return clusterStable && allReport ? (lists.tookMs ?? queues * LISTED_QUEUE_MS) : 0;
+  });
   const secondOpinion = createSecondOpinion({ listedBy, beside });
 
   async function collect(question: RabbitQuestion, wanted: number): Promise<readonly Observation[]> {
@@ -171,43 +175,9 @@ export function createCollector({ readers, cluster, memory, sets }: ReadContext)
     ];
   }
 
-  async function inTime(queue: string, listing: Promise<Answers['listed']>): Promise<Answers['listed']> {
+  async function inTime(queue: string, listing: Promise<ListAnswer>): Promise<ListAnswer> {
     const listed = await unlessLate(listing);
     return listed === LATE ? noList(queue) : listed;
-  }
-
-  async function unlessLate<T>(answer: Promise<T>): Promise<T | typeof LATE> {
-    let timer: NodeJS.Timeout | undefined;
-    const startedAt = performance.now();
-    const late = new Promise<typeof LATE>((resolve) => {
-      // How long an answer may take becomes known only while the first is waited for.
-      const look = (): void => {
-        const leftMs = startedAt + patienceMs() - performance.now();
-        if (leftMs > 0) {
-          timer = setTimeout(look, leftMs);
-          return;
-        }
-        overdue++;
-        const settled = (): void => {
-          overdue--;
-        };
-        answer.then(settled, settled);
-        resolve(LATE);
-      };
-      timer = setTimeout(look, Math.min(LIST_PATIENCE_MS, patienceMs()));
-    });
-    try {
-      return await Promise.race([answer, late]);
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
-  function patienceMs(): number {
-    if (overdue > 0) return OVERDUE_PATIENCE_MS;
-    const { clusterStable, allReport, queues = 0 } = cluster.state();
-    const likelyMs = clusterStable && allReport ? (lists.tookMs ?? queues * LISTED_QUEUE_MS) : 0;
-    return Math.max(LIST_PATIENCE_MS, Math.min(MAX_PATIENCE_MS, PATIENCE_FACTOR * likelyMs));
   }
 
   function isZeroConfirmed(question: RabbitQuestion, queue: string, askedAt: number): boolean {
@@ -220,13 +190,7 @@ export function createCollector({ readers, cluster, memory, sets }: ReadContext)
     return type === 'classic' && isZeroConfirmed(question, queue, askedAt);
   }
 
-  function wantsLive(
-    question: RabbitQuestion,
-    queue: string,
-    listed: Answers['listed'],
-    wanted: number,
-    askedAt: number,
-  ): boolean {
+  function wantsLive(question: RabbitQuestion, queue: string, listed: ListAnswer, wanted: number, askedAt: number): boolean {
     if (!isListed(listed) || !isCounted(listed.stats)) return true;
     const isLive = listed.kind === 'totals' && listed.stats.type === 'classic';
     if (figureOf(question, listed.stats) > 0) return !isLive && wanted <= DECLARE_ALONG;
@@ -234,7 +198,7 @@ export function createCollector({ readers, cluster, memory, sets }: ReadContext)
   }
 
   /** The queue as the reader that fits lists it; undefined where there is no management API. */
-  async function list(question: RabbitQuestion, queue: string, wanted: number): Promise<Answers['listed']> {
+  async function list(question: RabbitQuestion, queue: string, wanted: number): Promise<ListAnswer> {
     const reader = await readerFor(question, wanted);
     if (reader === undefined) return undefined;
     try {

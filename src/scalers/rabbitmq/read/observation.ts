@@ -4,24 +4,14 @@
 import type { QueueScalerError } from '../../../errors.ts';
 import type { Declared } from '../amqp/declared.ts';
 import type { ClusterState } from '../management/clusterState.ts';
-import type { ListKind, QueueStats } from '../management/queueStats.ts';
+import type { ListAnswer, QueueStats } from '../management/queueStats.ts';
 import type { RabbitQuestion } from '../question.ts';
 import type { Counted, QueueRecord } from './queueMemory.ts';
-
-/** What a list or a single GET said about a queue. */
-export interface Listed {
-  readonly stats: QueueStats;
-  readonly kind: ListKind;
-  /** A second reader that says the same. */
-  readonly agreed?: ListKind;
-  readonly at: number;
-}
 
 /** What the readers said about one queue. */
 export interface Answers {
   readonly queue: string;
-  /** Undefined: not asked, or there is no management API. `not listed any more` is a queue of a set that lists had lately. */
-  readonly listed: Listed | 'not listed' | 'not listed any more' | QueueScalerError | undefined;
+  readonly listed: ListAnswer;
   /** Undefined: not asked, or there is no AMQP. */
   readonly live: Declared | QueueScalerError | undefined;
 }
@@ -37,10 +27,6 @@ export interface Observation extends Answers {
   readonly available: number;
   readonly memory: QueueRecord;
   readonly cluster: ClusterState;
-}
-
-export function isListed(listed: Answers['listed']): listed is Listed {
-  return typeof listed === 'object' && !(listed instanceof Error);
 }
 
 export function countedBy({ needs }: RabbitQuestion): Counted {

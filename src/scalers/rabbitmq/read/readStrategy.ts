@@ -1,9 +1,7 @@
 /**
  * Which reader to ask for a vhost's queues: the cheapest that can answer, a live one if that costs little. Pure.
  */
-import type { ListSource } from '../management/queueListCache.ts';
-
-export type BulkReader = ListSource | 'single';
+import type { BulkReader } from '../management/queueStats.ts';
 
 /** CPU of the broker for one queue, in µs, measured on RabbitMQ 3.10 with 1000 queues. */
 const TOTALS_US = 40;

@@ -6,9 +6,17 @@ import { QueueError, type QueueScalerError } from '../../../errors.ts';
 import type { QueueReading } from '../../reading.ts';
 import type { Declared } from '../amqp/declared.ts';
 import { STATISTICS_OFF, whyNoCounters } from '../management/clusterState.ts';
-import { implausible, isCounted, type Counters, type CountedStats, type ListKind } from '../management/queueStats.ts';
+import {
+  implausible,
+  isCounted,
+  isListed,
+  type Counters,
+  type CountedStats,
+  type Listed,
+  type ListKind,
+} from '../management/queueStats.ts';
 import type { Measures, RabbitQuestion } from '../question.ts';
-import { figureOf, isListed, isLocked, type Listed, type Observation } from './observation.ts';
+import { figureOf, isLocked, type Observation } from './observation.ts';
 import type { QueueRecord } from './queueMemory.ts';
 import { newTrack, observeRates } from './rates.ts';
 import type { ReaderKind, ZeroEvidence } from './zero.ts';

@@ -3,10 +3,8 @@
  * never replaces a better first: a reader that lacks the figures as well, or fails, leaves them as they were.
  */
 import { toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
-import { isCounted, type ListKind } from '../management/queueStats.ts';
+import { isCounted, isListed, type BulkReader, type ListAnswer, type Listed, type ListKind } from '../management/queueStats.ts';
 import type { RabbitQuestion } from '../question.ts';
-import { isListed, type Answers, type Listed } from './observation.ts';
-import type { BulkReader } from './readStrategy.ts';
 
 export interface OtherReaders {
   /** The queue as that reader has it; undefined if it has none of that name. */
@@ -15,7 +13,7 @@ export interface OtherReaders {
   readonly beside: (kind: ListKind) => readonly BulkReader[];
 }
 
-export type SecondOpinion = (question: RabbitQuestion, listed: Answers['listed'], agree: boolean) => Promise<Answers['listed']>;
+export type SecondOpinion = (question: RabbitQuestion, listed: ListAnswer, agree: boolean) => Promise<ListAnswer>;
 
 /** With `agree` a figure that may be false needs another reader, as where there is no passive declare to have its say. */
 export function createSecondOpinion({ listedBy, beside }: OtherReaders): SecondOpinion {

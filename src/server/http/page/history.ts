@@ -3,7 +3,7 @@
  */
 import type { QueueScalerError } from '../../../errors.ts';
 import { explainSample, troubleOf, type Explanation, type Trouble } from '../../../scalers/explanation.ts';
-import type { Sample, Trigger, TriggerObserver } from '../../../scalers/triggers.ts';
+import type { Sample, Trigger, TriggerObserver } from '../../../scalers/trigger.ts';
 import { figureAt, recordFigures, STEP_MS, STEPS, type HistoryRing, type Figures, type Series } from './historyRing.ts';
 
 /** Steps of the course that make one point of the list's small curves. */

@@ -3,7 +3,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Trigger } from '../../../scalers/triggers.ts';
+import type { Trigger } from '../../../scalers/trigger.ts';
 import type { History } from './history.ts';
 
 /** Changes are sent together, so often. */
