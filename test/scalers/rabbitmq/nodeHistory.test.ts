@@ -123,6 +123,19 @@ describe('a node', () => {
     expect(node.rejoined()).toEqual(['r1@h', 'r2@h']);
   });
 
+  it('that is seen to hang is why nobody told of the others, which are not in doubt', () => {
+    const node = createCluster();
+    node.well();
+    node.unseen();
+    expect(node.rejoined()).toEqual(['r1@h', 'r2@h']);
+    node.silent();
+    expect(node.rejoined()).toEqual([]);
+    node.unseen();
+    expect(node.rejoined()).toEqual([]);
+    node.well();
+    expect(node.rejoined()).toEqual(['r2@h']);
+  });
+
   it('that is parted from the others has rejoined for as long as that lasts', () => {
     const node = createCluster();
     node.well();

@@ -29,24 +29,30 @@ interface Track {
 
 export function createNodeHistory(): NodeHistory {
   let tracks: ReadonlyMap<string, Track> = new Map();
-  /** When the nodes were last asked in vain; of those that are met afterwards any may have hung then. */
+  /** When the nodes were last asked in vain and none was known to be the reason: any of them may have hung then. */
   let unseenAt: number | undefined;
 
   return {
     see(nodes, at) {
       const before = tracks;
-      const strangersUnwellAt = nodes.length > 1 ? unseenAt : undefined;
-      tracks = new Map(nodes.map((node) => [node.name, follow(before.get(node.name), node, at, strangersUnwellAt)]));
+      // One that is unwell now is why nobody answered.
+      const suspectedAt = nodes.length > 1 && nodes.every(isWell) ? unseenAt : undefined;
+      unseenAt = undefined;
+      tracks = new Map(nodes.map((node) => [node.name, follow(before.get(node.name), node, at, suspectedAt)]));
       // A cluster first met in trouble may have been in it for a moment only.
       if (before.size === 0) return nodes.some((node) => !isWell(node));
       return before.size !== tracks.size || [...tracks.values()].some((track) => isChanged(before.get(track.node.name), track));
     },
     unseen(at) {
-      unseenAt = at;
-      if (tracks.size > 1) tracks = new Map([...tracks].map(([name, track]) => [name, { ...track, unwellAt: at }]));
+      if ([...tracks.values()].every(({ node }) => isWell(node))) unseenAt = at;
+      else tracks = new Map([...tracks].map(([name, track]) => [name, isWell(track.node) ? track : { ...track, unwellAt: at }]));
     },
-    rejoined: (now) => [...tracks.values()].filter((track) => hasRejoined(track, now)).map(({ node }) => node.name),
-    allSettled: (now) => tracks.size > 0 && [...tracks.values()].every((track) => isSettled(track, now)),
+    rejoined: (now) =>
+      [...tracks.values()]
+        .filter((track) => hasRejoined(track, now) || (tracks.size > 1 && unseenAt !== undefined && track.node.reports))
+        .map(({ node }) => node.name),
+    allSettled: (now) =>
+      tracks.size > 0 && unseenAt === undefined && [...tracks.values()].every((track) => isSettled(track, now)),
   };
 }
 
@@ -54,8 +60,9 @@ function isWell({ running, reports }: Node): boolean {
   return running && reports;
 }
 
-function follow(before: Track | undefined, node: Node, at: number, strangersUnwellAt: number | undefined): Track {
-  const { wellAt, unwellAt } = before ?? { wellAt: at - SETTLED_MS, unwellAt: strangersUnwellAt };
+function follow(before: Track | undefined, node: Node, at: number, suspectedAt: number | undefined): Track {
+  const { wellAt, unwellAt: seenUnwellAt } = before ?? { wellAt: at - SETTLED_MS, unwellAt: undefined };
+  const unwellAt = suspectedAt ?? seenUnwellAt;
   // Those of a cluster that has just formed tell nothing of themselves at first, so that one look at a stranger is no proof.
   if (!isWell(node)) return { node, at, wellAt, unwellAt: before === undefined ? undefined : at, wellSince: undefined };
   const wellSince = wasRestarted(before, node, at) ? at : (before?.wellSince ?? at);
