@@ -369,7 +369,8 @@ describe('a scale target of another kind in the cluster', () => {
     [ref, 'Rollout shop/worker does not exist'],
   ])('says what is missing of %j', async (target, what) => {
     const { resolver } = await asking(target);
-    const refusal = () => resolver.resolve(host, AbortSignal.timeout(2_000)).then(String, (error: unknown) => (error as Error).message);
+    const refusal = () =>
+      resolver.resolve(host, AbortSignal.timeout(2_000)).then(String, (error: unknown) => (error as Error).message);
     await eventually(async () => (await refusal()).includes(what), what);
   });
 });
