@@ -2,7 +2,8 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createManagementHealth } from '../../../src/scalers/rabbitmq/management/health.ts';
-import type { Management, Node } from '../../../src/scalers/rabbitmq/management/api.ts';
+import type { Management } from '../../../src/scalers/rabbitmq/management/api.ts';
+import type { Node } from '../../../src/scalers/rabbitmq/management/clusterState.ts';
 import { createAsker } from '../redis/ask.ts';
 import { OVERVIEW } from './questionFixture.ts';
 

@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { HttpClient } from '../../../src/scalers/rabbitmq/management/http.ts';
 import { createManagementHealth, type ManagementHealth } from '../../../src/scalers/rabbitmq/management/health.ts';
-import type { Management, Node, Overview } from '../../../src/scalers/rabbitmq/management/api.ts';
+import type { Management, Overview } from '../../../src/scalers/rabbitmq/management/api.ts';
+import type { Node } from '../../../src/scalers/rabbitmq/management/clusterState.ts';
 import { createPrometheusScraper, type PrometheusScraper } from '../../../src/scalers/rabbitmq/prometheus/scraper.ts';
 import { OVERVIEW } from './questionFixture.ts';
 

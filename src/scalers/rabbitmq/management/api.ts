@@ -5,7 +5,7 @@ import { BrokerError, toQueueScalerError } from '../../../errors.ts';
 import type { Endpoint } from '../address.ts';
 import { BERT } from './bert.ts';
 import type { Endpoints } from '../../net/failover.ts';
-import { PROMETHEUS_PORT, type PrometheusListener } from './clusterState.ts';
+import { PROMETHEUS_PORT, type Node, type PrometheusListener } from './clusterState.ts';
 import type { HttpAnswer, HttpClient } from './http.ts';
 import {
   asRecord,
@@ -28,15 +28,6 @@ export interface Overview {
   readonly statisticsOff: boolean;
   /** Without a list of listeners: the node that answered serves its metrics at the plugin's usual port. */
   readonly usualPrometheus: boolean;
-}
-
-export interface Node {
-  readonly name: string;
-  readonly running: boolean;
-  /** Whether the node's own figures were in the answer: one that hangs still counts as running, but does not report. */
-  readonly reports: boolean;
-  /** Since the node was started. */
-  readonly uptimeMs?: number | undefined;
 }
 
 export interface Management {

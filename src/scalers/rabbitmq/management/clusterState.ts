@@ -19,6 +19,15 @@ export const SETTLED_MS = 30_000;
 /** Where the Prometheus plugin listens unless it is told otherwise. */
 export const PROMETHEUS_PORT = 15_692;
 
+export interface Node {
+  readonly name: string;
+  readonly running: boolean;
+  /** Whether the node's own figures were in the answer: one that hangs still counts as running, but does not report. */
+  readonly reports: boolean;
+  /** Since the node was started. */
+  readonly uptimeMs?: number | undefined;
+}
+
 /** Where a node serves its metrics. */
 export interface PrometheusListener {
   /** As the node names itself, `name@host`. */

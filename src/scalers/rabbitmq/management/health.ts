@@ -3,8 +3,8 @@
  * harm where AMQP can answer instead; one that answered once and stops is a failure.
  */
 import { toQueueScalerError, type QueueScalerError } from '../../../errors.ts';
-import type { Management, Node, Overview } from './api.ts';
-import { NODE_CHANGE_MS, PROMETHEUS_PORT, type Cluster } from './clusterState.ts';
+import type { Management, Overview } from './api.ts';
+import { NODE_CHANGE_MS, PROMETHEUS_PORT, type Cluster, type Node } from './clusterState.ts';
 import { createNodeHistory } from './nodeHistory.ts';
 
 /** Interval for reading the nodes while questions are asked. */

@@ -2,8 +2,7 @@
  * What successive looks at a cluster's nodes tell beyond the last of them: which nodes changed, which hung or were cut off lately and
  * came back without a restart, and whether all have been well for long.
  */
-import type { Node } from './api.ts';
-import { HEALED_MS, SETTLED_MS } from './clusterState.ts';
+import { HEALED_MS, SETTLED_MS, type Node } from './clusterState.ts';
 
 export interface NodeHistory {
   /** Records what the nodes were like at that time, in ms of `performance.now()`. True if one came, went, hung or was restarted. */
