@@ -5,6 +5,7 @@ import { proposeReplicas } from '../../local/hpa/hpaMetrics.ts';
 import { DEFAULT_TOLERANCE } from '../../local/hpa/behavior.ts';
 import type { Explanation } from '../../scalers/explanation.ts';
 import type { Measures } from '../../scalers/reading.ts';
+import { scalerOf } from '../../scalers/registry.ts';
 import { jobsToCreate } from '../jobStrategy.ts';
 import type { Subject } from './subjects.ts';
 
@@ -28,7 +29,7 @@ export function readingText(subject: Subject, { metric, reading, trouble }: Expl
     for (const note of notes) lines.push(`  note      ${note}`);
     lines.push(
       `  to KEDA   ${value}, ${active ? 'active' : 'not active'}`,
-      `  replicas  ${replicasText(subject, metric.target, value, active, heldIn(measures))}`,
+      `  replicas  ${replicasText(subject, metric.target, value, active, scalerOf(subject.metadata).backlog(measures).held)}`,
     );
   }
   if (trouble !== undefined) {
@@ -50,11 +51,6 @@ function composition(operation: string | undefined, queueCount: number): string 
 function figures(measures: Measures): string {
   const words = Object.entries(measures).map(([name, figure = NaN]) => `${name} ${Math.round(figure * 1000) / 1000}`);
   return words.length === 0 ? 'none' : words.join(', ');
-}
-
-/** Messages that workers hold, by whichever name the broker has for them. */
-function heldIn({ unacknowledged, processing, pending }: Measures): number | undefined {
-  return unacknowledged ?? processing ?? pending;
 }
 
 /** What is asked for by this trigger alone, at this moment: stabilization and other triggers may hold it up. */
