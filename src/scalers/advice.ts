@@ -3,7 +3,7 @@
  * instead of them, which settings mislead, and what changes when this program takes the trigger over. Only these commands load it.
  */
 import { BOOLEAN } from '../keda.ts';
-import type { InProgress } from './inProgress.ts';
+import { IN_PROGRESS, type InProgress } from './inProgress.ts';
 
 /** Where KEDA's own scaler reads a key. M: metadata, A: authentication, E: `…FromEnv` in metadata. */
 export type BuiltInPlaces = `${'M' | ''}${'A' | ''}${'E' | ''}`;
@@ -132,6 +132,11 @@ export function checkBoolean({ metadata }: BuiltInTrigger, report: ReportKey, ke
   const text = metadata[key]?.trim();
   if (text === undefined || text === '' || BOOLEAN.test(text)) return;
   report('bad-value', key, `${key} must be true or false`, { fix: '"true" or "false"' });
+}
+
+/** What `inProgress` says; `otherwise` where it says nothing that there is. */
+export function inProgressOf({ value }: ExternalTrigger, otherwise: InProgress = 'count'): InProgress {
+  return IN_PROGRESS.find((each) => each === value('inProgress')) ?? otherwise;
 }
 
 /** Reports what `inProgress` of a trigger that knows of messages in progress makes of its object; at `key`, which says so. */

@@ -8,6 +8,7 @@ import {
   checkInProgress,
   checkNumber,
   inProgressInJob,
+  inProgressOf,
   write,
   type Advice,
   type BuiltInKeys,
@@ -20,7 +21,6 @@ import {
   type ScaledBy,
 } from '../advice.ts';
 import { nearestName } from '../metadata.ts';
-import { IN_PROGRESS } from '../inProgress.ts';
 import { MODES } from './decision.ts';
 import { DEFAULT_TARGET, keys } from './keys.ts';
 import { OPERATIONS } from './question.ts';
@@ -161,7 +161,7 @@ function checkRisks(trigger: ExternalTrigger, report: ReportKey): void {
   const mode = value('mode') ?? 'QueueLength';
   const amqp = /^amqps?:/i.test(value('host') ?? '');
   const excluded = isTrue(value('excludeUnacknowledged'));
-  const inProgress = IN_PROGRESS.find((each) => each === value('inProgress')) ?? (excluded ? 'ignore' : 'count');
+  const inProgress = inProgressOf(trigger, excluded ? 'ignore' : 'count');
   const forJobs = mode === 'QueueLength' ? trigger : { ...trigger, jobCount: undefined };
   checkInProgress(forJobs, report, inProgress, excluded ? 'excludeUnacknowledged' : 'inProgress');
   if (stopsWorkers && amqp && value('management') === 'off' && inProgress !== 'ignore')

@@ -8,6 +8,7 @@ import {
   checkInProgress,
   checkNumber,
   inProgressInJob,
+  inProgressOf,
   write,
   type Advice,
   type BuiltInKeys,
@@ -18,7 +19,6 @@ import {
   type ReportKey,
   type ScaledBy,
 } from '../advice.ts';
-import { IN_PROGRESS } from '../inProgress.ts';
 import { processingNames } from './frameworks.ts';
 import type { DeploymentKind } from './keys.ts';
 
@@ -98,7 +98,7 @@ function adviceOn(
     checkBuiltIn(trigger, report) {
       checkConnection(kind, trigger, report);
       if ('stream' in keys) checkBuiltInStream(trigger, report);
-      else if (trigger.stopsWorkers && processingNames(trigger.metadata['listName'] ?? '') !== '')
+      else if (hidesWork(trigger.metadata['listName'], trigger))
         report(
           'built-in-risk',
           'listName',
@@ -182,7 +182,7 @@ function checkLists(trigger: ExternalTrigger, report: ReportKey): void {
     });
   checkActivation(trigger, report, 'activationListLength', 'messages');
   if (value('processingListName') !== undefined) checkInProgress(trigger, report, inProgressOf(trigger));
-  else if (trigger.stopsWorkers && processingNames(names) !== '')
+  else if (hidesWork(names, trigger))
     report(
       'busy-unseen',
       'listName',
@@ -193,8 +193,9 @@ function checkLists(trigger: ExternalTrigger, report: ReportKey): void {
     );
 }
 
-function inProgressOf({ value }: ExternalTrigger) {
-  return IN_PROGRESS.find((each) => each === value('inProgress')) ?? 'count';
+/** Whether a worker may be stopped over what it holds, as that lies under none of the keys. */
+function hidesWork(listName = '', { stopsWorkers }: ScaledBy): boolean {
+  return stopsWorkers && processingNames(listName) !== '';
 }
 
 function processingFix(names: string): string {
@@ -203,9 +204,9 @@ function processingFix(names: string): string {
   return 'processingListName, or a cooldownPeriod that is longer than the longest job';
 }
 
-function listDifferences({ listName = '' }: Readonly<Record<string, string>>, { stopsWorkers }: ScaledBy): string[] {
+function listDifferences({ listName = '' }: Readonly<Record<string, string>>, by: ScaledBy): string[] {
   const script = 'no script runs in Redis: TYPE and the length’s own command are asked for in a pipeline';
-  if (!stopsWorkers || processingNames(listName) === '') return [script];
+  if (!hidesWork(listName, by)) return [script];
   const advice = `nothing tells what workers hold, so a long job may lose its worker, as before; mend it by ${processingFix(listName)}`;
   return [script, advice];
 }
