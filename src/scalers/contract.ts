@@ -47,6 +47,12 @@ export interface Watcher {
   report(reading: Reading, afresh?: boolean): void;
 }
 
+/** Whether one of them waits for work, for which all are then looked at soonest. */
+export function someSleep(watchers: Iterable<Pick<Watcher, 'sleeping'>>): boolean {
+  for (const watcher of watchers) if (watcher.sleeping()) return true;
+  return false;
+}
+
 /** The one client of one broker; opens its connections when first needed and mends them by itself until closed. */
 export interface BrokerClient<Q extends Question> {
   /**

@@ -7,7 +7,7 @@
 import { untilAborted } from '../abort.ts';
 import { BrokerError, ProcessError, toQueueScalerError, type QueueScalerError } from '../errors.ts';
 import type { BrokerEvents, BrokerIdentity } from './brokerEvents.ts';
-import type { BrokerClient, Question, Watcher } from './contract.ts';
+import { someSleep, type BrokerClient, type Question, type Watcher } from './contract.ts';
 import { MOST_ROUNDS, noteAsk, ROUND_MS, roundsApart, type Asks } from './freshness.ts';
 import { sharingWith, unknown, type Known, type Reading, type Unknown } from './reading.ts';
 
@@ -143,7 +143,7 @@ export function createReadingCache(
 
   function paceOf(entry: Entry, now: number): number {
     // Of what begins while it sleeps the watch tells at once.
-    return someSleeps(entry) ? MOST_ROUNDS : roundsApart(entry.asks, now);
+    return someSleep(entry.watchers) ? MOST_ROUNDS : roundsApart(entry.asks, now);
   }
 
   function enter(entry: Entry): Pending {
@@ -311,7 +311,7 @@ export function createReadingCache(
         // Who joins others must not wait for the next change to hear how things stand.
         if (entry.unwatch !== undefined) reportNow(entry, watcher);
         entry.unwatch ??= client.watch(question, {
-          sleeping: () => someSleeps(entry),
+          sleeping: () => someSleep(entry.watchers),
           isReadAnyway: () => isKept(entry, performance.now()),
           report: (reading, afresh) => {
             entry.heardAt = performance.now();
@@ -350,9 +350,4 @@ export function createReadingCache(
       await client?.close();
     },
   };
-}
-
-function someSleeps({ watchers }: Entry): boolean {
-  for (const watcher of watchers) if (watcher.sleeping()) return true;
-  return false;
 }

@@ -2,6 +2,7 @@
  * Looks at watched queues by passive declares, in turn and within the wake budget: at those that sleep as often as it allows.
  */
 import type { QueueScalerError } from '../../../errors.ts';
+import { someSleep } from '../../contract.ts';
 import { createRotation, type Polled } from '../../polling.ts';
 import type { Declared } from '../amqp/declared.ts';
 
@@ -46,10 +47,7 @@ export function createDeclareRotation(
         for (const { budget } of watchers) most = Math.max(most, budget);
         return most;
       },
-      sleeping() {
-        for (const watcher of watchers) if (watcher.sleeping()) return true;
-        return false;
-      },
+      sleeping: () => someSleep(watchers),
     };
     return Object.assign(followed, { leave: rotation.add(followed) });
   }
