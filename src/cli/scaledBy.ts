@@ -26,9 +26,14 @@ export function minReplicas({ spec }: YamlObject): number {
   return numberIn(spec, 'minReplicaCount') ?? DEFAULT_MIN_REPLICAS;
 }
 
-/** `spec.advanced.scalingModifiers`, where there is a formula, which then decides on metric and activity instead of the triggers. */
+/** `spec.advanced.scalingModifiers`, empty where there are none. */
+export function modifiersOf(spec: Spec): Readonly<Record<string, unknown>> {
+  return recordIn(recordIn(spec, 'advanced'), 'scalingModifiers');
+}
+
+/** The same, where there is a formula, which then decides on metric and activity instead of the triggers. */
 export function formulaOf(spec: Spec): Readonly<Record<string, unknown>> | undefined {
-  const modifiers = recordIn(recordIn(spec, 'advanced'), 'scalingModifiers');
+  const modifiers = modifiersOf(spec);
   return textOf(modifiers['formula']) === '' ? undefined : modifiers;
 }
 

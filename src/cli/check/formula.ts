@@ -4,10 +4,10 @@
  * knows, and refuses any other word. https://keda.sh/docs/latest/reference/scaledobject-spec/#scalingmodifiersformula, https://expr-lang.org
  */
 import { nearestName } from '../../scalers/metadata.ts';
-import { isRecord, recordIn, textOf, type YamlObject } from '../../yaml/objects.ts';
+import { isRecord, textOf, type YamlObject } from '../../yaml/objects.ts';
 import type { Report } from './finding.ts';
 import { isResource } from './resourceTrigger.ts';
-import { minReplicas } from '../scaledBy.ts';
+import { minReplicas, modifiersOf } from '../scaledBy.ts';
 import { didYouMean } from './structure.ts';
 import { keyPath, type TriggerLocation } from './triggerLocation.ts';
 
@@ -16,7 +16,7 @@ const KEYWORDS = /^(?:true|false|nil|and|or|not|in|let|if|else|matches|contains|
 const NAME = /[A-Za-z_]\w*/g;
 
 export function checkFormula(object: YamlObject, locations: readonly TriggerLocation[], report: Report): void {
-  const modifiers = recordIn(recordIn(object.spec, 'advanced'), 'scalingModifiers');
+  const modifiers = modifiersOf(object.spec);
   if (Object.keys(modifiers).length === 0) return;
   const formula = textOf(modifiers['formula']);
   if (formula === '') {
