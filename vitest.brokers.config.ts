@@ -1,13 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import faults from './vitest.faults.config.ts';
 
 /** Any test file, as test:brokers names them: one at a time, with the patience of the fault matrices. */
-export default defineConfig({
-  test: {
-    include: ['test/**/*.test.ts'],
-    reporters: ['default', './test/bed/countReporter.ts'],
-    pool: 'forks',
-    maxWorkers: 1,
-    testTimeout: 600_000,
-    hookTimeout: 180_000,
-  },
-});
+export default defineConfig({ test: { ...faults.test, include: ['test/**/*.test.ts'], passWithNoTests: false } });
