@@ -59,8 +59,8 @@ const MAX_TOLD = 100;
 const MAX_STRAYS_TOLD = 3;
 
 /**
- * The reading of a question, or undefined while a read has no result yet. A key without a length that only a pattern names is left out. `seen` says whether a key was ever seen to exist;
- * `notes` are for a person who asks why.
+ * The reading of a question, or undefined while a read has no result yet. A key without a length that only a pattern names is left out.
+ * `seen` says whether a key was ever seen to exist; `notes` are for a person who asks why.
  */
 export function answer(
   question: RedisQuestion,
