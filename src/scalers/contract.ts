@@ -187,12 +187,12 @@ export function defineScaler<const Table extends KeyTable, Connection, Q extends
       const connection = definition.connection(values);
       const broker = { key: fingerprint(kind.name, connection), label: kind.label(connection) };
       const question = definition.question(values);
-      const decide = definition.decide(values, question);
+      // A client is only ever asked, and its answers only decided, by scalers of its own kind.
+      const decide = definition.decide(values, question) as Bound['decide'];
       return {
         broker,
         question,
-        // A client is only ever asked, and its answers only decided, by scalers of its own kind.
-        decide: (reading) => decide(reading as Known<M>),
+        decide,
         open: (events) => kind.open(connection, broker, events),
       };
     },

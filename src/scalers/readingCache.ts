@@ -4,6 +4,7 @@
  *
  * Over 300 lines because what is known of a question, when it is read, and who waits for it is one state.
  */
+import { setImmediate as immediate } from 'node:timers/promises';
 import { untilAborted } from '../abort.ts';
 import { BrokerError, ProcessError, toQueueScalerError, type QueueScalerError } from '../errors.ts';
 import type { BrokerEvents, BrokerIdentity } from './brokerEvents.ts';
@@ -21,6 +22,8 @@ const OVERDUE_MS = 1_900;
 const SHARED_WAIT_MS = 200;
 /** No sweep lasts longer; what it has not answered by then is unknown. */
 const BATCH_DEADLINE_MS = 10_000;
+/** Of many questions so many are looked at before calls get their turn again. */
+const LOOKED_AT_ONCE = 500;
 /** A question that nobody has asked for so long is forgotten. */
 const FORGET_MS = 600_000;
 
@@ -115,15 +118,20 @@ export function createReadingCache(
   }
 
   /** Asks all questions that are due as one, since one answer of the broker may tell of many. */
-  function startRound(): void {
-    const now = performance.now();
+  async function startRound(): Promise<void> {
     rounds++;
+    const due: Entry[] = [];
     let kept = 0;
+    let looked = 0;
     for (const entry of entries.values()) {
+      if (++looked % LOOKED_AT_ONCE === 0) await immediate();
+      const now = performance.now();
       if (!isKept(entry, now)) continue;
       kept++;
-      if (entry.pending === undefined && isDue(entry, now)) enter(entry);
+      if (isDue(entry, now)) due.push(entry);
     }
+    if (closing.signal.aborted) return;
+    for (const entry of due) if (entry.pending === undefined) enter(entry);
     if (batch.length > 0) void readBatch();
     if (kept > 0) return;
     clearInterval(roundTimer);
@@ -219,7 +227,7 @@ export function createReadingCache(
     if (!isKept(entry, now) && entry.watchers.size === 0) entry.latest = undefined;
     usedAt = now;
     noteAsk(entry.asks, now);
-    roundTimer ??= setInterval(startRound, ROUND_MS);
+    roundTimer ??= setInterval(() => void startRound(), ROUND_MS);
     return served(entry, now);
   }
 

@@ -92,8 +92,9 @@ export function createTrigger(
   }
 
   async function bind(signal: AbortSignal): Promise<Bound> {
-    bound = { ...(await resolve(signal)), since: performance.now() };
-    return bound.bound;
+    const { version, bound: resolved } = await resolve(signal);
+    bound = { version, bound: resolved, since: performance.now() };
+    return resolved;
   }
 
   /** Looks for other credentials while what is known is still told; those are taken when their first answer is there. */
@@ -103,7 +104,7 @@ export function createTrigger(
     try {
       const renewed = await resolve(signal);
       if (renewed.bound !== bound?.bound) await brokers.of(renewed.bound).read(renewed.bound.question, signal);
-      bound = { ...renewed, since: performance.now() };
+      bound = { version: renewed.version, bound: renewed.bound, since: performance.now() };
     } catch {
       // The next call is told why.
     } finally {
