@@ -2,6 +2,8 @@
  * The contract of whatever can resolve a trigger's `authenticationRef`.
  */
 
+import type { EventSink } from './eventSink.ts';
+
 /** The trigger as KEDA names it: the object and the trigger's own metadata. KEDA sends neither index nor `authenticationRef`. */
 export interface TriggerReference {
   readonly namespace: string;
@@ -25,6 +27,8 @@ export interface CredentialSource {
   refused(reference: TriggerReference): void;
   /** What is watched at a distance, for metrics; absent where nothing is. */
   watches?(): readonly WatchState[];
+  /** Where what becomes of a trigger is told to its owner; absent where there is no cluster. */
+  readonly events?: EventSink;
   close(): Promise<void>;
 }
 

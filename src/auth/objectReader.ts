@@ -2,6 +2,7 @@
  * The contract of whatever can look Kubernetes objects up by name.
  */
 import type { WatchState } from './credentials.ts';
+import type { EventSink } from './eventSink.ts';
 import type { Kind, ObjectOf } from './objects.ts';
 
 export interface ReadOptions {
@@ -29,5 +30,7 @@ export interface ObjectReader {
   serviceAccountToken?(namespace: string, name: string, signal: AbortSignal): Promise<string>;
   /** What the reader keeps by watches; absent where it has none. */
   watches?(): readonly WatchState[];
+  /** Writes Events to the objects read; absent where these are in no cluster. */
+  readonly events?: EventSink;
   close(): Promise<void>;
 }

@@ -225,6 +225,8 @@ export function createResolver({
 
     watches: () => reader.watches?.() ?? [],
 
+    ...(reader.events === undefined ? {} : { events: reader.events }),
+
     close: () => reader.close(),
   };
 }

@@ -15,6 +15,7 @@ import { startGrpcServer, type GrpcServer } from './grpc/server.ts';
 import { createHistory } from './http/page/history.ts';
 import { createPage } from './http/page/page.ts';
 import { createHttpServer } from './http/server.ts';
+import { createStateEvents } from './stateEvents.ts';
 import { createStateLog, createRefusalLog } from './stateLog.ts';
 import { createLifecycle, SHUTDOWN_GRACE_MS } from './lifecycle.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
@@ -73,10 +74,12 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     triggers: () => triggers?.all().length ?? 0,
     watches: () => credentials.watches?.() ?? [],
   });
-  const stateLog = createStateLog(logger);
+  const events = credentials.events === undefined ? undefined : createStateEvents(credentials.events, logger);
+  const stateLog = createStateLog(logger, events);
 
   try {
     lifecycle.started('credentials', () => credentials.close());
+    if (events !== undefined) lifecycle.started('events', (overdue) => events.close(overdue));
     const brokers = createBrokerPool(metrics.brokerEvents);
     lifecycle.started('brokers', () => brokers.close());
     const history = options.page === true && options.httpAddress !== undefined ? createHistory() : undefined;

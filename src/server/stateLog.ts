@@ -1,5 +1,6 @@
 /**
- * Logs changes of state: a trigger becomes unknown, or recovers. A failure that lasts is logged once and counted, not once a poll.
+ * Notices changes of state: a trigger is rejected, becomes unknown, or recovers. They are logged, and told to the trigger's owner. A
+ * failure that lasts is logged once and counted, not once a poll.
  */
 import { LRUCache } from 'lru-cache';
 import type { ErrorCode } from '../errors.ts';
@@ -8,6 +9,7 @@ import type { Trigger } from '../scalers/trigger.ts';
 import type { CallEnd } from './grpc/adapt.ts';
 import type { CallSubject } from './grpc/externalScaler.ts';
 import type { Refusal } from './grpc/listener.ts';
+import type { StateEvents } from './stateEvents.ts';
 
 interface Failure {
   code: ErrorCode;
@@ -24,7 +26,8 @@ export interface StateLog {
   call(end: CallEnd<CallSubject>): void;
 }
 
-export function createStateLog(logger: Logger): StateLog {
+/** `events` is absent where there is no cluster. */
+export function createStateLog(logger: Logger, events: StateEvents | undefined): StateLog {
   // A trigger is remembered as long as the server remembers it.
   const failing = new WeakMap<Trigger, Failure>();
   const refused = new LRUCache<string, Failure>({ max: MAX_REFUSALS });
@@ -43,6 +46,7 @@ export function createStateLog(logger: Logger): StateLog {
           { namespace, name, metric: trigger.spec.name, was: failure.code, calls: failure.calls, forMs },
           'trigger state recovered',
         );
+        events?.known(about, trigger.spec.name, `it was not for ${Math.ceil(forMs / 1000)} s (${failure.code})`);
         return;
       }
       if (error.code === 'CALL_CANCELLED') return;
@@ -53,6 +57,7 @@ export function createStateLog(logger: Logger): StateLog {
         return;
       }
       if (trigger === undefined) {
+        events?.refused(about, error);
         const key = `${namespace}/${name} ${error.message}`;
         const failure = refused.get(key);
         if (failure !== undefined) failure.calls++;
@@ -63,11 +68,13 @@ export function createStateLog(logger: Logger): StateLog {
         return;
       }
       const failure = failing.get(trigger);
+      const since = failure?.since ?? performance.now();
+      events?.unknown(about, trigger.spec.name, error, since, failure?.code !== error.code);
       if (failure?.code === error.code) {
         failure.calls++;
         return;
       }
-      failing.set(trigger, { code: error.code, since: failure?.since ?? performance.now(), calls: (failure?.calls ?? 0) + 1 });
+      failing.set(trigger, { code: error.code, since, calls: (failure?.calls ?? 0) + 1 });
       logger.warn({ namespace, name, metric: trigger.spec.name, error }, 'trigger state unknown');
     },
   };

@@ -151,6 +151,8 @@ export async function startApiServer(rules: readonly Rule[], options: ApiServerO
       const object = store.get(resource, namespace, name ?? '');
       if (object === undefined) seen(refuse(response, 404, `${resource} "${name ?? ''}" not found`));
       else seen(reply(response, 200, asAsked(request, object)));
+    } else if (request.headers['content-type'] === 'application/json-patch+json') {
+      seen(refuse(response, 415, 'the double takes merge patches only'));
     } else {
       seen(change(verb, { resource, sub, namespace, name }, body, response));
     }

@@ -5,7 +5,7 @@
  * The size of an answer is bounded by the API server: it stores no object of more than some 1.5 MB, and a list comes in pages.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Configuration, ObservableMiddleware } from '@kubernetes/client-node';
+import type { Configuration, CoreV1Event, ObservableMiddleware } from '@kubernetes/client-node';
 import { z } from 'zod';
 import { untilAborted } from '../../abort.ts';
 import type { TargetReference } from '../objectReader.ts';
@@ -19,6 +19,8 @@ const GET_TIMEOUT_MS = 1_500;
 /** One page of a list. */
 const LIST_TIMEOUT_MS = 30_000;
 const LIST_PAGE_SIZE = 500;
+/** Nobody waits for an Event. */
+const EVENT_TIMEOUT_MS = 5_000;
 /** A service account token is asked for with this lifetime, which outlasts the cache's last good answer. */
 const TOKEN_LIFETIME_S = 7200;
 
@@ -91,6 +93,15 @@ export async function createApiClient(options: ApiClientOptions = {}) {
       }
     }
   }
+
+  /** The library sends every patch as a JSON patch. */
+  const asMergePatch: ObservableMiddleware = {
+    pre(context) {
+      context.setHeaderParam('Content-Type', 'application/merge-patch+json');
+      return new library.Observable(Promise.resolve(context));
+    },
+    post: (context) => new library.Observable(Promise.resolve(context)),
+  };
 
   function failureOf(thrown: unknown, isAnswered: boolean): ApiFailure {
     if (!(thrown instanceof library.ApiException))
@@ -186,6 +197,21 @@ export async function createApiClient(options: ApiClientOptions = {}) {
       );
       if (created?.token === undefined) throw new ApiFailure(0, 'the API server answered with something that is no token');
       return created.token;
+    },
+
+    async createEvent(
+      body: CoreV1Event & { readonly metadata: { readonly namespace: string } },
+      signal: AbortSignal,
+    ): Promise<void> {
+      const { namespace } = body.metadata;
+      await call(EVENT_TIMEOUT_MS, signal, (bounded) => core.createNamespacedEvent({ namespace, body }, bounded));
+    },
+
+    /** By merge patch. */
+    async patchEvent(namespace: string, name: string, body: Partial<CoreV1Event>, signal: AbortSignal): Promise<void> {
+      await call(EVENT_TIMEOUT_MS, signal, ({ middleware = [] }) =>
+        core.patchNamespacedEvent({ namespace, name, body }, { middleware: [...middleware, asMergePatch] }),
+      );
     },
 
     close: () => connection.close(),

@@ -4,11 +4,13 @@
  */
 import { z } from 'zod';
 import { TriggerError } from '../../errors.ts';
+import type { EventOwner } from '../eventSink.ts';
 import type { ObjectReader } from '../objectReader.ts';
 import { apiVersionOf, SERVED, type Kind, type ObjectOf } from '../objects.ts';
 import { Secret } from '../secret.ts';
 import { createApiClient, WATCHED_KINDS, type ApiClientOptions, type WatchedKind } from './apiClient.ts';
 import { ApiFailure } from './apiFailure.ts';
+import { writeEvent } from './eventWriter.ts';
 import { createObjectCache } from './objectCache.ts';
 import { startReflector, type Reflector, type ReflectorState, type ReflectorTiming } from './reflector.ts';
 
@@ -61,6 +63,14 @@ export async function openKubernetes(options: KubernetesOptions = {}): Promise<K
     return await asked(what, signal, () => cache.get(what, fetch, { signal, maxAgeMs, unvouched: isWatched(kind), isCertain }));
   }
 
+  function ownersOf(namespace: string, name: string): EventOwner[] {
+    return (['ScaledObject', 'ScaledJob'] as const).flatMap((kind) => {
+      const object = reflectors[kind].get(`${namespace}/${name}`);
+      const uid = object instanceof TriggerError ? undefined : object?.metadata.uid;
+      return uid === undefined ? [] : [{ kind, namespace, name, uid }];
+    });
+  }
+
   return {
     server: client.server,
     namespace: client.namespace,
@@ -103,6 +113,8 @@ export async function openKubernetes(options: KubernetesOptions = {}): Promise<K
         return token.reveal();
       });
     },
+
+    events: { ownersOf, write: (event, signal) => writeEvent(client, event, signal) },
 
     async close() {
       cache.close();
