@@ -8,6 +8,7 @@ import { format, resolveConfig } from 'prettier';
 import { RULES } from '../src/cli/check/finding.ts';
 import { ERRORS } from '../src/errors.ts';
 import { createMetrics } from '../src/server/metrics.ts';
+import { EVENT_REASONS } from '../src/server/stateEvents.ts';
 import { envOf, flagOf, LOCAL_SETTINGS, SERVE_SETTINGS, type SettingTable } from '../src/settings.ts';
 import { VERSION } from '../src/version.ts';
 import { SCALER_PARTS } from './scalerParts.ts';
@@ -70,11 +71,17 @@ function metrics(): string {
   return table(['metric', 'type', 'labels', 'meaning'], rows);
 }
 
+function events(): string {
+  const rows = Object.entries(EVENT_REASONS).map(([reason, { type, meaning }]) => [`\`${reason}\``, type, meaning]);
+  return table(['reason', 'type', 'meaning'], rows);
+}
+
 function make(name: string): string {
   const [kind, of] = name.split(':');
   if (kind === 'errors') return errors();
   if (kind === 'rules') return rules();
   if (kind === 'metrics') return metrics();
+  if (kind === 'events') return events();
   if (kind === 'settings' && of !== undefined) return settings(of);
   const part = Object.hasOwn(SCALER_PARTS, kind ?? '') ? SCALER_PARTS[kind ?? ''] : undefined;
   if (part !== undefined && of !== undefined) return part(of);

@@ -15,6 +15,8 @@ export async function writeEvent(client: ApiClient, event: OwnerEvent, signal: A
   const create = (): Promise<void> =>
     client.createEvent(
       {
+        apiVersion: 'v1',
+        kind: 'Event',
         metadata: { name, namespace },
         involvedObject: { apiVersion: 'keda.sh/v1alpha1', ...owner },
         type,
