@@ -15,8 +15,7 @@ import type { Subject } from './grpc/status.ts';
 export const EVENT_REASONS = {
   TriggerRefused: {
     type: 'Warning',
-    meaning:
-      'The trigger cannot be used as it is written, or its ScaledObject or ScaledJob is not what KEDA sent. The message lists every fault.',
+    meaning: 'The trigger cannot be used as it is written. The message lists every fault.',
   },
   TriggerUnknown: {
     type: 'Warning',
@@ -45,6 +44,7 @@ const FLUSH_MS = 1_000;
 const MAX_MESSAGE = 1_024;
 
 export interface StateEvents {
+  /** Told for every call that is refused. */
   refused(about: Subject, error: QueueScalerError): void;
   /** `since` in ms of `performance.now()`; `changed` where the trigger was known, or unknown with another code, before. */
   unknown(about: Subject, metric: string, error: QueueScalerError, since: number, changed: boolean): void;
