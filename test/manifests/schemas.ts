@@ -104,7 +104,7 @@ const template = z.strictObject({ metadata: z.strictObject({ labels: texts }).op
 const rule = z.strictObject({
   apiGroups: z.array(z.string()),
   resources: z.array(text),
-  verbs: z.array(z.enum(['get', 'list', 'watch', 'create'])),
+  verbs: z.array(z.enum(['get', 'list', 'watch', 'create', 'patch'])),
   resourceNames: z.array(dnsName).optional(),
 });
 const binding = {

@@ -5,9 +5,10 @@
  * The size of an answer is bounded by the API server: it stores no object of more than some 1.5 MB, and a list comes in pages.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Configuration, CoreV1Event, ObservableMiddleware } from '@kubernetes/client-node';
+import type { Configuration, ObservableMiddleware } from '@kubernetes/client-node';
 import { z } from 'zod';
 import { untilAborted } from '../../abort.ts';
+import type { OwnerEvent } from '../eventSink.ts';
 import type { TargetReference } from '../objectReader.ts';
 import type { Kind } from '../objects.ts';
 import { ApiFailure, refusal, unreachable } from './apiFailure.ts';
@@ -21,6 +22,8 @@ const LIST_TIMEOUT_MS = 30_000;
 const LIST_PAGE_SIZE = 500;
 /** Nobody waits for an Event. */
 const EVENT_TIMEOUT_MS = 5_000;
+/** Who an Event comes from, as `kubectl describe` shows it. */
+const EVENT_SOURCE = 'keda-queue-scaler';
 /** A service account token is asked for with this lifetime, which outlasts the cache's last good answer. */
 const TOKEN_LIFETIME_S = 7200;
 
@@ -199,18 +202,26 @@ export async function createApiClient(options: ApiClientOptions = {}) {
       return created.token;
     },
 
-    async createEvent(
-      body: CoreV1Event & { readonly metadata: { readonly namespace: string } },
-      signal: AbortSignal,
-    ): Promise<void> {
-      const { namespace } = body.metadata;
+    async createEvent(event: OwnerEvent, signal: AbortSignal): Promise<void> {
+      const { owner, name, firstAt: firstTimestamp, lastAt: lastTimestamp, type, reason, message, count } = event;
+      const { namespace } = owner;
+      const body = Object.assign(new library.CoreV1Event(), {
+        apiVersion: 'v1',
+        kind: 'Event',
+        metadata: Object.assign(new library.V1ObjectMeta(), { namespace, name }),
+        involvedObject: Object.assign(new library.V1ObjectReference(), { apiVersion: `${KEDA.group}/${KEDA.version}`, ...owner }),
+        source: Object.assign(new library.V1EventSource(), { component: EVENT_SOURCE }),
+        reportingComponent: EVENT_SOURCE,
+        ...{ type, reason, message, count, firstTimestamp, lastTimestamp },
+      });
       await call(EVENT_TIMEOUT_MS, signal, (bounded) => core.createNamespacedEvent({ namespace, body }, bounded));
     },
 
-    /** By merge patch. */
-    async patchEvent(namespace: string, name: string, body: Partial<CoreV1Event>, signal: AbortSignal): Promise<void> {
-      await call(EVENT_TIMEOUT_MS, signal, ({ middleware = [] }) =>
-        core.patchNamespacedEvent({ namespace, name, body }, { middleware: [...middleware, asMergePatch] }),
+    /** Counts an Event that is there. */
+    async patchEvent({ owner, name, message, count, lastAt: lastTimestamp }: OwnerEvent, signal: AbortSignal): Promise<void> {
+      const change = { namespace: owner.namespace, name, body: { message, count, lastTimestamp } };
+      await call(EVENT_TIMEOUT_MS, signal, ({ middleware }) =>
+        core.patchNamespacedEvent(change, { middleware: [...middleware, asMergePatch] }),
       );
     },
 

@@ -7,9 +7,13 @@ export {
   AppsV1Api,
   AuthenticationV1TokenRequest,
   CoreV1Api,
+  CoreV1Event,
   CustomObjectsApi,
   KubeConfig,
   Observable,
+  V1EventSource,
+  V1ObjectMeta,
+  V1ObjectReference,
   V1TokenRequestSpec,
   Watch,
 } from '@kubernetes/client-node';
