@@ -141,6 +141,77 @@ describe('the status page', () => {
     await page.close();
   });
 
+  test('says how many replicas one trigger asks for', async () => {
+    broker.set('replicas', 41);
+    await trigger('replicas').read(never);
+    const page = await open('/#/trigger/shop%2Freplicas%2Fmemory-replicas');
+    await page.getByText('3 by this trigger alone').waitFor();
+    broker.set('replicas', 0);
+    await until('a reading of 0', async () => (await trigger('replicas').read(never)).decision.value === 0);
+    await page.getByText('none by this trigger alone').waitFor();
+    await page.close();
+  });
+
+  test('sorts names as people count', async () => {
+    for (const index of [10, 9, 100, 1]) trigger(`counted-${index}`);
+    const page = await open();
+    await page.getByRole('searchbox').fill('counted-');
+    await page.getByText(/^4 of \d+ triggers/).waitFor();
+    expect(await page.locator('.row:visible .c-name').allTextContents()).toEqual(
+      [1, 9, 10, 100].map((index) => `shop/counted-${index}`),
+    );
+    await page.close();
+  });
+
+  test('charts 5, 15 or 60 minutes from where the data begins, and keeps the choice in its address', async () => {
+    const page = await open('/#/trigger/shop%2Forders%2Fmemory-orders');
+    await page.getByRole('img').waitFor();
+    expect(await page.locator('#chart text.x').allTextContents()).toEqual(['-3 min', '-2 min', '-1 min', 'now']);
+    await page.getByLabel('Time shown').selectOption('15 minutes');
+    expect(page.url()).toContain('?minutes=15');
+    expect(await page.getByRole('img').getAttribute('aria-label')).toContain('in the last 15 min');
+    await page.reload();
+    await page.getByRole('img').waitFor();
+    expect(await page.getByRole('img').getAttribute('aria-label')).toContain('in the last 15 min');
+    await page.close();
+  });
+
+  test('has even axes whatever the figures are', async () => {
+    const page = await open();
+    const figures = [...Array.from({ length: 200 }, (_, index) => 1.1 ** index * 0.003), 1, 2, 5, 10, 20, 0.5, 42];
+    const axes = await page.evaluate<{ values: number[]; highest: number }[]>(`(async () => {
+      const { evenValues } = await import('/page/chart.js');
+      return ${JSON.stringify(figures)}.map((highest) => ({ highest, values: evenValues(highest) }));
+    })()`);
+    for (const { values, highest } of axes) {
+      const [, step = Number.NaN] = values;
+      expect(['1', '2', '5']).toContain(step.toExponential()[0]);
+      expect(step.toExponential()).toMatch(/^\de/);
+      expect(values.length).toBeLessThanOrEqual(5);
+      expect(values.at(-1)).toBeGreaterThanOrEqual(highest * 0.999_999);
+      expect(values.at(-2)).toBeLessThan(highest);
+    }
+    const hour = Array.from({ length: 120 }, (_, index) => ({
+      at: index * 30_000,
+      value: null as number | null,
+      waiting: null,
+      held: null,
+    }));
+    const first = await page.evaluate<number[]>(`(async () => {
+      const { stepsOf, evenMinutes } = await import('/page/chart.js');
+      const course = ${JSON.stringify(hour)};
+      const from = (index, minutes) => {
+        course[index].value = 1;
+        const steps = stepsOf(course, minutes);
+        course[index].value = null;
+        return steps.length;
+      };
+      return [from(0, 60), from(60, 60), from(60, 5), from(119, 60), ...evenMinutes(59.5 * 60000), ...evenMinutes(4.5 * 60000)];
+    })()`);
+    expect(first).toEqual([120, 60, 0, 7, 45, 30, 15, 0, 4, 3, 2, 1, 0]);
+    await page.close();
+  });
+
   test('says why a state is unknown and since when', async () => {
     broker.fail(new BrokerError('BROKER_UNREACHABLE', 'memory://: connection refused'));
     await expect(trigger('broken').read(never)).rejects.toThrow('refused');

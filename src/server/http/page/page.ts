@@ -16,6 +16,7 @@ const MAX_STREAMS = 50;
 const ASSETS: Readonly<Record<string, { readonly file: string; readonly type: string }>> = {
   '/': { file: 'index.html', type: 'text/html; charset=utf-8' },
   '/page/app.js': { file: 'app.js', type: 'text/javascript; charset=utf-8' },
+  '/page/chart.js': { file: 'chart.js', type: 'text/javascript; charset=utf-8' },
   '/page/curve.js': { file: 'curve.js', type: 'text/javascript; charset=utf-8' },
   '/page/rows.js': { file: 'rows.js', type: 'text/javascript; charset=utf-8' },
   '/page/detail.js': { file: 'detail.js', type: 'text/javascript; charset=utf-8' },
