@@ -24,7 +24,7 @@ interface World {
   readonly api: ApiServer;
   readonly broker: MemoryBroker;
   readonly scaler: TestScaler;
-  trigger(metadata: Readonly<Record<string, string>>, name?: string): KedaTrigger;
+  readonly trigger: (metadata: Readonly<Record<string, string>>, name?: string) => KedaTrigger;
 }
 
 async function world(objects: readonly KubernetesObject[], without?: (rule: Rule) => boolean): Promise<World> {
