@@ -313,9 +313,19 @@ describe('a plan', () => {
       /idleReplicaCount is 0, not below/,
     ],
     [
-      'formulas',
-      (text) => text.replace('advanced:', 'advanced:\n    scalingModifiers: { formula: a + b, target: "2" }'),
-      /scalingModifiers is not supported here/,
+      'a formula over what no trigger is called',
+      (text) => text.replace('advanced:', 'advanced:\n    scalingModifiers: { formula: a + 1, target: "2" }'),
+      /scalingModifiers.formula no trigger of which a formula may know the value is called a/,
+    ],
+    [
+      'a formula that is none',
+      (text) => text.replace('advanced:', 'advanced:\n    scalingModifiers: { formula: (1, target: "2" }'),
+      /scalingModifiers.formula Expected \) at character 3/,
+    ],
+    [
+      'a formula with a target that is none',
+      (text) => text.replace('advanced:', 'advanced:\n    scalingModifiers: { formula: "1", target: "0" }'),
+      /scalingModifiers.target must be a number above 0/,
     ],
     [
       'a secret that is missing',
