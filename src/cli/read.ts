@@ -14,6 +14,7 @@ import { explainError, explainSample, type Explanation } from '../scalers/explan
 import { createBrokerPool } from '../scalers/brokerPool.ts';
 import { createTriggers, type Triggers } from '../scalers/triggers.ts';
 import { processIo, type Io } from './io.ts';
+import { explainFormula } from './read/formula.ts';
 import { layeredReader, subjectsOf, type Subject } from './read/subjects.ts';
 import { readingText } from './read/text.ts';
 
@@ -50,7 +51,7 @@ export async function read(paths: readonly string[], options: ReadOptions, io: I
     const triggers = createTriggers(credentials, brokers);
     const all = await subjectsOf(manifests, reader, signal);
     const subjects = options.trigger === undefined ? all : all.filter(({ index }) => index === options.trigger);
-    if (subjects.length === 0) {
+    if (!subjects.some(({ kind }) => kind === 'external')) {
       io.stderr.write(
         `no external trigger${options.trigger === undefined ? '' : ` ${options.trigger}`} is in the files; KEDA’s own triggers: queue-scaler convert\n`,
       );
@@ -58,12 +59,7 @@ export async function read(paths: readonly string[], options: ReadOptions, io: I
     }
     let known = true;
     do {
-      const explained = await Promise.all(
-        subjects.map(async (subject) => ({
-          subject,
-          explanation: await explain(triggers, subject, options.watch === true, signal),
-        })),
-      );
+      const explained = await explainAll(triggers, subjects, options.watch === true, signal);
       known = explained.every(({ explanation }) => explanation.reading !== undefined);
       print(explained, options, io);
       if (options.watch === true) await sleep(WATCH_MS, undefined, { signal }).catch(() => undefined);
@@ -82,6 +78,34 @@ export async function read(paths: readonly string[], options: ReadOptions, io: I
     await brokers.close();
     await credentials.close();
   }
+}
+
+interface Explained {
+  readonly subject: Subject;
+  readonly explanation: Explanation;
+}
+
+/** Formulas after the triggers that they compute with. */
+async function explainAll(
+  triggers: Triggers,
+  subjects: readonly Subject[],
+  once: boolean,
+  signal: AbortSignal,
+): Promise<readonly Explained[]> {
+  const read = new Map<Subject, Explanation>();
+  await Promise.all(
+    subjects.map(async (subject) => {
+      if (subject.kind !== 'formula') read.set(subject, await explain(triggers, subject, once, signal));
+    }),
+  );
+  return subjects.map((subject) => {
+    const known = read.get(subject);
+    if (known !== undefined) return { subject, explanation: known };
+    const beside = [...read].flatMap(([{ object, index }, explanation]) =>
+      object !== subject.object || index === undefined ? [] : [[index, explanation] as const],
+    );
+    return { subject, explanation: explainFormula(subject, new Map(beside)) };
+  });
 }
 
 /** What may pass by itself is asked again until it is known or time is up; a watch shows it as it is. */
@@ -103,11 +127,7 @@ async function explain(triggers: Triggers, subject: Subject, once: boolean, sign
   }
 }
 
-function print(
-  explained: readonly { readonly subject: Subject; readonly explanation: Explanation }[],
-  options: ReadOptions,
-  io: Io,
-): void {
+function print(explained: readonly Explained[], options: ReadOptions, io: Io): void {
   if (options.json === true) {
     for (const { subject, explanation } of explained)
       io.stdout.write(`${JSON.stringify({ trigger: subject.label, at: new Date().toISOString(), ...explanation })}\n`);

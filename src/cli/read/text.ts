@@ -12,7 +12,8 @@ import type { Subject } from './subjects.ts';
 const SHOWN_QUEUES = 20;
 
 export function readingText(subject: Subject, { metric, reading, trouble }: Explanation): string {
-  const lines = [subject.label, `  metric    s${subject.index}-${metric.name}, target ${metric.target} (${subject.targetType})`];
+  const prefix = subject.index === undefined ? '' : `s${subject.index}-`;
+  const lines = [subject.label, `  metric    ${prefix}${metric.name}, target ${metric.target} (${subject.targetType})`];
   const unset = subject.isTargetKnown
     ? 'is not set by the scale target: KEDA leaves its key out'
     : 'is set neither here nor by a scale target that was found: set it, or give the target’s file or --kubeconfig';
@@ -29,7 +30,7 @@ export function readingText(subject: Subject, { metric, reading, trouble }: Expl
     for (const note of notes) lines.push(`  note      ${note}`);
     lines.push(
       `  to KEDA   ${value}, ${active ? 'active' : 'not active'}`,
-      `  replicas  ${replicasText(subject, metric.target, value, active, scalerOf(subject.metadata).backlog(measures).held)}`,
+      `  replicas  ${replicasText(subject, metric.target, value, active, measures)}`,
     );
   }
   if (trouble !== undefined) {
@@ -54,9 +55,10 @@ function figures(measures: Measures): string {
 }
 
 /** What is asked for by this trigger alone, at this moment: stabilization and other triggers may hold it up. */
-function replicasText(subject: Subject, target: number, value: number, active: boolean, held: number | undefined): string {
-  const { strategy, hasFormula, minReplicas, maxReplicas, targetType, replicas } = subject;
+function replicasText(subject: Subject, target: number, value: number, active: boolean, measures: Measures): string {
+  const { strategy, modifiers, minReplicas, maxReplicas, targetType, replicas } = subject;
   if (strategy !== undefined) {
+    const { held } = scalerOf(subject.metadata).backlog(measures);
     const state = { value, target, active, minReplicas, maxReplicas, pending: 0 };
     const jobs = (running: number): string => {
       const count = jobsToCreate(strategy, { ...state, running });
@@ -65,7 +67,8 @@ function replicasText(subject: Subject, target: number, value: number, active: b
     const none = `${jobs(0)} where none runs`;
     return `strategy ${strategy.name}: ${none}${held === undefined || held === 0 ? '' : `, ${jobs(held)} where ${held} run, one for each message in progress`}`;
   }
-  if (hasFormula) return 'the formula of scalingModifiers decides, on this value among others';
+  if (modifiers !== undefined && subject.kind !== 'formula')
+    return 'the formula of scalingModifiers decides, on this value among others';
   if (!active && minReplicas === 0) return 'none once the cooldown is over';
   const least = Math.max(1, minReplicas);
   const current = Math.max(least, replicas ?? least);
