@@ -86,8 +86,8 @@ export interface Bound {
   readonly broker: BrokerIdentity;
   readonly question: Question;
   /** Pure, and of the measures alone. A figure that the decision needs and the reading lacks throws a {@link QueueError}. */
-  decide(reading: Known): Decision;
-  open(events: BrokerEvents): BrokerClient<Question>;
+  readonly decide: (reading: Known) => Decision;
+  readonly open: (events: BrokerEvents) => BrokerClient<Question>;
 }
 
 /** Figures as people compare them: messages that wait, and messages that a worker holds. Absent where nothing is known of them. */

@@ -19,8 +19,10 @@ const WATCHING = 0.75;
  */
 const BATCHES = 3;
 const MAX_TICK_MS = 500;
-/** The same while all rest: what falls asleep meanwhile is found in so much time. */
+/** The same while all rest. */
 const RESTING_TICK_MS = 50;
+/** What is awake is looked at for whether it has fallen asleep, so many a millisecond in all, within these bounds, in ms. */
+const LOOKS = { perMs: 20, leastMs: 50, mostMs: 500 };
 /** Share of the budget that awake items may take, all together: an end is noticed sooner the fewer there are. */
 const AWAKE = 0.05;
 const MIN_AWAKE_REST_MS = 100;
@@ -67,15 +69,17 @@ export function createRotation<Item extends Polled>(
   let timer: NodeJS.Timeout | undefined;
   let allRest = false;
   let awakeRestMs = MIN_AWAKE_REST_MS;
+  let budget = 1;
+  let lookedAt = -Infinity;
 
   function run(): void {
     const now = performance.now();
     const elapsedMs = Math.min(now - ranAt, 2 * MAX_TICK_MS);
     ranAt = now;
-    let [budget, rested, awake] = [1, 0, 0];
+    if (now - lookedAt >= Math.min(LOOKS.mostMs, Math.max(LOOKS.leastMs, places.length / LOOKS.perMs))) look(now);
+    let [rested, awake] = [0, 0];
     for (const place of places) {
-      budget = Math.max(budget, place.item.budget);
-      if (isRested(place, now)) rested++;
+      if (place.restUntil <= now) rested++;
       if (place.awake) awake++;
     }
     awakeRestMs = Math.max(MIN_AWAKE_REST_MS, (awake / (AWAKE * budget)) * 1000);
@@ -94,8 +98,16 @@ export function createRotation<Item extends Polled>(
       });
   }
 
-  function isRested({ item, awake, restUntil }: Place<Item>, now: number): boolean {
-    return restUntil <= now || (awake && item.sleeping());
+  /** Finds what has fallen asleep, and what the budget is: both are asked of the items, which takes its time. */
+  function look(now: number): void {
+    lookedAt = now;
+    budget = 1;
+    for (const place of places) {
+      budget = Math.max(budget, place.item.budget);
+      if (!place.awake || !place.item.sleeping()) continue;
+      place.awake = false;
+      place.restUntil = now;
+    }
   }
 
   /** At most so many items, each at most once; those that rest or are being asked about are passed over. */
@@ -104,7 +116,7 @@ export function createRotation<Item extends Polled>(
     for (let passed = 0; passed < places.length && batch.size < count; passed++) {
       position = (position + 1) % places.length;
       const place = places[position];
-      if (place === undefined || place.asking || !isRested(place, now)) continue;
+      if (place === undefined || place.asking || place.restUntil > now) continue;
       place.asking = true;
       batch.set(place.item, place);
     }
@@ -129,6 +141,7 @@ export function createRotation<Item extends Polled>(
       const backOff = createBackOff(FIRST_REST_MS, MAX_REST_MS, random);
       const place = { item, backOff, asking: false, awake: false, restUntil: 0 };
       places.splice(position + 1, 0, place);
+      budget = Math.max(budget, item.budget);
       if (timer === undefined) ranAt = performance.now();
       if (timer === undefined || allRest) {
         allRest = false;

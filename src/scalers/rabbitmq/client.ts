@@ -6,6 +6,7 @@ import { BrokerError } from '../../errors.ts';
 import type { BrokerEvents, BrokerIdentity } from '../brokerEvents.ts';
 import type { BrokerClient, Report } from '../contract.ts';
 import type { Reading } from '../reading.ts';
+import { createTurns } from '../turns.ts';
 import type { Declarer } from './amqp/declarePool.ts';
 import type { Management } from './management/api.ts';
 import { createManagementHealth } from './management/health.ts';
@@ -20,6 +21,8 @@ import { createWatches } from './wake/watches.ts';
 
 /** The lists of a vhost that nobody asks about are dropped after this time. */
 const VHOST_IDLE_MS = 120_000;
+/** Questions of a batch that are begun in one turn of the event loop. */
+const BEGUN_PER_TURN = 100;
 
 export interface RabbitClientParts {
   readonly broker: BrokerIdentity;
@@ -55,6 +58,7 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
   const vhosts = createForgettingMap<Vhost>(VHOST_IDLE_MS);
   const memory = createQueueMemory();
   const sets = createQueueSets();
+  const turn = createTurns(BEGUN_PER_TURN);
   /** A declare that finds work ends the queue's streaks of zeros, whoever asked. */
   const declare =
     declarer &&
@@ -116,6 +120,7 @@ export function createRabbitClient(parts: RabbitClientParts): BrokerClient<Rabbi
   }
 
   async function readAndReport(question: RabbitQuestion, report: Report): Promise<void> {
+    await turn();
     const reading = await read(question);
     if (signal.aborted) return;
     report(question.key, reading);
