@@ -4,10 +4,10 @@
  * knows, and refuses any other word. https://keda.sh/docs/latest/reference/scaledobject-spec/#scalingmodifiersformula, https://expr-lang.org
  */
 import { parseFormula } from '../../formula/formula.ts';
+import { isResource } from '../../keda.ts';
 import { nearestName } from '../../scalers/metadata.ts';
 import { isRecord, textOf, type YamlObject } from '../../yaml/objects.ts';
 import type { Report } from './finding.ts';
-import { isResource } from './resourceTrigger.ts';
 import { minReplicas, modifiersOf } from '../scaledBy.ts';
 import { didYouMean } from './structure.ts';
 import { keyPath, type TriggerLocation } from './triggerLocation.ts';

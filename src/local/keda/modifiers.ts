@@ -5,6 +5,7 @@
  * Source: https://keda.sh/docs/latest/reference/scaledobject-spec/#scalingmodifiers
  */
 import type { ScaledObject } from '../../auth/objects.ts';
+import { isResource } from '../../keda.ts';
 import { parseFormula, type Formula } from '../../formula/formula.ts';
 import type { MetricTargetType } from '../hpa/hpaMetrics.ts';
 
@@ -37,7 +38,7 @@ export function modifiersOf({ spec }: ScaledObject): Modifiers | readonly Modifi
   const parsed = parseFormula(text);
   const names = new Map<number, string>();
   for (const [index, { name = '', type }] of spec.triggers.entries())
-    if (name !== '' && type !== 'cpu' && type !== 'memory') names.set(index, name);
+    if (name !== '' && !isResource(type)) names.set(index, name);
   if ('fault' in parsed) faults.push(['formula', parsed.fault.message]);
   else {
     const known = new Set(names.values());
