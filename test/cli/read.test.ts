@@ -314,6 +314,27 @@ ${base}
     expect(unknown.out).toMatch(/formula\n.*\n +unknown +the value of parts is unknown: /);
   });
 
+  test('tells what is known by the clock, and what only a cluster knows', async () => {
+    await redis.call('RPUSH', 'beside', 'a', 'b');
+    const hour = (offset: number): number => (new Date().getUTCHours() + offset + 24) % 24;
+    const cron = (from: number, to: number): string =>
+      `    - { name: day, type: cron, metadata: { timezone: UTC, start: 0 ${hour(from)} * * *, end: 0 ${hour(to)} * * *, desiredReplicas: "3" } }`;
+    const cpu = `    - { type: cpu, metricType: Utilization, metadata: { value: "60" } }`;
+    const triggers = (from: number, to: number): string => `${redisTrigger('beside')}\n${cron(from, to)}\n${cpu}`;
+    const open = await run(manifest('open', triggers(-2, 2), AUTHENTICATION));
+    expect(open.code, open.out).toBe(0);
+    expect(open.out).toMatch(/trigger 1\n +metric +s1-cron-UTC-\S+, target 1 \(AverageValue\)/);
+    expect(open.out).toMatch(
+      /active: desiredReplicas 3 until \d{4}-\S+:00:00.000Z\n +to KEDA +3, active\n +replicas +the HPA asks for 3/,
+    );
+    expect(open.out).toMatch(/trigger 2\n +metric +cpu, target 60 \(Utilization\)\n +unknown +only the cluster knows this/);
+    const closed = await run(manifest('closed', triggers(2, 4), AUTHENTICATION), { json: true });
+    expect(closed.code).toBe(0);
+    const [, clock, resource] = closed.out.split('\n').map((line) => (line === '' ? {} : (JSON.parse(line) as unknown)));
+    expect(clock).toMatchObject({ reading: { value: 1, active: false, reader: 'clock' } });
+    expect(resource).toMatchObject({ note: expect.stringContaining('only the cluster') as unknown });
+  });
+
   test('has an exit code of its own where no trigger is for an external scaler', async () => {
     const { code, err } = await run(
       manifest('built-in', `    - type: redis\n      metadata: { address: a.b:6379, listName: x }`),

@@ -7,7 +7,7 @@ import type { ObjectReader } from '../../auth/objectReader.ts';
 import type { Container, ObjectOf, PodSpec, ScaledJob, ScaledObject, Trigger } from '../../auth/objects.ts';
 import { readScaleTarget, targetReferenceOf, type ScaleTarget } from '../../auth/scaleTarget.ts';
 import type { Manifests } from '../../auth/files.ts';
-import { DEFAULT_MAX_REPLICAS, DEFAULT_MIN_REPLICAS, FROM_ENV } from '../../keda.ts';
+import { DEFAULT_MAX_REPLICAS, DEFAULT_MIN_REPLICAS, FROM_ENV, isResource } from '../../keda.ts';
 import { modifiersOf } from '../../local/keda/modifiers.ts';
 import { strategyOf, type JobStrategy } from '../jobStrategy.ts';
 
@@ -16,7 +16,8 @@ const STAND_IN = 'this process';
 
 /** What has a metric, or would have one in a cluster. */
 export interface Subject {
-  readonly kind: 'external' | 'formula';
+  /** Of the trigger, or `formula`. */
+  readonly type: string;
   /** `ScaledObject shop/orders trigger 0`, or `… formula`. */
   readonly label: string;
   /** Of the ScaledObject or ScaledJob. */
@@ -30,7 +31,7 @@ export interface Subject {
   readonly unset: readonly string[];
   /** Whether the scale target's own template was read, so that KEDA leaves the keys of those out; else this process stood in for it. */
   readonly isTargetKnown: boolean;
-  readonly targetType: 'AverageValue' | 'Value';
+  readonly targetType: 'AverageValue' | 'Value' | 'Utilization';
   /** Of a ScaledJob. */
   readonly strategy: JobStrategy | undefined;
   /** A formula decides, of which a trigger is a part at most. */
@@ -39,6 +40,10 @@ export interface Subject {
   readonly maxReplicas: number;
   /** Replicas of the workload, where its object is known. */
   readonly replicas: number | undefined;
+}
+
+export function isExternal({ type }: { readonly type: string }): boolean {
+  return type === 'external' || type === 'external-push';
 }
 
 /** Objects of the files first, then those of the cluster; a workload that neither has is one with this process's environment. */
@@ -98,20 +103,23 @@ export async function subjectsOf(manifests: Manifests, reader: ObjectReader, sig
       modifiers,
     };
     for (const [index, trigger] of object.spec.triggers.entries()) {
-      if (trigger.type !== 'external' && trigger.type !== 'external-push') continue;
+      if (!isExternal(trigger) && trigger.type !== 'cron' && !isResource(trigger.type)) continue;
       subjects.push({
         ...common,
         ...(await forwarded(trigger, container, namespace, reader, signal)),
-        kind: 'external',
+        type: trigger.type,
         label: `${label} trigger ${index}`,
         index,
-        targetType: trigger.metricType === 'Value' ? 'Value' : 'AverageValue',
+        targetType:
+          trigger.metricType === 'Value' || (isResource(trigger.type) && trigger.metricType === 'Utilization')
+            ? trigger.metricType
+            : 'AverageValue',
       });
     }
     if (modifiers !== undefined)
       subjects.push({
         ...common,
-        kind: 'formula',
+        type: 'formula',
         label: `${label} formula`,
         index: undefined,
         metadata: {},

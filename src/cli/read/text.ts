@@ -7,9 +7,17 @@ import type { Explanation } from '../../scalers/explanation.ts';
 import type { Measures } from '../../scalers/reading.ts';
 import { scalerOf } from '../../scalers/registry.ts';
 import { jobsToCreate } from '../jobStrategy.ts';
-import type { Subject } from './subjects.ts';
+import { isExternal, type Subject } from './subjects.ts';
 
 const SHOWN_QUEUES = 20;
+
+export const ONLY_IN_CLUSTER = 'only the cluster knows this, and its HPA asks without KEDA';
+
+/** Of a `cpu` or `memory` trigger. */
+export function resourceText({ label, type, metadata, targetType, minReplicas }: Subject): string {
+  const alone = minReplicas === 0 ? '; it does not bring an object back from zero by itself' : '';
+  return `${label}\n  metric    ${type}, target ${metadata['value'] ?? 'unknown'} (${targetType})\n  unknown   ${ONLY_IN_CLUSTER}${alone}\n`;
+}
 
 export function readingText(subject: Subject, { metric, reading, trouble }: Explanation): string {
   const prefix = subject.index === undefined ? '' : `s${subject.index}-`;
@@ -58,7 +66,7 @@ function figures(measures: Measures): string {
 function replicasText(subject: Subject, target: number, value: number, active: boolean, measures: Measures): string {
   const { strategy, modifiers, minReplicas, maxReplicas, targetType, replicas } = subject;
   if (strategy !== undefined) {
-    const { held } = scalerOf(subject.metadata).backlog(measures);
+    const { held } = isExternal(subject) ? scalerOf(subject.metadata).backlog(measures) : {};
     const state = { value, target, active, minReplicas, maxReplicas, pending: 0 };
     const jobs = (running: number): string => {
       const count = jobsToCreate(strategy, { ...state, running });
@@ -67,13 +75,14 @@ function replicasText(subject: Subject, target: number, value: number, active: b
     const none = `${jobs(0)} where none runs`;
     return `strategy ${strategy.name}: ${none}${held === undefined || held === 0 ? '' : `, ${jobs(held)} where ${held} run, one for each message in progress`}`;
   }
-  if (modifiers !== undefined && subject.kind !== 'formula')
+  if (modifiers !== undefined && subject.type !== 'formula')
     return 'the formula of scalingModifiers decides, on this value among others';
   if (!active && minReplicas === 0) return 'none once the cooldown is over';
   const least = Math.max(1, minReplicas);
   const current = Math.max(least, replicas ?? least);
+  const perReplica = targetType === 'Value' ? targetType : 'AverageValue';
   const counts = { wanted: current, existing: current, ready: current };
-  const proposal = proposeReplicas([{ name: 'the metric', targetType, target, result: { value } }], counts, {
+  const proposal = proposeReplicas([{ name: 'the metric', targetType: perReplica, target, result: { value } }], counts, {
     up: DEFAULT_TOLERANCE,
     down: DEFAULT_TOLERANCE,
   });
