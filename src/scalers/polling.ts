@@ -141,7 +141,6 @@ export function createRotation<Item extends Polled>(
       const backOff = createBackOff(FIRST_REST_MS, MAX_REST_MS, random);
       const place = { item, backOff, asking: false, awake: false, restUntil: 0 };
       places.splice(position + 1, 0, place);
-      budget = Math.max(budget, item.budget);
       if (timer === undefined) ranAt = performance.now();
       if (timer === undefined || allRest) {
         allRest = false;

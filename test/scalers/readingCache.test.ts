@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { BrokerError, QueueError } from '../../src/errors.ts';
 import { MOST_ROUNDS, ROUND_MS } from '../../src/scalers/freshness.ts';
@@ -20,6 +21,32 @@ async function nextSweep(of: Script, index = of.sweeps.length): Promise<Sweep> {
   if (sweep === undefined) throw new Error(`sweep ${index} did not happen`);
   return sweep;
 }
+
+test('looks at many questions in turns, between which calls are answered', async () => {
+  const it = script();
+  const keys = Array.from({ length: 2_000 }, (_, index) => `q${index}`);
+  let looks = 0;
+  Object.defineProperty(it, 'vouches', { get: () => ++looks > 0 });
+  const reads = keys.map((key) => {
+    it.cache.watch(question(key), { sleeping: () => false, report: () => undefined });
+    return it.cache.read(question(key), never);
+  });
+  const sweep = await nextSweep(it, 0);
+  for (const key of keys) sweep.report(key, ready(1));
+  await Promise.all(reads);
+  const inOneGo: number[] = [];
+  const until = performance.now() + MOST_ROUNDS * 2 * ROUND_MS;
+  while (looks < keys.length && performance.now() < until) {
+    const before = looks;
+    vi.advanceTimersByTime(ROUND_MS / 100);
+    inOneGo.push(looks - before);
+    const between = looks;
+    await nextTurn();
+    inOneGo.push(looks - between);
+  }
+  expect(looks).toBeGreaterThanOrEqual(keys.length);
+  expect(Math.max(...inOneGo)).toBeLessThanOrEqual(500);
+});
 
 describe('asking', () => {
   test('opens the client only when something is asked', async () => {

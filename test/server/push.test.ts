@@ -150,6 +150,34 @@ describe('a stream that stays active', () => {
   });
 });
 
+it('a true that waits for its pace is not told once the state is unknown', async () => {
+  vi.useFakeTimers();
+  try {
+    const push = createPush();
+    const said: boolean[] = [];
+    let watcher: TriggerWatcher | undefined;
+    const watch: Trigger['watch'] = (given) => ((watcher = given), () => undefined);
+    push.follow({ told: undefined, watch } as unknown as Trigger, (active) => void said.push(active));
+    const reading: Known = { known: true, at: 0, reader: 'script', measures: {}, queues: [] };
+    const sample = (active: boolean): void => watcher?.sample({ reading, decision: { value: 1, active, because: [] } });
+    for (let flap = 0; flap < 2 * TRUES_AT_ONCE; flap++) {
+      sample(true);
+      sample(false);
+    }
+    const before = said.length;
+    sample(true);
+    expect(said).toHaveLength(before);
+    watcher?.trouble(UNREACHABLE);
+    await vi.advanceTimersByTimeAsync(2 * TRUE_PACE_MS);
+    expect(said).toHaveLength(before);
+    sample(true);
+    expect(said.at(-1)).toBe(true);
+    push.close();
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
 describe('StreamIsActive', () => {
   let broker: MemoryBroker;
   let scaler: TestScaler;

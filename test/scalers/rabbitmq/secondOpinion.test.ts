@@ -101,3 +101,9 @@ it('a stream’s statistics need the metrics to agree, which are of one leader o
   expect((await told(first, [['single', stream(16)]])).listed).toEqual(first);
   expect((await told(first, [['single', stream(16)]], false)).listed).toMatchObject({ kind: 'statistics' });
 });
+
+it('of two without figures the one that says why stays', async () => {
+  const down = { ...nothing, error: new QueueError('QUEUE_DOWN', 'queue q is down') };
+  expect((await told(from(down, 'prometheus'), [['single', nothing]])).listed).toEqual(from(down, 'prometheus'));
+  expect((await told(from(nothing), [['single', down]])).listed).toMatchObject({ kind: 'statistics', stats: down });
+});
