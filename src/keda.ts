@@ -12,6 +12,11 @@ export const KEDA_KEYS: readonly string[] = ['scalerAddress', 'enableTLS', 'unsa
 /** `<key>FromEnv` names a variable of the scaled container; KEDA forwards it with the variable's value. */
 export const FROM_ENV = 'FromEnv';
 
+/** Whether the HPA reads the metric of such a trigger itself: it has no value in a formula, and wakes nobody. */
+export function isResource(type: string): boolean {
+  return type === 'cpu' || type === 'memory';
+}
+
 /** Seconds and counts, https://keda.sh/docs/latest/reference/scaledobject-spec/ */
 export const DEFAULT_POLLING_INTERVAL_SECONDS = 30;
 export const DEFAULT_COOLDOWN_SECONDS = 300;

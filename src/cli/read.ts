@@ -14,8 +14,10 @@ import { explainError, explainSample, type Explanation } from '../scalers/explan
 import { createBrokerPool } from '../scalers/brokerPool.ts';
 import { createTriggers, type Triggers } from '../scalers/triggers.ts';
 import { processIo, type Io } from './io.ts';
-import { layeredReader, subjectsOf, type Subject } from './read/subjects.ts';
-import { readingText } from './read/text.ts';
+import { explainCron } from './read/cron.ts';
+import { explainFormula } from './read/formula.ts';
+import { isExternal, layeredReader, subjectsOf, type Subject } from './read/subjects.ts';
+import { ONLY_IN_CLUSTER, readingText, resourceText } from './read/text.ts';
 
 /** Longest wait for one reading. A zero that has to last before it is sure is waited for no longer than this. */
 const READ_MS = 20_000;
@@ -50,7 +52,7 @@ export async function read(paths: readonly string[], options: ReadOptions, io: I
     const triggers = createTriggers(credentials, brokers);
     const all = await subjectsOf(manifests, reader, signal);
     const subjects = options.trigger === undefined ? all : all.filter(({ index }) => index === options.trigger);
-    if (subjects.length === 0) {
+    if (!subjects.some(isExternal)) {
       io.stderr.write(
         `no external trigger${options.trigger === undefined ? '' : ` ${options.trigger}`} is in the files; KEDA’s own triggers: queue-scaler convert\n`,
       );
@@ -58,13 +60,8 @@ export async function read(paths: readonly string[], options: ReadOptions, io: I
     }
     let known = true;
     do {
-      const explained = await Promise.all(
-        subjects.map(async (subject) => ({
-          subject,
-          explanation: await explain(triggers, subject, options.watch === true, signal),
-        })),
-      );
-      known = explained.every(({ explanation }) => explanation.reading !== undefined);
+      const explained = await explainAll(triggers, subjects, options.watch === true, signal);
+      known = explained.every(({ explanation }) => explanation === undefined || explanation.reading !== undefined);
       print(explained, options, io);
       if (options.watch === true) await sleep(WATCH_MS, undefined, { signal }).catch(() => undefined);
     } while (options.watch === true && !signal.aborted);
@@ -82,6 +79,35 @@ export async function read(paths: readonly string[], options: ReadOptions, io: I
     await brokers.close();
     await credentials.close();
   }
+}
+
+interface Explained {
+  readonly subject: Subject;
+  /** Absent where only a cluster knows the metric. */
+  readonly explanation: Explanation | undefined;
+}
+
+/** Formulas after the triggers that they compute with. */
+async function explainAll(
+  triggers: Triggers,
+  subjects: readonly Subject[],
+  once: boolean,
+  signal: AbortSignal,
+): Promise<readonly Explained[]> {
+  const read = new Map<Subject, Explanation>();
+  await Promise.all(
+    subjects.map(async (subject) => {
+      if (isExternal(subject)) read.set(subject, await explain(triggers, subject, once, signal));
+      else if (subject.type === 'cron') read.set(subject, explainCron(subject.metadata, new Date()));
+    }),
+  );
+  return subjects.map((subject) => {
+    if (subject.type !== 'formula') return { subject, explanation: read.get(subject) };
+    const beside = [...read].flatMap(([{ object, index }, explanation]) =>
+      object !== subject.object || index === undefined ? [] : [[index, explanation] as const],
+    );
+    return { subject, explanation: explainFormula(subject, new Map(beside)) };
+  });
 }
 
 /** What may pass by itself is asked again until it is known or time is up; a watch shows it as it is. */
@@ -103,20 +129,22 @@ async function explain(triggers: Triggers, subject: Subject, once: boolean, sign
   }
 }
 
-function print(
-  explained: readonly { readonly subject: Subject; readonly explanation: Explanation }[],
-  options: ReadOptions,
-  io: Io,
-): void {
+function print(explained: readonly Explained[], options: ReadOptions, io: Io): void {
   if (options.json === true) {
     for (const { subject, explanation } of explained)
-      io.stdout.write(`${JSON.stringify({ trigger: subject.label, at: new Date().toISOString(), ...explanation })}\n`);
+      io.stdout.write(
+        `${JSON.stringify({ trigger: subject.label, at: new Date().toISOString(), ...(explanation ?? { note: ONLY_IN_CLUSTER }) })}\n`,
+      );
     return;
   }
   // Home and clear, where there is a screen.
   if (options.watch === true && io.colour) io.stdout.write('\u001b[H\u001b[J');
   else if (options.watch === true) io.stdout.write(`--- ${new Date().toISOString()}\n`);
-  io.stdout.write(explained.map(({ subject, explanation }) => readingText(subject, explanation)).join('\n'));
+  io.stdout.write(
+    explained
+      .map(({ subject, explanation }) => (explanation === undefined ? resourceText(subject) : readingText(subject, explanation)))
+      .join('\n'),
+  );
 }
 
 export function readCommand(): Command {

@@ -11,6 +11,7 @@ import {
 import { completeRules, DEFAULT_SCALE_DOWN, DEFAULT_SCALE_UP, type ScalingRules } from './hpa/behavior.ts';
 import type { Fallback } from './keda/fallback.ts';
 import type { LoopSpec } from './keda/loop.ts';
+import { modifiersOf, type Modifiers } from './keda/modifiers.ts';
 import { KEDA_BEHAVIOURS, type KedaVersion } from './keda/versions.ts';
 
 /** What the command line sets for all ScaledObjects: the HPA's as kube-controller-manager's flags do, and which KEDA it is. */
@@ -23,7 +24,8 @@ export interface ClusterSettings {
 /** Takes a fault of the field at that path. */
 export type Blame = (path: readonly PropertyKey[], message: string) => void;
 
-export function loopSpec({ spec }: ScaledObject, settings: ClusterSettings, blame: Blame): LoopSpec {
+export function loopSpec(object: ScaledObject, settings: ClusterSettings, blame: Blame): LoopSpec {
+  const { spec } = object;
   const { syncPeriodMs, tolerance, kedaVersion } = settings;
   const minReplicas = spec.minReplicaCount ?? DEFAULT_MIN_REPLICAS;
   const maxReplicas = spec.maxReplicaCount ?? DEFAULT_MAX_REPLICAS;
@@ -31,9 +33,7 @@ export function loopSpec({ spec }: ScaledObject, settings: ClusterSettings, blam
   const idle = spec.idleReplicaCount;
   if (idle !== undefined && idle >= minReplicas)
     blame(['spec', 'idleReplicaCount'], `is ${idle}, not below minReplicaCount ${minReplicas}`);
-  if (spec.advanced?.scalingModifiers !== undefined) {
-    blame(['spec', 'advanced', 'scalingModifiers'], 'is not supported here: formulas over metrics are evaluated by KEDA only');
-  }
+  const modifiers = modifiersFor(object, blame);
   const fallback = fallbackOf(spec.fallback, blame);
   const behavior = spec.advanced?.horizontalPodAutoscalerConfig?.behavior;
   return {
@@ -47,6 +47,7 @@ export function loopSpec({ spec }: ScaledObject, settings: ClusterSettings, blam
       ...(fallback === undefined ? {} : { fallbackReplicas: fallback.replicas }),
     },
     ...(fallback === undefined ? {} : { fallback }),
+    ...(modifiers === undefined ? {} : { modifiers }),
     hpa: {
       minReplicas: Math.max(1, minReplicas),
       maxReplicas,
@@ -55,6 +56,13 @@ export function loopSpec({ spec }: ScaledObject, settings: ClusterSettings, blam
     },
     keda: KEDA_BEHAVIOURS[kedaVersion],
   };
+}
+
+function modifiersFor(object: ScaledObject, blame: Blame): Modifiers | undefined {
+  const modifiers = modifiersOf(object);
+  if (modifiers === undefined || 'formula' in modifiers) return modifiers;
+  for (const [field, message] of modifiers) blame(['spec', 'advanced', 'scalingModifiers', field], message);
+  return undefined;
 }
 
 function fallbackOf(written: ScaledObject['spec']['fallback'], blame: Blame): Fallback | undefined {

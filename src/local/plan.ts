@@ -5,6 +5,7 @@ import { valuesReader } from '../auth/environment.ts';
 import type { Manifest, ManifestFault, Manifests } from '../auth/files.ts';
 import type { ScaledObject } from '../auth/objects.ts';
 import { isQueueScalerError } from '../errors.ts';
+import { isResource } from '../keda.ts';
 import { checkTrigger, forwardedTriggers, type PlannedTrigger } from './forwardedTriggers.ts';
 import type { LoopSpec } from './keda/loop.ts';
 import { loopSpec, type Blame, type ClusterSettings } from './loopSettings.ts';
@@ -56,6 +57,11 @@ export async function planRun(manifests: Manifests, settings: ClusterSettings): 
     manifest.object.spec.triggers.forEach((trigger, index) => {
       checkTrigger(trigger, index, blame);
     });
+    const { triggers: written } = manifest.object.spec;
+    const resources = written.flatMap(({ type }, index) => (isResource(type) ? [`trigger ${index} (${type})`] : []));
+    if (resources.length === written.length)
+      blame(['spec', 'triggers'], 'are of types cpu and memory only, whose metrics only a cluster knows');
+    else if (resources.length > 0) tell(`no effect on this machine: ${resources.join(', ')}, as only a cluster knows its metric`);
     tellOfAnnotations(manifest.object, tell);
     tellOfSettings(manifest.object, tell);
     if (target === undefined) continue;

@@ -13,6 +13,7 @@ import { ExternalScalerClient } from '../server/grpc/gen/externalscaler.ts';
 import { startServer } from '../server/server.ts';
 import type { LocalEvent, LoopEvent, Replicas } from './events.ts';
 import { idleWatch, type IdleWatch } from './idle.ts';
+import { createCronTrigger } from './keda/cron.ts';
 import { runLoop } from './keda/loop.ts';
 import { createTriggerClient } from './keda/triggerClient.ts';
 import type { Plan, Workload } from './plan.ts';
@@ -171,9 +172,11 @@ async function loopOf(
     });
     return undefined;
   }
-  const triggers = workload.triggers.map(({ metadata, ...trigger }) => {
+  const triggers = workload.triggers.map((trigger) => {
+    if (trigger.type === 'cron') return createCronTrigger(trigger);
+    const { metadata, ...rest } = trigger;
     const reference = { name: workload.name, namespace: workload.namespace, scalerMetadata: metadata };
-    return createTriggerClient({ client, reference, ...trigger });
+    return createTriggerClient({ client, reference, ...rest });
   });
   return runLoop({ spec: workload.loop, triggers, target, tell, now: () => performance.now() }, signal);
 }

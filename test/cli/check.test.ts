@@ -50,6 +50,23 @@ describe('check finds every fault of a broken manifest, where it is and nowhere 
   });
 });
 
+describe('check takes formulas that KEDA takes', () => {
+  test.each([
+    'orders ** 2 / daytime ?? 1',
+    'count([orders, daytime], {# > 2}) > 0 and not (orders < 1) ? 5 : 0',
+    'let x = orders; x > 3 ? x : daytime',
+    'reduce([orders, daytime], #acc + #)',
+    'orders in [1.0, daytime] ? 1 : 2',
+  ])('%s', (formula) => {
+    const advanced = `  advanced:\n    scalingModifiers: { formula: ${JSON.stringify(formula)}, target: "5" }\n`;
+    const named = GOOD.replace('spec:\n', `spec:\n${advanced}`)
+      .replace('name: waiting', 'name: orders')
+      .replace('- type: cron', '- name: daytime\n      type: cron');
+    const { findings } = checkFiles([parseObjects('good.yaml', named)], scalers);
+    expect(findings.filter(({ severity }) => severity !== 'note')).toEqual([]);
+  });
+});
+
 const GOOD = `
 apiVersion: keda.sh/v1alpha1
 kind: ScaledObject

@@ -77,6 +77,10 @@ const RIGHT: Readonly<Record<string, string>> = {
     `  advanced: { scalingModifiers: { formula: "orders > 2 ? max([orders, 1]) : 0", target: "5", metricType: AverageValue } }\n`,
     LIST.replace('- type: redis\n', '- name: orders\n      type: redis\n') + CPU,
   ),
+  'a formula over a queue and a schedule, with a predicate': object(
+    `  advanced:\n    scalingModifiers:\n      formula: "count([orders, day], {# > 2}) >= 1 and not (day > 2) ? orders ** 2 : float(day)"\n      target: "5"\n`,
+    LIST.replace('- type: redis\n', '- name: orders\n      type: redis\n') + CRON.replace('- type', '- name: day\n      type'),
+  ),
   'a pause by number, and one of scale-in': object(
     '',
     LIST,

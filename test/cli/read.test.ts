@@ -289,6 +289,52 @@ ${base}
     expect(out).toMatch(/to KEDA +9, active/);
   });
 
+  test('tells what a formula makes of its triggers, and that it is unknown with one of them', async () => {
+    await redis.call('RPUSH', 'parts', ...Array.from({ length: 4 }, (_, index) => index));
+    await redis.call('RPUSH', 'wholes', ...Array.from({ length: 9 }, (_, index) => index));
+    const named = (name: string, list: string): string => redisTrigger(list).replace('- type', `- name: ${name}\n      type`);
+    const formula = (text: string): string =>
+      `  advanced: { scalingModifiers: { formula: "${text}", target: "3", activationTarget: "2" } }\n${AUTHENTICATION}`;
+    const triggers = `${named('parts', 'parts')}\n${named('wholes', 'wholes')}`;
+    const { code, out } = await run(manifest('formula', triggers, formula('parts > 3 ? wholes - 2 : 0')));
+    expect(code, out).toBe(0);
+    const [, text = ''] = out.split('ScaledObject shop/orders formula');
+    expect(text).toMatch(/metric +composite-metric, target 3 \(AverageValue\)/);
+    expect(text).toMatch(/because +parts is 4\n +because +wholes is 9\n +because +parts > 3 \? wholes - 2 : 0 = 7/);
+    expect(text).toMatch(/because +active: 7 > activationTarget 2/);
+    expect(text).toMatch(/to KEDA +7, active/);
+    expect(text).toMatch(/replicas +the HPA asks for 3: the metric is 7 for a target of 3 each/);
+
+    const broken = await run(manifest('formula', triggers, formula('parts +')));
+    expect(broken.code).toBe(1);
+    expect(broken.out).toContain('scalingModifiers: formula Expected expression after +');
+    const gone = triggers.replace(/127.0.0.1:\d+/, '127.0.0.1:1');
+    const unknown = await run(manifest('formula', gone, formula('wholes')));
+    expect(unknown.code).toBe(1);
+    expect(unknown.out).toMatch(/formula\n.*\n +unknown +the value of parts is unknown: /);
+  });
+
+  test('tells what is known by the clock, and what only a cluster knows', async () => {
+    await redis.call('RPUSH', 'beside', 'a', 'b');
+    const hour = (offset: number): number => (new Date().getUTCHours() + offset + 24) % 24;
+    const cron = (from: number, to: number): string =>
+      `    - { name: day, type: cron, metadata: { timezone: UTC, start: 0 ${hour(from)} * * *, end: 0 ${hour(to)} * * *, desiredReplicas: "3" } }`;
+    const cpu = `    - { type: cpu, metricType: Utilization, metadata: { value: "60" } }`;
+    const triggers = (from: number, to: number): string => `${redisTrigger('beside')}\n${cron(from, to)}\n${cpu}`;
+    const open = await run(manifest('open', triggers(-2, 2), AUTHENTICATION));
+    expect(open.code, open.out).toBe(0);
+    expect(open.out).toMatch(/trigger 1\n +metric +s1-cron-UTC-\S+, target 1 \(AverageValue\)/);
+    expect(open.out).toMatch(
+      /active: desiredReplicas 3 until \d{4}-\S+:00:00.000Z\n +to KEDA +3, active\n +replicas +the HPA asks for 3/,
+    );
+    expect(open.out).toMatch(/trigger 2\n +metric +cpu, target 60 \(Utilization\)\n +unknown +only the cluster knows this/);
+    const closed = await run(manifest('closed', triggers(2, 4), AUTHENTICATION), { json: true });
+    expect(closed.code).toBe(0);
+    const [, clock, resource] = closed.out.split('\n').map((line) => (line === '' ? {} : (JSON.parse(line) as unknown)));
+    expect(clock).toMatchObject({ reading: { value: 1, active: false, reader: 'clock' } });
+    expect(resource).toMatchObject({ note: expect.stringContaining('only the cluster') as unknown });
+  });
+
   test('has an exit code of its own where no trigger is for an external scaler', async () => {
     const { code, err } = await run(
       manifest('built-in', `    - type: redis\n      metadata: { address: a.b:6379, listName: x }`),

@@ -4,6 +4,8 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { LoopEvent } from '../../src/local/events.ts';
 import { completeRules, DEFAULT_SCALE_DOWN, DEFAULT_SCALE_UP } from '../../src/local/hpa/behavior.ts';
 import { runLoop, type LoopSpec, type ScaleTarget } from '../../src/local/keda/loop.ts';
+import { parseFormula } from '../../src/formula/formula.ts';
+import type { Modifiers } from '../../src/local/keda/modifiers.ts';
 import { pause } from '../../src/local/repeat.ts';
 import { KEDA_BEHAVIOURS } from '../../src/local/keda/versions.ts';
 import type { Answer, CallError, MetricReading, StreamListener, TriggerClient } from '../../src/local/keda/triggerClient.ts';
@@ -362,5 +364,68 @@ describe('the start', () => {
     await pass(3);
     ending.abort();
     expect(await running).toBeUndefined();
+  });
+});
+
+describe('a formula over two triggers', () => {
+  const modifiers = (text: string, activationTarget = 0): Modifiers => {
+    const parsed = parseFormula(text);
+    if ('fault' in parsed) throw new Error(parsed.fault.message);
+    const names = new Map([
+      [0, 'orders'],
+      [1, 'mails'],
+    ]);
+    return { text, formula: parsed.formula, target: 5, targetType: 'AverageValue', activationTarget, names };
+  };
+
+  test('is the only metric, and says alone what is active', async () => {
+    const [orders, mails] = [trigger(0), trigger(1)];
+    start([orders, mails], { modifiers: modifiers('orders > 10 ? orders + mails : 0') });
+    mails.depth = 500;
+    await pass(31);
+    expect(target.wanted).toBe(0);
+    expect(events.filter(({ event }) => event === 'poll').at(-1)).toMatchObject({ active: false });
+    orders.depth = 20;
+    mails.depth = 0;
+    await pass(60);
+    expect(target.wanted).toBe(4);
+    expect(events.filter(({ event }) => event === 'hpa').at(-1)).toMatchObject({
+      desired: 4,
+      reason: expect.stringContaining('composite-metric is') as unknown,
+    });
+  });
+
+  test('is active above its own activationTarget only', async () => {
+    const orders = trigger(0);
+    start([orders, trigger(1)], { modifiers: modifiers('orders + mails', 7) });
+    orders.depth = 7;
+    await pass(31);
+    expect(target.wanted).toBe(0);
+    orders.depth = 8;
+    await pass(31);
+    expect(target.wanted).toBeGreaterThan(0);
+  });
+
+  test('is unknown with any of its triggers, and holds what there is', async () => {
+    const [orders, mails] = [trigger(0), trigger(1)];
+    orders.depth = 20;
+    mails.depth = 20;
+    start([orders, mails], { modifiers: modifiers('max([orders, mails])') }, 4);
+    await pass(31);
+    mails.readError = failure(status.UNAVAILABLE);
+    orders.depth = 0;
+    await pass(1000);
+    expect(target.wanted).toBe(4);
+    expect(events.filter(({ event }) => event === 'poll').at(-1)).toMatchObject({ active: false, failing: true });
+  });
+
+  test('stands on the fallback of the object with its own target', async () => {
+    const mails = trigger(1);
+    mails.readError = failure(status.UNAVAILABLE);
+    const fallback = { failureThreshold: 1, replicas: 3, behavior: 'static' } as const;
+    const bounds = { ...SPEC.bounds, fallbackReplicas: 3 };
+    start([trigger(0), mails], { modifiers: modifiers('orders + mails'), fallback, bounds }, 1);
+    await pass(120);
+    expect(target.wanted).toBe(3);
   });
 });

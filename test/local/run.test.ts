@@ -168,6 +168,23 @@ describe('a run', () => {
     expect(seen('scale')[0]).toMatchObject({ by: 'keda', from: 0, desired: 1 });
   });
 
+  test('goes by the clock beside a queue, and on without what only a cluster knows', async () => {
+    const hour = (offset: number): number => (new Date().getUTCHours() + offset + 24) % 24;
+    const cron = (from: number, to: number, replicas: number): string =>
+      `    - { type: cron, metadata: { timezone: UTC, start: 0 ${hour(from)} * * *, end: 0 ${hour(to)} * * *, desiredReplicas: '${replicas}' } }\n`;
+    const cpu = `    - { type: cpu, metricType: Utilization, metadata: { value: '60' } }\n`;
+    const { plan, start } = await planOf(manifests({ spec: `${cpu}${cron(-2, 2, 3)}${cron(2, 4, 4)}${QUICK}` }));
+    expect(plan.faults).toEqual([]);
+    void start();
+    await until('three workers', () => seen('hpa', ({ ready }) => ready === 3).length > 0);
+    expect(seen('poll').at(-1)?.metrics).toMatchObject([
+      { value: 0, active: false },
+      { metric: expect.stringMatching(/^s2-cron-UTC-/) as unknown, value: 3, active: true },
+      { metric: expect.stringMatching(/^s3-cron-UTC-/) as unknown, value: 1, active: false },
+    ]);
+    expect(seen('notice').filter(({ message }) => message.includes('trigger 1 (cpu)'))).toHaveLength(1);
+  });
+
   test('holds the count while the broker does not answer', async () => {
     const { start } = await planOf(manifests());
     broker.set('orders', 12);
@@ -264,9 +281,10 @@ describe('a plan', () => {
   test('forwards a FromEnv key’s value, and no key whose variable is missing', async () => {
     const { plan } = await planOf(manifests());
     expect(plan.faults).toEqual([]);
-    expect(plan.workloads[0]?.triggers[0]?.metadata).toMatchObject({ hostFromEnv: 'memory://secret@here' });
+    expect(plan.workloads[0]?.triggers[0]).toMatchObject({ metadata: { hostFromEnv: 'memory://secret@here' } });
     const { plan: without } = await planOf(manifests().replace('hostFromEnv: BROKER_URL', 'hostFromEnv: NO_SUCH'));
-    expect(without.workloads[0]?.triggers[0]?.metadata).not.toHaveProperty('hostFromEnv');
+    expect(without.workloads[0]?.triggers[0]).toHaveProperty(['metadata', 'queueName']);
+    expect(without.workloads[0]?.triggers[0]).not.toHaveProperty(['metadata', 'hostFromEnv']);
   });
 
   test('tells what has no effect on this machine', async () => {
@@ -293,8 +311,18 @@ describe('a plan', () => {
     ],
     [
       'a trigger that KEDA serves itself',
+      (text) => text.replace('type: external-push', 'type: redis'),
+      /type is redis, which KEDA itself would serve/,
+    ],
+    [
+      'a schedule that lacks its time zone',
       (text) => text.replace('type: external-push', 'type: cron'),
-      /type is cron, which KEDA itself would serve/,
+      /triggers.0.metadata.timezone is required/,
+    ],
+    [
+      'triggers whose metrics only a cluster knows',
+      (text) => text.replace('type: external-push', 'type: cpu'),
+      /spec.triggers are of types cpu and memory only/,
     ],
     ['a trigger without scalerAddress', (text) => text.replace(/ +scalerAddress:.*\n/, ''), /no scalerAddress/],
     [
@@ -313,9 +341,19 @@ describe('a plan', () => {
       /idleReplicaCount is 0, not below/,
     ],
     [
-      'formulas',
-      (text) => text.replace('advanced:', 'advanced:\n    scalingModifiers: { formula: a + b, target: "2" }'),
-      /scalingModifiers is not supported here/,
+      'a formula over what no trigger is called',
+      (text) => text.replace('advanced:', 'advanced:\n    scalingModifiers: { formula: a + 1, target: "2" }'),
+      /scalingModifiers.formula no trigger of which a formula may know the value is called a/,
+    ],
+    [
+      'a formula that is none',
+      (text) => text.replace('advanced:', 'advanced:\n    scalingModifiers: { formula: (1, target: "2" }'),
+      /scalingModifiers.formula Expected \) at character 3/,
+    ],
+    [
+      'a formula with a target that is none',
+      (text) => text.replace('advanced:', 'advanced:\n    scalingModifiers: { formula: "1", target: "0" }'),
+      /scalingModifiers.target must be a number above 0/,
     ],
     [
       'a secret that is missing',

@@ -8,6 +8,8 @@ import { withoutAllowed } from './allowed.ts';
 import { checkAuthentication, checkSourceContainer } from './authentication.ts';
 import { checkBuiltIn } from './builtIn.ts';
 import { reportOn, RULES, type Finding } from './finding.ts';
+import { isResource } from '../../keda.ts';
+import { checkCron } from './cron.ts';
 import { checkFormula } from './formula.ts';
 import { takeInventory, type Inventory } from './inventory.ts';
 import { checkPlaceholders, withoutConsequences } from './placeholders.ts';
@@ -17,7 +19,7 @@ import { checkRisks } from './risks.ts';
 import { checkScaling, checkSharedTargets } from './scaling.ts';
 import { triggerLocations, type TriggerLocation } from './triggerLocation.ts';
 import { checkDuplicates, checkStructure, didYouMean, isKeda } from './structure.ts';
-import { checkResourceTrigger, isResource } from './resourceTrigger.ts';
+import { checkResourceTrigger } from './resourceTrigger.ts';
 import { OTHER_TRIGGER_TYPES, typeOfPage } from './triggerTypes.ts';
 
 export interface CheckResult {
@@ -83,6 +85,7 @@ function checkTrigger(location: TriggerLocation): void {
     checkResourceTrigger(location);
     return;
   }
+  if (type === 'cron') checkCron(location);
   if (metricType === 'Utilization')
     report('metric-type', [...path, 'metricType'], 'Utilization is for cpu and memory triggers only', { fix: 'AverageValue' });
   else if (metricType !== '' && object.kind === 'ScaledJob')

@@ -3,17 +3,16 @@
  * alone says whether the object is active. KEDA compiles it with the names of all triggers but `cpu` and `memory`, whose values only the HPA
  * knows, and refuses any other word. https://keda.sh/docs/latest/reference/scaledobject-spec/#scalingmodifiersformula, https://expr-lang.org
  */
+import { parseFormula } from '../../formula/formula.ts';
+import { isResource } from '../../keda.ts';
 import { nearestName } from '../../scalers/metadata.ts';
 import { isRecord, textOf, type YamlObject } from '../../yaml/objects.ts';
 import type { Report } from './finding.ts';
-import { isResource } from './resourceTrigger.ts';
 import { minReplicas, modifiersOf } from '../scaledBy.ts';
 import { didYouMean } from './structure.ts';
 import { keyPath, type TriggerLocation } from './triggerLocation.ts';
 
 const PATH = ['spec', 'advanced', 'scalingModifiers'];
-const KEYWORDS = /^(?:true|false|nil|and|or|not|in|let|if|else|matches|contains|startsWith|endsWith)$/;
-const NAME = /[A-Za-z_]\w*/g;
 
 export function checkFormula(object: YamlObject, locations: readonly TriggerLocation[], report: Report): void {
   const modifiers = modifiersOf(object.spec);
@@ -72,24 +71,35 @@ function checkNumbers(object: YamlObject, { target, activationTarget }: Readonly
 /** Reports what KEDA would refuse; gives the triggers that the formula uses. */
 function checkWords(formula: string, triggers: readonly Named[], report: Report): ReadonlySet<string> {
   const used = new Set<string>();
-  // Texts, and fields of what stands before a dot, are no names.
-  let rest = formula.replaceAll(/"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`|\??\.\s*[A-Za-z_]\w*/g, ' ');
+  const path = [...PATH, 'formula'];
+  let rest = formula;
   const dashed = triggers.map(({ name }) => name).filter((name) => name !== '' && !/^[A-Za-z_]\w*$/.test(name));
   for (const name of dashed.sort((left, right) => right.length - left.length)) {
     if (!rest.includes(name)) continue;
     used.add(name);
-    rest = rest.replaceAll(name, ' ');
-    report('trigger-name', [...PATH, 'formula'], `in a formula ${name} is no name: KEDA would read its signs as operators`, {
+    // Numbers as long as the names, so that positions stay.
+    rest = rest.replaceAll(name, '1.'.padEnd(name.length));
+    report('trigger-name', path, `in a formula ${name} is no name: KEDA would read its signs as operators`, {
       fix: `call the trigger ${name.replaceAll(/\W/g, '_').replace(/^(?=\d)/, '_')}, here and there`,
     });
   }
   const known = triggers.filter(({ type, name }) => name !== '' && !isResource(type)).map(({ name }) => name);
-  const calls = new Set([...rest.matchAll(/([A-Za-z_]\w*)\s*\(/g)].map(([, word]) => word));
-  const variables = new Set([...rest.matchAll(/\blet\s+([A-Za-z_]\w*)/g)].map(([, word]) => word));
-  for (const word of new Set(rest.match(NAME))) {
-    if (known.includes(word)) used.add(word);
-    else if (!calls.has(word) && !variables.has(word) && !KEYWORDS.test(word)) reportUnknown(word, known, triggers, report);
+  const parsed = parseFormula(rest);
+  if ('fault' in parsed) {
+    // Whatever more of Expr KEDA may know is its own to judge, and any trigger that is named may have a part in it.
+    for (const name of known) if (parsed.fault.beyond && rest.includes(name)) used.add(name);
+    if (!parsed.fault.beyond) report('bad-field', path, `KEDA cannot read the formula: ${parsed.fault.message}`);
+    return parsed.fault.beyond ? used : new Set(triggers.map(({ name }) => name));
   }
+  const { names, evaluate } = parsed.formula;
+  const unknown = [...names].filter((name) => !known.includes(name));
+  for (const name of names) used.add(name);
+  for (const name of unknown) reportUnknown(name, known, triggers, report);
+  if (unknown.length > 0) return used;
+  // A fault that has nothing to do with the values is there for all of them.
+  const [one, other] = [1.25, 7.5].map((start) => evaluate(new Map(known.map((name, index) => [name, start + index * start]))));
+  if (one !== undefined && 'error' in one && other !== undefined && 'error' in other && one.error === other.error)
+    report('bad-field', path, `KEDA cannot use the formula: ${one.error}`);
   return used;
 }
 

@@ -8,11 +8,6 @@ import { keyPath, type TriggerLocation } from './triggerLocation.ts';
 const QUANTITY = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[numkMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?$/;
 const TYPES = ['Utilization', 'AverageValue'];
 
-/** Whether the HPA reads the metric itself: such a trigger has no value in a formula, and wakes nobody. */
-export function isResource(type: string): boolean {
-  return type === 'cpu' || type === 'memory';
-}
-
 export function checkResourceTrigger(location: TriggerLocation): void {
   const { type, path, metadata, metricType, object, report } = location;
   const value = metadata['value']?.trim() ?? '';

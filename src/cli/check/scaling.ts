@@ -2,12 +2,18 @@
  * What KEDA does around the triggers: replica bounds, cooldown, fallback, formulas, names; and settings that are valid and yet
  * surprise in production.
  */
-import { BOOLEAN, DEFAULT_MAX_REPLICAS, DEFAULT_MIN_REPLICAS, DEFAULT_POLLING_INTERVAL_SECONDS, isTrue } from '../../keda.ts';
+import {
+  BOOLEAN,
+  DEFAULT_MAX_REPLICAS,
+  DEFAULT_MIN_REPLICAS,
+  DEFAULT_POLLING_INTERVAL_SECONDS,
+  isResource,
+  isTrue,
+} from '../../keda.ts';
 import { nearestName } from '../../scalers/metadata.ts';
 import { isRecord, recordIn, textOf, type YamlObject } from '../../yaml/objects.ts';
 import { labelOf, reportOn, type Finding, type Report } from './finding.ts';
 import { recordsOf, type Inventory } from './inventory.ts';
-import { isResource } from './resourceTrigger.ts';
 import { formulaOf, minReplicas, numberIn } from '../scaledBy.ts';
 import { workloadOf } from './authentication.ts';
 import type { TriggerLocation } from './triggerLocation.ts';

@@ -1,5 +1,5 @@
 /**
- * The triggers of the files as KEDA would forward them, with what the HPA would get to know. What a file does not hold is looked up in a
+ * The triggers of the files as KEDA would forward them, and the formulas over them, with what the HPA would get to know. What a file does not hold is looked up in a
  * cluster if there is one, and variables in this process's environment.
  */
 import { containerOf, environmentOf, valuesReader } from '../../auth/environment.ts';
@@ -7,35 +7,43 @@ import type { ObjectReader } from '../../auth/objectReader.ts';
 import type { Container, ObjectOf, PodSpec, ScaledJob, ScaledObject, Trigger } from '../../auth/objects.ts';
 import { readScaleTarget, targetReferenceOf, type ScaleTarget } from '../../auth/scaleTarget.ts';
 import type { Manifests } from '../../auth/files.ts';
-import { DEFAULT_MAX_REPLICAS, DEFAULT_MIN_REPLICAS, FROM_ENV } from '../../keda.ts';
-import type { Position } from '../../yaml/objects.ts';
+import { DEFAULT_MAX_REPLICAS, DEFAULT_MIN_REPLICAS, FROM_ENV, isResource } from '../../keda.ts';
+import { modifiersOf } from '../../local/keda/modifiers.ts';
 import { strategyOf, type JobStrategy } from '../jobStrategy.ts';
 
 /** The container that stands in for a workload that is neither in the files nor in a cluster. */
 const STAND_IN = 'this process';
 
+/** What has a metric, or would have one in a cluster. */
 export interface Subject {
-  /** `ScaledObject shop/orders trigger 0`. */
+  /** Of the trigger, or `formula`. */
+  readonly type: string;
+  /** `ScaledObject shop/orders trigger 0`, or `… formula`. */
   readonly label: string;
-  readonly position: Position;
+  /** Of the ScaledObject or ScaledJob. */
+  readonly object: string;
   readonly namespace: string;
   readonly name: string;
-  readonly index: number;
-  readonly trigger: Trigger;
+  /** Of the trigger; none of a formula. */
+  readonly index: number | undefined;
   readonly metadata: Readonly<Record<string, string>>;
   /** Variables that nobody sets. */
   readonly unset: readonly string[];
   /** Whether the scale target's own template was read, so that KEDA leaves the keys of those out; else this process stood in for it. */
   readonly isTargetKnown: boolean;
-  readonly targetType: 'AverageValue' | 'Value';
+  readonly targetType: 'AverageValue' | 'Value' | 'Utilization';
   /** Of a ScaledJob. */
   readonly strategy: JobStrategy | undefined;
-  /** A formula decides, of which this trigger is a part at most. */
-  readonly hasFormula: boolean;
+  /** A formula decides, of which a trigger is a part at most. */
+  readonly modifiers: ReturnType<typeof modifiersOf>;
   readonly minReplicas: number;
   readonly maxReplicas: number;
   /** Replicas of the workload, where its object is known. */
   readonly replicas: number | undefined;
+}
+
+export function isExternal({ type }: { readonly type: string }): boolean {
+  return type === 'external' || type === 'external-push';
 }
 
 /** Objects of the files first, then those of the cluster; a workload that neither has is one with this process's environment. */
@@ -81,27 +89,43 @@ export async function subjectsOf(manifests: Manifests, reader: ObjectReader, sig
     const target =
       kind === 'ScaledJob' ? undefined : await readScaleTarget(reader, targetReferenceOf(object), namespace, { signal });
     const container = containerFor(object, podOf(object, target));
+    const label = `${kind} ${namespace}/${name}`;
+    const modifiers = object.kind === 'ScaledObject' ? modifiersOf(object) : undefined;
+    const common = {
+      object: label,
+      namespace,
+      name,
+      minReplicas: object.spec.minReplicaCount ?? DEFAULT_MIN_REPLICAS,
+      maxReplicas: object.spec.maxReplicaCount ?? DEFAULT_MAX_REPLICAS,
+      replicas: target?.replicas,
+      isTargetKnown: container !== undefined && container.name !== STAND_IN,
+      strategy: object.kind === 'ScaledJob' ? strategyOf(object.spec.scalingStrategy ?? {}) : undefined,
+      modifiers,
+    };
     for (const [index, trigger] of object.spec.triggers.entries()) {
-      if (trigger.type !== 'external' && trigger.type !== 'external-push') continue;
-      const { metadata, unset } = await forwarded(trigger, container, namespace, reader, signal);
+      if (!isExternal(trigger) && trigger.type !== 'cron' && !isResource(trigger.type)) continue;
       subjects.push({
-        label: `${kind} ${namespace}/${name} trigger ${index}`,
-        position: manifest.positionOf(['spec', 'triggers', index]),
-        namespace,
-        name,
+        ...common,
+        ...(await forwarded(trigger, container, namespace, reader, signal)),
+        type: trigger.type,
+        label: `${label} trigger ${index}`,
         index,
-        trigger,
-        metadata,
-        unset,
-        targetType: trigger.metricType === 'Value' ? 'Value' : 'AverageValue',
-        minReplicas: object.spec.minReplicaCount ?? DEFAULT_MIN_REPLICAS,
-        maxReplicas: object.spec.maxReplicaCount ?? DEFAULT_MAX_REPLICAS,
-        replicas: target?.replicas,
-        isTargetKnown: container !== undefined && container.name !== STAND_IN,
-        strategy: kind === 'ScaledJob' ? strategyOf(object.spec.scalingStrategy ?? {}) : undefined,
-        hasFormula: kind === 'ScaledObject' && (object.spec.advanced?.scalingModifiers?.formula ?? '') !== '',
+        targetType:
+          trigger.metricType === 'Value' || (isResource(trigger.type) && trigger.metricType === 'Utilization')
+            ? trigger.metricType
+            : 'AverageValue',
       });
     }
+    if (modifiers !== undefined)
+      subjects.push({
+        ...common,
+        type: 'formula',
+        label: `${label} formula`,
+        index: undefined,
+        metadata: {},
+        unset: [],
+        targetType: 'formula' in modifiers ? modifiers.targetType : 'AverageValue',
+      });
   }
   return subjects;
 }

@@ -7,12 +7,21 @@ import type { Explanation } from '../../scalers/explanation.ts';
 import type { Measures } from '../../scalers/reading.ts';
 import { scalerOf } from '../../scalers/registry.ts';
 import { jobsToCreate } from '../jobStrategy.ts';
-import type { Subject } from './subjects.ts';
+import { isExternal, type Subject } from './subjects.ts';
 
 const SHOWN_QUEUES = 20;
 
+export const ONLY_IN_CLUSTER = 'only the cluster knows this, and its HPA asks without KEDA';
+
+/** Of a `cpu` or `memory` trigger. */
+export function resourceText({ label, type, metadata, targetType, minReplicas }: Subject): string {
+  const alone = minReplicas === 0 ? '; it does not bring an object back from zero by itself' : '';
+  return `${label}\n  metric    ${type}, target ${metadata['value'] ?? 'unknown'} (${targetType})\n  unknown   ${ONLY_IN_CLUSTER}${alone}\n`;
+}
+
 export function readingText(subject: Subject, { metric, reading, trouble }: Explanation): string {
-  const lines = [subject.label, `  metric    s${subject.index}-${metric.name}, target ${metric.target} (${subject.targetType})`];
+  const prefix = subject.index === undefined ? '' : `s${subject.index}-`;
+  const lines = [subject.label, `  metric    ${prefix}${metric.name}, target ${metric.target} (${subject.targetType})`];
   const unset = subject.isTargetKnown
     ? 'is not set by the scale target: KEDA leaves its key out'
     : 'is set neither here nor by a scale target that was found: set it, or give the target’s file or --kubeconfig';
@@ -29,7 +38,7 @@ export function readingText(subject: Subject, { metric, reading, trouble }: Expl
     for (const note of notes) lines.push(`  note      ${note}`);
     lines.push(
       `  to KEDA   ${value}, ${active ? 'active' : 'not active'}`,
-      `  replicas  ${replicasText(subject, metric.target, value, active, scalerOf(subject.metadata).backlog(measures).held)}`,
+      `  replicas  ${replicasText(subject, metric.target, value, active, measures)}`,
     );
   }
   if (trouble !== undefined) {
@@ -54,9 +63,10 @@ function figures(measures: Measures): string {
 }
 
 /** What is asked for by this trigger alone, at this moment: stabilization and other triggers may hold it up. */
-function replicasText(subject: Subject, target: number, value: number, active: boolean, held: number | undefined): string {
-  const { strategy, hasFormula, minReplicas, maxReplicas, targetType, replicas } = subject;
+function replicasText(subject: Subject, target: number, value: number, active: boolean, measures: Measures): string {
+  const { strategy, modifiers, minReplicas, maxReplicas, targetType, replicas } = subject;
   if (strategy !== undefined) {
+    const { held } = isExternal(subject) ? scalerOf(subject.metadata).backlog(measures) : {};
     const state = { value, target, active, minReplicas, maxReplicas, pending: 0 };
     const jobs = (running: number): string => {
       const count = jobsToCreate(strategy, { ...state, running });
@@ -65,12 +75,14 @@ function replicasText(subject: Subject, target: number, value: number, active: b
     const none = `${jobs(0)} where none runs`;
     return `strategy ${strategy.name}: ${none}${held === undefined || held === 0 ? '' : `, ${jobs(held)} where ${held} run, one for each message in progress`}`;
   }
-  if (hasFormula) return 'the formula of scalingModifiers decides, on this value among others';
+  if (modifiers !== undefined && subject.type !== 'formula')
+    return 'the formula of scalingModifiers decides, on this value among others';
   if (!active && minReplicas === 0) return 'none once the cooldown is over';
   const least = Math.max(1, minReplicas);
   const current = Math.max(least, replicas ?? least);
+  const perReplica = targetType === 'Value' ? targetType : 'AverageValue';
   const counts = { wanted: current, existing: current, ready: current };
-  const proposal = proposeReplicas([{ name: 'the metric', targetType, target, result: { value } }], counts, {
+  const proposal = proposeReplicas([{ name: 'the metric', targetType: perReplica, target, result: { value } }], counts, {
     up: DEFAULT_TOLERANCE,
     down: DEFAULT_TOLERANCE,
   });

@@ -10,6 +10,7 @@ import { INITIAL_HPA_STATE, syncHpa, type HpaSpec, type HpaState } from '../hpa/
 import type { ExternalMetric } from '../hpa/hpaMetrics.ts';
 import { pause, repeat } from '../repeat.ts';
 import { fallbackValue, type Fallback } from './fallback.ts';
+import { COMPOSITE_METRIC, compose, type Modifiers } from './modifiers.ts';
 import { scalingAction, type Activity, type ScalingBounds, type ScalingState } from './scaling.ts';
 import type { Answer, CallError, MetricReading, TriggerClient, TriggerMetric } from './triggerClient.ts';
 import type { KedaBehaviour } from './versions.ts';
@@ -34,6 +35,8 @@ export interface LoopSpec {
   readonly hpaSyncPeriodMs: number;
   readonly bounds: ScalingBounds;
   readonly fallback?: Fallback;
+  /** A formula in place of the triggers' own metrics and activity. */
+  readonly modifiers?: Modifiers;
   readonly hpa: HpaSpec;
   readonly keda: KedaBehaviour;
 }
@@ -108,6 +111,25 @@ export async function runLoop(options: LoopOptions, signal: AbortSignal): Promis
     return value === undefined ? { ...base, ...failure } : { ...base, ...failure, value, fallback: true };
   }
 
+  /** The formula's value by the reports of the triggers; the fallback's where one of them stands on it. */
+  function composite(modifiers: Modifiers, reports: readonly MetricReport[]): MetricReport {
+    const { target: metricTarget, targetType } = modifiers;
+    const base = { metric: COMPOSITE_METRIC, target: metricTarget, targetType };
+    if (reports.some(({ fallback }) => fallback === true)) {
+      const value = fallbackValue(spec.fallback, Infinity, base, target);
+      return value === undefined
+        ? { ...base, error: 'no replica is ready for the fallback' }
+        : { ...base, value, fallback: true };
+    }
+    const failing = reports.find(({ error }) => error !== undefined);
+    if (failing?.error !== undefined) {
+      const { cacheClosed, error } = failing;
+      return { ...base, error: `${failing.metric}: ${error}`, ...(cacheClosed === true ? { cacheClosed } : {}) };
+    }
+    const known = new Map(reports.map(({ metric, value }) => [indexOf(metric), value]));
+    return { ...base, ...compose(modifiers, (index) => known.get(index)) };
+  }
+
   async function pollTrigger(trigger: TriggerClient, scalers: AbortSignal): Promise<readonly MetricReport[]> {
     const specs = await trigger.metrics(signal, scalers);
     if (!specs.ok) return [{ metric: `s${trigger.index}`, target: 0, targetType: trigger.targetType, ...failed(specs) }];
@@ -122,9 +144,11 @@ export async function runLoop(options: LoopOptions, signal: AbortSignal): Promis
 
   async function poll(): Promise<void> {
     const scalers = cache.signal;
-    const metrics = (await Promise.all(triggers.map((trigger) => pollTrigger(trigger, scalers)))).flat();
+    const reports = (await Promise.all(triggers.map((trigger) => pollTrigger(trigger, scalers)))).flat();
     if (signal.aborted) return;
-    const active = metrics.some((metric) => metric.active === true || metric.fallback === true);
+    const decisive = spec.modifiers === undefined ? reports : [composite(spec.modifiers, reports)];
+    const metrics = [...new Set([...reports, ...decisive])];
+    const active = decisive.some((metric) => metric.active === true || metric.fallback === true);
     const failing = metrics.some(({ error, cacheClosed }) => error !== undefined && cacheClosed !== true);
     if (failing) closeCache();
     const reason = requestScale({ active, failing });
@@ -154,11 +178,13 @@ export async function runLoop(options: LoopOptions, signal: AbortSignal): Promis
       }
     }
     if (signal.aborted || target.wanted === 0) return;
-    const decision = syncHpa(spec.hpa, hpaState, metrics.map(toExternalMetric), target, now());
+    const decisive = spec.modifiers === undefined ? metrics : [composite(spec.modifiers, metrics)];
+    const decision = syncHpa(spec.hpa, hpaState, decisive.map(toExternalMetric), target, now());
     hpaState = decision.state;
     const { desired, recommended, reason } = decision;
     scale('hpa', desired, reason);
-    tell({ event: 'hpa', metrics, ...(recommended === undefined ? {} : { recommended }), desired, reason, ...replicas() });
+    const told = [...new Set([...metrics, ...decisive])];
+    tell({ event: 'hpa', metrics: told, ...(recommended === undefined ? {} : { recommended }), desired, reason, ...replicas() });
   }
 
   function push(trigger: TriggerClient, active: boolean, hpaMetrics: readonly LoopMetric[]): void {
@@ -226,6 +252,11 @@ async function reconcile(
     await pause(waitMs, signal);
   }
   return { metrics: [] };
+}
+
+/** Of the trigger, by the prefix of its metric. */
+function indexOf(metric: string): number {
+  return Number(/^s(\d+)/.exec(metric)?.[1]);
 }
 
 function toExternalMetric({ metric, target, targetType, value, error }: MetricReport): ExternalMetric {
