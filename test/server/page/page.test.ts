@@ -145,20 +145,25 @@ describe('the status page', () => {
     broker.set('replicas', 41);
     await trigger('replicas').read(never);
     const page = await open('/#/trigger/shop%2Freplicas%2Fmemory-replicas');
-    await page.getByText('3 by this trigger alone').waitFor();
+    await page.getByText('about 3 by AverageValue, within').waitFor();
     broker.set('replicas', 0);
     await until('a reading of 0', async () => (await trigger('replicas').read(never)).decision.value === 0);
-    await page.getByText('none by this trigger alone').waitFor();
+    await page.getByText('none by itself; about 1 by AverageValue').waitFor();
     await page.close();
   });
 
   test('sorts names as people count', async () => {
-    for (const index of [10, 9, 100, 1]) trigger(`counted-${index}`);
+    for (const index of ['10', '9', '09', '1']) trigger(`counted-${index}`);
     const page = await open();
     await page.getByRole('searchbox').fill('counted-');
     await page.getByText(/^4 of \d+ triggers/).waitFor();
     expect(await page.locator('.row:visible .c-name').allTextContents()).toEqual(
-      [1, 9, 10, 100].map((index) => `shop/counted-${index}`),
+      ['1', '09', '9', '10'].map((index) => `shop/counted-${index}`),
+    );
+    await page.getByRole('button', { name: 'Waiting' }).click();
+    await page.locator('[aria-sort="descending"]').waitFor();
+    expect(await page.locator('.row:visible .c-name').allTextContents()).toEqual(
+      ['1', '09', '9', '10'].map((index) => `shop/counted-${index}`),
     );
     await page.close();
   });

@@ -36,6 +36,8 @@ function keep(row) {
   triggers.set(row.id, row);
 }
 
+const order = (left, right) => (left < right ? -1 : left > right ? 1 : 0);
+
 function keyOf(row) {
   switch (sort.key) {
     case 'name':
@@ -64,7 +66,7 @@ function visible() {
     found.push([keyOf(row), row]);
   }
   const way = sort.down ? -1 : 1;
-  found.sort(([left, a], [right, b]) => (left < right ? -way : left > right ? way : a.order.name < b.order.name ? -1 : 1));
+  found.sort(([left, a], [right, b]) => way * order(left, right) || order(a.order.name, b.order.name) || order(a.id, b.id));
   return found.map(([, row]) => row);
 }
 

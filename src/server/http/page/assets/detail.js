@@ -18,13 +18,13 @@ function figures(measures) {
 }
 
 /**
- * By the HPA's rule for `AverageValue`, KEDA's default, of this trigger alone: the object's other triggers, its bounds and the HPA's
- * behaviour are not known here.
+ * An estimate by the HPA's rule for `AverageValue`, KEDA's default, from this trigger alone: the object's other triggers, its bounds and
+ * the HPA's behaviour are not known here. Activity decides only between none and some.
  */
 function replicasFor(value, target, active) {
-  const count = Math.ceil(Number((value / target).toPrecision(12)));
-  if (active) return `${number(Math.max(1, count))} by this trigger alone, within the object's bounds`;
-  return "none by this trigger alone, or the object's minReplicaCount";
+  const count = number(Math.max(1, Math.ceil(Number((value / target).toPrecision(12)))));
+  if (active) return `about ${count} by AverageValue, within the object's bounds`;
+  return `none by itself; about ${count} by AverageValue where another trigger or minReplicaCount keeps some`;
 }
 
 /** @returns {Node[]} */
