@@ -4,7 +4,7 @@
  */
 import { toQueueScalerError, type QueueScalerError } from '../errors.ts';
 import type { Measures } from './reading.ts';
-import type { MetricSpec } from './contract.ts';
+import type { Decision, MetricSpec } from './contract.ts';
 import type { Sample } from './trigger.ts';
 
 /** At most so many queues are listed one by one. */
@@ -55,6 +55,12 @@ export function explainSample(metric: MetricSpec, { reading, decision }: Sample,
     },
     ...(since === undefined ? {} : { trouble: troubleOf(since) }),
   };
+}
+
+/** Of what is computed here and now, without a broker. */
+export function explainComputed(metric: MetricSpec, reader: string, decision: Decision): Explanation {
+  const nothing = { ageMs: 0, measures: {}, queues: [], queueCount: 1, notes: [] };
+  return { metric, reading: { ...decision, reader, ...nothing } };
 }
 
 export function explainError(metric: MetricSpec, thrown: unknown): Explanation {

@@ -3,7 +3,7 @@
  */
 import { TriggerError } from '../../errors.ts';
 import { CRON_TARGET, parseCron } from '../../local/keda/cron.ts';
-import { explainError, type Explanation } from '../../scalers/explanation.ts';
+import { explainComputed, explainError, type Explanation } from '../../scalers/explanation.ts';
 
 export function explainCron(metadata: Readonly<Record<string, string>>, now: Date): Explanation {
   const window = parseCron(metadata);
@@ -13,23 +13,14 @@ export function explainCron(metadata: Readonly<Record<string, string>>, now: Dat
   }
   const { active, value, until } = window.at(now);
   const { start, end, timezone, desiredReplicas } = metadata;
-  return {
-    metric: { name: window.metric, target: CRON_TARGET },
-    reading: {
-      value,
-      active,
-      because: [
-        `${active ? 'within' : 'outside'} the window from ${start} to ${end} (${timezone})`,
-        active
-          ? `active: desiredReplicas ${desiredReplicas} until ${until.toISOString()}`
-          : `not active: desiredReplicas ${desiredReplicas} from ${until.toISOString()}`,
-      ],
-      reader: 'clock',
-      ageMs: 0,
-      measures: {},
-      queues: [],
-      queueCount: 1,
-      notes: [],
-    },
-  };
+  return explainComputed({ name: window.metric, target: CRON_TARGET }, 'clock', {
+    value,
+    active,
+    because: [
+      `${active ? 'within' : 'outside'} the window from ${start} to ${end} (${timezone})`,
+      active
+        ? `active: desiredReplicas ${desiredReplicas} until ${until.toISOString()}`
+        : `not active: desiredReplicas ${desiredReplicas} from ${until.toISOString()}`,
+    ],
+  });
 }

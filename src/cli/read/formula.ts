@@ -3,7 +3,7 @@
  */
 import { TriggerError } from '../../errors.ts';
 import { COMPOSITE_METRIC, compose } from '../../local/keda/modifiers.ts';
-import { explainError, type Explanation } from '../../scalers/explanation.ts';
+import { explainComputed, explainError, type Explanation } from '../../scalers/explanation.ts';
 import type { Subject } from './subjects.ts';
 
 /** By the explanations of the triggers of the same object, by their indices. */
@@ -26,22 +26,13 @@ export function explainFormula({ modifiers }: Subject, triggers: ReadonlyMap<num
   const { value, active } = result;
   const used = [...names].filter(([, trigger]) => formula.names.has(trigger));
   const is = active ? 'active' : 'not active';
-  return {
-    metric,
-    reading: {
-      value,
-      active,
-      because: [
-        ...used.map(([index, trigger]) => `${trigger} is ${valueOf(index)}`),
-        `${text.trim()} = ${value}`,
-        `${is}: ${value} ${active ? '>' : '≤'} activationTarget ${activationTarget}`,
-      ],
-      reader: 'formula',
-      ageMs: 0,
-      measures: {},
-      queues: [],
-      queueCount: 1,
-      notes: [],
-    },
-  };
+  return explainComputed(metric, 'formula', {
+    value,
+    active,
+    because: [
+      ...used.map(([index, trigger]) => `${trigger} is ${valueOf(index)}`),
+      `${text.trim()} = ${value}`,
+      `${is}: ${value} ${active ? '>' : '≤'} activationTarget ${activationTarget}`,
+    ],
+  });
 }
