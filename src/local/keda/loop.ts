@@ -130,6 +130,13 @@ export async function runLoop(options: LoopOptions, signal: AbortSignal): Promis
     return { ...base, ...compose(modifiers, (index) => known.get(index)) };
   }
 
+  /** What decides: the formula's value where there is a formula, else the triggers' own; and all that is told of. */
+  function decisiveOf(reports: readonly MetricReport[]): Record<'decisive' | 'told', readonly MetricReport[]> {
+    if (spec.modifiers === undefined) return { decisive: reports, told: reports };
+    const value = composite(spec.modifiers, reports);
+    return { decisive: [value], told: [...reports, value] };
+  }
+
   async function pollTrigger(trigger: TriggerClient, scalers: AbortSignal): Promise<readonly MetricReport[]> {
     const specs = await trigger.metrics(signal, scalers);
     if (!specs.ok) return [{ metric: `s${trigger.index}`, target: 0, targetType: trigger.targetType, ...failed(specs) }];
@@ -146,8 +153,7 @@ export async function runLoop(options: LoopOptions, signal: AbortSignal): Promis
     const scalers = cache.signal;
     const reports = (await Promise.all(triggers.map((trigger) => pollTrigger(trigger, scalers)))).flat();
     if (signal.aborted) return;
-    const decisive = spec.modifiers === undefined ? reports : [composite(spec.modifiers, reports)];
-    const metrics = [...new Set([...reports, ...decisive])];
+    const { decisive, told: metrics } = decisiveOf(reports);
     const active = decisive.some((metric) => metric.active === true || metric.fallback === true);
     const failing = metrics.some(({ error, cacheClosed }) => error !== undefined && cacheClosed !== true);
     if (failing) closeCache();
@@ -178,12 +184,11 @@ export async function runLoop(options: LoopOptions, signal: AbortSignal): Promis
       }
     }
     if (signal.aborted || target.wanted === 0) return;
-    const decisive = spec.modifiers === undefined ? metrics : [composite(spec.modifiers, metrics)];
+    const { decisive, told } = decisiveOf(metrics);
     const decision = syncHpa(spec.hpa, hpaState, decisive.map(toExternalMetric), target, now());
     hpaState = decision.state;
     const { desired, recommended, reason } = decision;
     scale('hpa', desired, reason);
-    const told = [...new Set([...metrics, ...decisive])];
     tell({ event: 'hpa', metrics: told, ...(recommended === undefined ? {} : { recommended }), desired, reason, ...replicas() });
   }
 
