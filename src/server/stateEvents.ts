@@ -68,15 +68,10 @@ interface Series {
   writtenAt: number | undefined;
 }
 
-interface Waiting {
-  readonly about: Subject;
-  readonly series: Series;
-}
-
 export function createStateEvents(sink: EventSink, logger: Logger): StateEvents {
   const objects = new LRUCache<string, Map<string, Series>>({ max: MAX_OBJECTS });
   /** In the order in which they are written. */
-  const waiting = new Map<Series, Waiting>();
+  const waiting = new Map<Series, Subject>();
   /** Namespaces without the right. */
   const withheld = new LRUCache<string, true>({ max: MAX_OBJECTS, ttl: WITHHELD_MS });
   const closing = new AbortController();
@@ -107,7 +102,7 @@ export function createStateEvents(sink: EventSink, logger: Logger): StateEvents 
     series.toldAt = performance.now();
     const isDue = changed || series.writtenAt === undefined || series.toldAt - series.writtenAt > REPEAT_MS;
     if (!isDue || waiting.size >= MAX_WAITING) return;
-    waiting.set(series, { about, series });
+    waiting.set(series, about);
     writing ??= writeAll();
   }
 
@@ -115,7 +110,7 @@ export function createStateEvents(sink: EventSink, logger: Logger): StateEvents 
   async function writeAll(): Promise<void> {
     // The call that this comes from has its answer first.
     await nextTurn();
-    for (const [series, { about }] of waiting) {
+    for (const [series, about] of waiting) {
       waiting.delete(series);
       if (withheld.has(about.namespace)) continue;
       for (const owner of sink.ownersOf(about.namespace, about.name)) {
