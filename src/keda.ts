@@ -12,6 +12,11 @@ export const KEDA_KEYS: readonly string[] = ['scalerAddress', 'enableTLS', 'unsa
 /** `<key>FromEnv` names a variable of the scaled container; KEDA forwards it with the variable's value. */
 export const FROM_ENV = 'FromEnv';
 
+/** Whether KEDA forwards such a trigger to a scaler outside it. */
+export function isExternal(type: string): type is 'external' | 'external-push' {
+  return type === 'external' || type === 'external-push';
+}
+
 /** Whether the HPA reads the metric of such a trigger itself: it has no value in a formula, and wakes nobody. */
 export function isResource(type: string): boolean {
   return type === 'cpu' || type === 'memory';

@@ -4,10 +4,8 @@
  * KEDA forwards metadata verbatim, except that `<key>FromEnv` carries the variable's value in place of its name and is dropped where
  * that is empty.
  */
-import { FROM_ENV } from '../keda.ts';
+import { FROM_ENV, isExternal } from '../keda.ts';
 import type { Trigger } from './objects.ts';
-
-const EXTERNAL_TYPES: readonly string[] = ['external', 'external-push'];
 
 /** A trigger that can be the one meant. */
 export interface Candidate {
@@ -20,7 +18,7 @@ export interface Candidate {
 /** Triggers of which `forwarded` can be the metadata, as far as that can be told without the environment. */
 export function candidatesAmong(triggers: readonly Trigger[], forwarded: Readonly<Record<string, string>>): Candidate[] {
   return triggers.flatMap((trigger, index) => {
-    if (!EXTERNAL_TYPES.includes(trigger.type) || differences(trigger.metadata, forwarded).length > 0) return [];
+    if (!isExternal(trigger.type) || differences(trigger.metadata, forwarded).length > 0) return [];
     const claims = Object.entries(forwarded)
       .filter(([key]) => key.endsWith(FROM_ENV))
       .map(([key, value]) => ({ key, variable: trigger.metadata[key] ?? '', value }));
@@ -31,7 +29,7 @@ export function candidatesAmong(triggers: readonly Trigger[], forwarded: Readonl
 /** For a person: how each external trigger differs from what was forwarded; keys only, as values may be secret. */
 export function describeMismatch(triggers: readonly Trigger[], forwarded: Readonly<Record<string, string>>): string {
   const lines = triggers.flatMap((trigger, index) =>
-    EXTERNAL_TYPES.includes(trigger.type)
+    isExternal(trigger.type)
       ? [`trigger ${index} differs in ${differences(trigger.metadata, forwarded).slice(0, 5).join(', ')}`]
       : [],
   );

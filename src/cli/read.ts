@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, InvalidArgumentError } from 'commander';
+import { isExternal } from '../keda.ts';
 import { readManifests } from '../auth/files.ts';
 import { openKubernetes } from '../auth/kubernetes/reader.ts';
 import { createResolver } from '../auth/resolver.ts';
@@ -16,7 +17,7 @@ import { createTriggers, type Triggers } from '../scalers/triggers.ts';
 import { processIo, type Io } from './io.ts';
 import { explainCron } from './read/cron.ts';
 import { explainFormula } from './read/formula.ts';
-import { isExternal, layeredReader, subjectsOf, type Subject } from './read/subjects.ts';
+import { layeredReader, subjectsOf, type Subject } from './read/subjects.ts';
 import { ONLY_IN_CLUSTER, readingText, resourceText } from './read/text.ts';
 
 /** Longest wait for one reading. A zero that has to last before it is sure is waited for no longer than this. */
@@ -52,7 +53,7 @@ export async function read(paths: readonly string[], options: ReadOptions, io: I
     const triggers = createTriggers(credentials, brokers);
     const all = await subjectsOf(manifests, reader, signal);
     const subjects = options.trigger === undefined ? all : all.filter(({ index }) => index === options.trigger);
-    if (!subjects.some(isExternal)) {
+    if (!subjects.some(({ type }) => isExternal(type))) {
       io.stderr.write(
         `no external trigger${options.trigger === undefined ? '' : ` ${options.trigger}`} is in the files; KEDA’s own triggers: queue-scaler convert\n`,
       );
@@ -97,7 +98,7 @@ async function explainAll(
   const read = new Map<Subject, Explanation>();
   await Promise.all(
     subjects.map(async (subject) => {
-      if (isExternal(subject)) read.set(subject, await explain(triggers, subject, once, signal));
+      if (isExternal(subject.type)) read.set(subject, await explain(triggers, subject, once, signal));
       else if (subject.type === 'cron') read.set(subject, explainCron(subject.metadata, new Date()));
     }),
   );

@@ -4,7 +4,7 @@
 import { containerOf, environmentOf, type ReadValues } from '../auth/environment.ts';
 import type { Manifest } from '../auth/files.ts';
 import type { ScaledObject, Trigger } from '../auth/objects.ts';
-import { FROM_ENV, isResource } from '../keda.ts';
+import { FROM_ENV, isExternal, isResource } from '../keda.ts';
 import type { MetricTargetType } from './hpa/hpaMetrics.ts';
 import { parseCron, type CronWindow } from './keda/cron.ts';
 import type { Blame } from './loopSettings.ts';
@@ -33,7 +33,7 @@ export function checkTrigger({ type, metadata, metricType }: Trigger, index: num
     for (const [key, message] of 'faults' in parsed ? parsed.faults : []) blame([...path, 'metadata', key], message);
     return;
   }
-  if (type !== 'external' && type !== 'external-push') {
+  if (!isExternal(type)) {
     blame(
       [...path, 'type'],
       `is ${type}, which KEDA itself would serve: only external, external-push and cron triggers can be run here (see \`queue-scaler convert\`)`,
@@ -68,7 +68,7 @@ export async function forwardedTriggers(
         const window = parseCron(metadata);
         return 'faults' in window ? [] : [{ ...common, type, window }];
       }
-      if (type !== 'external' && type !== 'external-push') return [];
+      if (!isExternal(type)) return [];
       const entries = await Promise.all(
         Object.entries(metadata).map(async ([key, value]) => {
           const forwarded = key.endsWith(FROM_ENV) ? ((await environment?.get(value)) ?? '') : value;

@@ -11,7 +11,7 @@ import {
 import { completeRules, DEFAULT_SCALE_DOWN, DEFAULT_SCALE_UP, type ScalingRules } from './hpa/behavior.ts';
 import type { Fallback } from './keda/fallback.ts';
 import type { LoopSpec } from './keda/loop.ts';
-import { modifiersOf, type Modifiers } from './keda/modifiers.ts';
+import { parseModifiers, type Modifiers } from './keda/modifiers.ts';
 import { KEDA_BEHAVIOURS, type KedaVersion } from './keda/versions.ts';
 
 /** What the command line sets for all ScaledObjects: the HPA's as kube-controller-manager's flags do, and which KEDA it is. */
@@ -59,7 +59,7 @@ export function loopSpec(object: ScaledObject, settings: ClusterSettings, blame:
 }
 
 function modifiersFor(object: ScaledObject, blame: Blame): Modifiers | undefined {
-  const modifiers = modifiersOf(object);
+  const modifiers = parseModifiers(object);
   if (modifiers === undefined || 'formula' in modifiers) return modifiers;
   for (const [field, message] of modifiers) blame(['spec', 'advanced', 'scalingModifiers', field], message);
   return undefined;

@@ -8,7 +8,7 @@ import { withoutAllowed } from './allowed.ts';
 import { checkAuthentication, checkSourceContainer } from './authentication.ts';
 import { checkBuiltIn } from './builtIn.ts';
 import { reportOn, RULES, type Finding } from './finding.ts';
-import { isResource } from '../../keda.ts';
+import { isExternal, isResource } from '../../keda.ts';
 import { checkCron } from './cron.ts';
 import { checkFormula } from './formula.ts';
 import { takeInventory, type Inventory } from './inventory.ts';
@@ -90,7 +90,7 @@ function checkTrigger(location: TriggerLocation): void {
     report('metric-type', [...path, 'metricType'], 'Utilization is for cpu and memory triggers only', { fix: 'AverageValue' });
   else if (metricType !== '' && object.kind === 'ScaledJob')
     report('metric-type', [...path, 'metricType'], 'a ScaledJob has no metricType', { part: 'key' });
-  if (type === 'external' || type === 'external-push') {
+  if (isExternal(type)) {
     checkScalerAddress(location);
     if (!isForThisProgram(location)) {
       report('foreign-scaler', [...path, 'type'], 'an external trigger of another scaler, as it has no key scaler');

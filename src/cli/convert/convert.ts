@@ -3,6 +3,7 @@
  * cannot rewrite it leaves alone and says so.
  */
 import { isAlias, isMap, isScalar, type Node, type Pair } from 'yaml';
+import { isExternal } from '../../keda.ts';
 import { SCALER_KEY } from '../../scalers/metadata.ts';
 import { labelOf } from '../check/finding.ts';
 import { recordsOf } from '../check/inventory.ts';
@@ -79,7 +80,7 @@ function convertTrigger(work: Work): { readonly converted: boolean; readonly rem
   const back = options.back === true;
   const type = back ? textOf(metadata[SCALER_KEY]).trim() : written;
   const known = options.scalers.find(({ scaler }) => scaler.type === type);
-  if (known === undefined || (back && written !== 'external' && written !== 'external-push')) return undefined;
+  if (known === undefined || (back && !isExternal(written))) return undefined;
 
   const by = scaledBy(object);
   const jobWantsActive = by.jobCount === 'active';

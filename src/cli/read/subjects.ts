@@ -1,14 +1,14 @@
 /**
- * The triggers of the files as KEDA would forward them, and the formulas over them, with what the HPA would get to know. What a file does not hold is looked up in a
- * cluster if there is one, and variables in this process's environment.
+ * The triggers of the files as KEDA would forward them, and the formulas over them, with what the HPA would get to know. What a file
+ * does not hold is looked up in a cluster if there is one, and variables in this process's environment.
  */
 import { containerOf, environmentOf, valuesReader } from '../../auth/environment.ts';
 import type { ObjectReader } from '../../auth/objectReader.ts';
 import type { Container, ObjectOf, PodSpec, ScaledJob, ScaledObject, Trigger } from '../../auth/objects.ts';
 import { readScaleTarget, targetReferenceOf, type ScaleTarget } from '../../auth/scaleTarget.ts';
 import type { Manifests } from '../../auth/files.ts';
-import { DEFAULT_MAX_REPLICAS, DEFAULT_MIN_REPLICAS, FROM_ENV, isResource } from '../../keda.ts';
-import { modifiersOf } from '../../local/keda/modifiers.ts';
+import { DEFAULT_MAX_REPLICAS, DEFAULT_MIN_REPLICAS, FROM_ENV, isExternal, isResource } from '../../keda.ts';
+import { parseModifiers } from '../../local/keda/modifiers.ts';
 import { strategyOf, type JobStrategy } from '../jobStrategy.ts';
 
 /** The container that stands in for a workload that is neither in the files nor in a cluster. */
@@ -35,15 +35,11 @@ export interface Subject {
   /** Of a ScaledJob. */
   readonly strategy: JobStrategy | undefined;
   /** A formula decides, of which a trigger is a part at most. */
-  readonly modifiers: ReturnType<typeof modifiersOf>;
+  readonly modifiers: ReturnType<typeof parseModifiers>;
   readonly minReplicas: number;
   readonly maxReplicas: number;
   /** Replicas of the workload, where its object is known. */
   readonly replicas: number | undefined;
-}
-
-export function isExternal({ type }: { readonly type: string }): boolean {
-  return type === 'external' || type === 'external-push';
 }
 
 /** Objects of the files first, then those of the cluster; a workload that neither has is one with this process's environment. */
@@ -90,7 +86,7 @@ export async function subjectsOf(manifests: Manifests, reader: ObjectReader, sig
       kind === 'ScaledJob' ? undefined : await readScaleTarget(reader, targetReferenceOf(object), namespace, { signal });
     const container = containerFor(object, podOf(object, target));
     const label = `${kind} ${namespace}/${name}`;
-    const modifiers = object.kind === 'ScaledObject' ? modifiersOf(object) : undefined;
+    const modifiers = object.kind === 'ScaledObject' ? parseModifiers(object) : undefined;
     const common = {
       object: label,
       namespace,
@@ -103,7 +99,7 @@ export async function subjectsOf(manifests: Manifests, reader: ObjectReader, sig
       modifiers,
     };
     for (const [index, trigger] of object.spec.triggers.entries()) {
-      if (!isExternal(trigger) && trigger.type !== 'cron' && !isResource(trigger.type)) continue;
+      if (!isExternal(trigger.type) && trigger.type !== 'cron' && !isResource(trigger.type)) continue;
       subjects.push({
         ...common,
         ...(await forwarded(trigger, container, namespace, reader, signal)),

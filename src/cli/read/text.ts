@@ -1,13 +1,14 @@
 /**
  * One reading for a person: what was read where, how it became the metric, and what KEDA and the HPA make of it.
  */
+import { isExternal } from '../../keda.ts';
 import { proposeReplicas } from '../../local/hpa/hpaMetrics.ts';
 import { DEFAULT_TOLERANCE } from '../../local/hpa/behavior.ts';
 import type { Explanation } from '../../scalers/explanation.ts';
 import type { Measures } from '../../scalers/reading.ts';
 import { scalerOf } from '../../scalers/registry.ts';
 import { jobsToCreate } from '../jobStrategy.ts';
-import { isExternal, type Subject } from './subjects.ts';
+import type { Subject } from './subjects.ts';
 
 const SHOWN_QUEUES = 20;
 
@@ -66,7 +67,7 @@ function figures(measures: Measures): string {
 function replicasText(subject: Subject, target: number, value: number, active: boolean, measures: Measures): string {
   const { strategy, modifiers, minReplicas, maxReplicas, targetType, replicas } = subject;
   if (strategy !== undefined) {
-    const { held } = isExternal(subject) ? scalerOf(subject.metadata).backlog(measures) : {};
+    const { held } = isExternal(subject.type) ? scalerOf(subject.metadata).backlog(measures) : {};
     const state = { value, target, active, minReplicas, maxReplicas, pending: 0 };
     const jobs = (running: number): string => {
       const count = jobsToCreate(strategy, { ...state, running });

@@ -26,7 +26,7 @@ export interface Modifiers {
 export type ModifierFault = readonly [field: 'formula' | 'target' | 'activationTarget', message: string];
 
 /** Undefined where there is no formula. */
-export function modifiersOf({ spec }: ScaledObject): Modifiers | readonly ModifierFault[] | undefined {
+export function parseModifiers({ spec }: ScaledObject): Modifiers | readonly ModifierFault[] | undefined {
   const {
     formula: text = '',
     target: targetText = '',
